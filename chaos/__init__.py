@@ -1,0 +1,1 @@
+"""Chaos and consensus testing: the pure part (values and functions)."""

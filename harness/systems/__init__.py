@@ -1,0 +1,1 @@
+"""systems of the harness."""

@@ -1,0 +1,22 @@
+//! A Raft replica with no I/O, over the `raft` crate: events in, effects out.
+//!
+//! The caller owes, in this order, for each [`Effect`] as it comes out of [`Replica::step`]:
+//! 1. `Trace`: write it to the node's trace.
+//! 2. `Persist { token, batch }`: write the batch, sync if `must_sync`, then step `Event::Persisted { token }`.
+//!    Tokens are persisted in the order given. The replica itself holds back every message, vote and
+//!    acknowledgement that rests on a batch until that event.
+//! 3. `Send`: hand the message to the network, which may lose, delay, reorder or repeat it.
+//! 4. `Apply`: apply the entries, in order, to the state machine, before the next step.
+//! 5. `Restore`: replace the state machine by the snapshot's (already durable).
+//! 6. `ReadReady { ticket, index }`: the read may be answered once `index` has been applied.
+//! 7. `ReadFailed`, `ProposalFailed`: the request certainly had no effect and never will.
+//!
+//! No clock, no ambient randomness: time comes as ticks, election timeouts from a counter-based stream.
+
+mod convert;
+mod replica;
+mod storage;
+mod types;
+
+pub use replica::{Config, Effect, Event, InitError, Plants, Replica, Status};
+pub use types::*;

@@ -1,0 +1,25 @@
+//! What a run leaves behind, and what all parts must agree on.
+//!
+//! A *history* is what clients saw ([`HistoryEvent`]), a *trace* is what nodes did ([`TraceRecord`]), the
+//! *nemesis log* is what was done to the cluster ([`NemesisRecord`]). All three are JSON Lines on disk; the
+//! formats are documented in `docs/formats.md`, since users of other systems write them too.
+//!
+//! [`rng`] holds the counter-based randomness: a draw depends on (seed, stream, n) alone, so removing a step
+//! from a plan never shifts the draws of another.
+
+mod hex;
+mod history;
+mod name;
+mod nemesis;
+pub mod rng;
+mod trace;
+
+pub use history::{Function, HistoryEvent, Kind};
+pub use name::{NodeId, node_name, parse_node_name};
+pub use nemesis::{NemesisRecord, Phase, Status};
+pub use trace::{Role, TraceEvent, TraceRecord};
+
+/// The 64-bit checksum (xxh3) by which entries, snapshots and states are compared across nodes.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}

@@ -1,0 +1,2 @@
+//! The replicated manager of MCP servers.
+pub mod command;

@@ -1,0 +1,2 @@
+//! The binary `mcp-manager`.
+fn main() {}
