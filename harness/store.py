@@ -1,0 +1,139 @@
+"""Bundles on disk: written beside their final name, synced, then renamed. So one is there whole, or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.bundle import Manifest, parse_manifest
+from chaos.errors import BundleError, InfrastructureError
+from chaos.verdict import RunVerdict
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was opened: its manifest, and its other files on demand."""
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """The content of one file. Raises BundleError if it is absent or not what the manifest says."""
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            raise BundleError(f"{self.path}: this bundle has no {name}")
+        try:
+            content = (self.path / name).read_bytes()
+        except OSError as error:
+            raise BundleError(f"{self.path / name}: {error.strerror or error}") from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise BundleError(f"{self.path / name}: damaged: its content is not what {MANIFEST} recorded")
+        return content
+
+    def text(self, name: str) -> str:
+        """As ``read``, decoded as UTF-8."""
+        return self.read(name).decode("utf-8", errors="strict")
+
+    def names(self, prefix: str) -> list[str]:
+        """Files below ``prefix``, ascending."""
+        return sorted(name for name in self.manifest.files if name.startswith(prefix))
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """What the run ended as."""
+        return RunVerdict.from_dict(json.loads(self.text("verdict.json")))
+
+
+def open_bundle(path: Path) -> Bundle:
+    """The bundle at ``path``. Raises BundleError if there is none, or one that this release cannot read."""
+    manifest = path / MANIFEST
+    if path.is_file() and path.name == MANIFEST:
+        path, manifest = path.parent, path
+    if not path.is_dir():
+        raise BundleError(f"{path}: no such directory; expected a bundle, as `mcp-chaos run` leaves one")
+    try:
+        text = manifest.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: not a bundle: it has no {MANIFEST}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{manifest}: cannot be read: {error}") from error
+    return Bundle(path, parse_manifest(text, str(manifest)))
+
+
+def write_bundle(directory: Path, name: str, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    """Writes a bundle ``name`` (a number is added if taken) under ``directory``; returns where it lies.
+
+    If that place cannot be written (a full disk), the evidence goes to the system's temporary directory
+    instead. Raises InfrastructureError, with both reasons, if that fails too.
+    """
+    try:
+        return _write(directory, name, manifest, files)
+    except OSError as first:
+        fallback = Path(tempfile.gettempdir()) / "mcp-chaos-rescued"
+        try:
+            return _write(fallback, name, manifest, files)
+        except OSError as second:
+            raise InfrastructureError(
+                f"the bundle could not be written to {directory} ({first.strerror or first}), nor to {fallback} "
+                f"({second.strerror or second}). Free some space, or name another place with --out."
+            ) from second
+
+
+def _write(directory: Path, name: str, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}.partial-", dir=directory))
+    try:
+        digests = {}
+        for relative, content in files.items():
+            target = partial / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_synced(target, content)
+            digests[relative] = hashlib.sha256(content).hexdigest()
+        complete = manifest.model_copy(update={"files": digests})
+        _write_synced(partial / MANIFEST, (complete.model_dump_json(indent=2) + "\n").encode())
+        for folder in {partial, *(path for path in partial.rglob("*") if path.is_dir())}:
+            _sync_directory(folder)
+        partial.chmod(0o755)
+        final = _rename_to_free_name(partial, directory, name)
+        _sync_directory(directory)
+        return final
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _rename_to_free_name(partial: Path, directory: Path, name: str) -> Path:
+    for number in range(1, 10_000):
+        final = directory / (name if number == 1 else f"{name}-{number}")
+        if final.exists():
+            continue
+        # Another run may take the name in between: a rename onto a directory with files in it fails.
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            try:
+                return partial.rename(final)
+            except OSError:
+                if not final.exists():
+                    raise
+    raise FileExistsError(f"every name from {name} to {name}-9999 is taken in {directory}")
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
