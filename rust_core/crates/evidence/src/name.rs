@@ -22,7 +22,8 @@ pub(crate) mod one {
     }
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeId, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        parse_node_name(&text).ok_or_else(|| D::Error::custom(format!("expected a node name such as n1, found {text:?}")))
+        parse_node_name(&text)
+            .ok_or_else(|| D::Error::custom(format!("expected a node name such as n1, found {text:?}")))
     }
 }
 
@@ -36,7 +37,9 @@ pub(crate) mod option {
     }
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NodeId>, D::Error> {
         let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        parse_node_name(&text).map(Some).ok_or_else(|| D::Error::custom(format!("expected a node name such as n1, found {text:?}")))
+        parse_node_name(&text)
+            .map(Some)
+            .ok_or_else(|| D::Error::custom(format!("expected a node name such as n1, found {text:?}")))
     }
 }
 
@@ -49,7 +52,9 @@ pub(crate) mod list {
         Vec::<String>::deserialize(deserializer)?
             .iter()
             .map(|text| {
-                parse_node_name(text).ok_or_else(|| D::Error::custom(format!("expected a node name such as n1, found {text:?}")))
+                parse_node_name(text).ok_or_else(|| {
+                    D::Error::custom(format!("expected a node name such as n1, found {text:?}"))
+                })
             })
             .collect()
     }
