@@ -1,5 +1,6 @@
-//! CONTRACT SKETCH: what is replicated, and what comes back.
+//! What is replicated, what comes back, and what a client may ask of a node.
 
+use bytes::Bytes;
 use mcp_chaos_evidence::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ pub enum Command {
     Operate {
         /// The session.
         client: u64,
-        /// 1, 2, … within the session; a client has one operation in flight.
+        /// 1, 2, … within the session; a client has one operation in flight. Gaps are allowed.
         sequence: u64,
         /// The proposing leader's clock in ms.
         now_ms: u64,
@@ -24,20 +25,63 @@ pub enum Command {
     },
 }
 
+/// The bytes are not exactly one command of this version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes are not one command of this version, whole and with nothing after it")]
+pub struct NotACommand;
+
+impl Command {
+    /// The log entry's data. Never empty: an empty entry is a new leader's no-op.
+    pub fn encode(&self) -> Bytes {
+        postcard::to_stdvec(self).expect("encoding into memory cannot fail").into()
+    }
+
+    /// Reads what [`Command::encode`] wrote; trailing bytes are an error, so that no two readings exist.
+    pub fn decode(data: &[u8]) -> Result<Command, NotACommand> {
+        match postcard::take_from_bytes(data) {
+            Ok((command, [])) => Ok(command),
+            _ => Err(NotACommand),
+        }
+    }
+}
+
 /// What a client may change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// Sets a setting, whatever it was.
-    Write { key: String, value: String },
+    Write {
+        /// The setting.
+        key: String,
+        /// Its new value.
+        value: String,
+    },
     /// Sets a setting if it is as expected.
-    CompareAndSet { key: String, expected: Expected, value: String },
-    /// Adds an MCP server, or replaces one of the same name.
-    Register { server: ServerSpec },
+    CompareAndSet {
+        /// The setting.
+        key: String,
+        /// What it must be now.
+        expected: Expected,
+        /// What it becomes.
+        value: String,
+    },
+    /// Adds an MCP server, or replaces one of the same name (its state is then `registered` again).
+    Register {
+        /// The server.
+        server: ServerSpec,
+    },
     /// Removes an MCP server.
-    Deregister { name: String },
+    Deregister {
+        /// Which.
+        name: String,
+    },
     /// Records the state of a server.
-    SetState { name: String, state: ServerState },
+    SetState {
+        /// Which.
+        name: String,
+        /// The state it is in.
+        state: ServerState,
+    },
 }
 
 /// What a compare-and-set compares.
@@ -53,27 +97,54 @@ pub enum Expected {
 /// An MCP server as its operator describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSpec {
+    /// Its name, unique in the registry.
     pub name: String,
+    /// How it is spoken to.
     pub transport: Transport,
-    /// A command line for `stdio`, a URL else.
+    /// A command line for `stdio`, an http or https URL else.
     pub endpoint: String,
 }
 
-/// How an MCP server is spoken to.
+/// How an MCP server is spoken to (MCP specification, "Transports").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Transport { Stdio, StreamableHttp, Sse }
+pub enum Transport {
+    /// A child process, over its standard input and output.
+    Stdio,
+    /// Streamable HTTP.
+    StreamableHttp,
+    /// HTTP with server-sent events, the older form.
+    Sse,
+}
 
-/// A server's state in the registry. (Its lifecycle is driven by a later issue.)
+/// A server's state in the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ServerState { #[default] Registered, Starting, Ready, Degraded, Stopping, Stopped, Failed }
+pub enum ServerState {
+    /// Known; nobody has started it.
+    #[default]
+    Registered,
+    /// Being started.
+    Starting,
+    /// Serves.
+    Ready,
+    /// Serves, with failures.
+    Degraded,
+    /// Being stopped.
+    Stopping,
+    /// Stopped on purpose.
+    Stopped,
+    /// Stopped, or never came up, against the operator's will.
+    Failed,
+}
 
 /// A registered server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
+    /// As its operator describes it.
     #[serde(flatten)]
     pub spec: ServerSpec,
+    /// Its state.
     pub state: ServerState,
     /// Log index of the last change.
     pub version: u64,
@@ -83,28 +154,54 @@ pub struct Server {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Done. `version` is the log index of the change.
-    Done { version: u64 },
+    /// Done.
+    Done {
+        /// The log index of the change.
+        version: u64,
+    },
     /// A compare-and-set found something else: it changed nothing, and has observed `actual`.
-    Mismatch { actual: Option<String>, version: u64 },
+    Mismatch {
+        /// The value found; null: never written.
+        actual: Option<String>,
+        /// Its version; 0: never written.
+        version: u64,
+    },
     /// No such server.
     NotFound,
     /// A new session.
-    Session { client: u64 },
+    Session {
+        /// Its id: the log index of the entry that opened it.
+        client: u64,
+    },
     /// The session is unknown or has expired: whether an earlier try was applied nobody can say.
     SessionExpired,
     /// A sequence number below the session's last: a duplicate from long ago. Nothing changed.
-    StaleSequence { last: u64 },
+    StaleSequence {
+        /// The session's last.
+        last: u64,
+    },
     /// The operation breaks a limit (name or value too long, …); nothing changed.
-    Rejected { reason: String },
+    Rejected {
+        /// What was expected, and what was found.
+        reason: String,
+    },
 }
 
 /// What a client may ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Query {
-    Setting { key: String },
-    Server { name: String },
+    /// A setting's value and version.
+    Setting {
+        /// Which.
+        key: String,
+    },
+    /// One MCP server.
+    Server {
+        /// Which.
+        name: String,
+    },
+    /// All MCP servers, by name.
     Servers,
 }
 
@@ -112,35 +209,82 @@ pub enum Query {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// `value` null and `version` 0: never written.
-    Setting { value: Option<String>, version: u64 },
-    Server { server: Option<Server> },
-    Servers { servers: Vec<Server> },
+    /// A setting.
+    Setting {
+        /// Its value; null: never written.
+        value: Option<String>,
+        /// The log index of its last change; 0: never written.
+        version: u64,
+    },
+    /// One MCP server.
+    Server {
+        /// Null: no such server.
+        server: Option<Server>,
+    },
+    /// All MCP servers.
+    Servers {
+        /// Ascending by name.
+        servers: Vec<Server>,
+    },
 }
 
 /// What reaches a node from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// Open a session.
     OpenSession,
-    Operate { client: u64, sequence: u64, operation: Operation },
+    /// Change something, once.
+    Operate {
+        /// The session.
+        client: u64,
+        /// The number within the session; a retry carries the same.
+        sequence: u64,
+        /// What to do.
+        operation: Operation,
+    },
+    /// A linearizable read.
     Query(Query),
-    TransferLeader { to: NodeId },
+    /// Hand leadership over. The transfer is begun, not awaited.
+    TransferLeader {
+        /// To whom.
+        to: NodeId,
+    },
+    /// Write a snapshot of the state now. It is begun, not awaited.
     SnapshotNow,
 }
 
 /// What a node answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Applied at `log_index` (for a retry: where the first try was applied).
-    Applied { outcome: Outcome, log_index: u64 },
-    /// Read at a state that has applied `log_index`.
-    Read { answer: Answer, log_index: u64 },
+    /// Applied.
+    Applied {
+        /// What it gave.
+        outcome: Outcome,
+        /// Where it was applied (for a retry: where the first try was).
+        log_index: u64,
+    },
+    /// Read.
+    Read {
+        /// What was found.
+        answer: Answer,
+        /// Every entry up to here, and none above, had been applied to what was read.
+        log_index: u64,
+    },
     /// This node does not lead. Certainly no effect.
-    NotLeader { leader: Option<NodeId> },
+    NotLeader {
+        /// Who does, as far as this node knows.
+        leader: Option<NodeId>,
+    },
     /// Certainly no effect, for another reason (not founded, overloaded, shutting down, superseded).
-    Unavailable { reason: String },
+    Unavailable {
+        /// The reason, in words.
+        reason: String,
+    },
     /// Nobody knows whether it will take effect (timed out after it was proposed).
-    Unknown { reason: String },
+    Unknown {
+        /// The reason, in words.
+        reason: String,
+    },
     /// An administrative request was accepted.
     Accepted,
 }

@@ -1,0 +1,84 @@
+//! A limit on everything that clients can make grow.
+//!
+//! The limits are checked when an entry is applied, so they are part of what a log means: replicas that
+//! disagreed on one would part ways. The constants may therefore only change together with the command
+//! format; what an operator may choose ([`SessionLimits`]) is fixed when the cluster is founded, and
+//! travels in the state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Operation, ServerSpec, Transport};
+
+/// Longest name of a setting, in bytes.
+pub const MAX_KEY_BYTES: usize = 256;
+/// Longest value of a setting, in bytes.
+pub const MAX_VALUE_BYTES: usize = 64 * 1024;
+/// Most settings.
+pub const MAX_SETTINGS: usize = 100_000;
+/// Longest name of an MCP server, in bytes.
+pub const MAX_SERVER_NAME_BYTES: usize = 128;
+/// Longest command line or URL of an MCP server, in bytes.
+pub const MAX_ENDPOINT_BYTES: usize = 2 * 1024;
+/// Most MCP servers.
+pub const MAX_SERVERS: usize = 10_000;
+/// Largest encoded command that a node proposes, in bytes: whatever passes the limits above fits twice.
+pub const MAX_COMMAND_BYTES: usize = 256 * 1024;
+
+/// When sessions expire. Equal on all nodes of a cluster: founding writes it into the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionLimits {
+    /// A session idle for longer than this, by the log's clock, expires. Default 600,000 (10 minutes).
+    pub ttl_ms: u64,
+    /// Most sessions; one more, and the longest idle expires. Default 10,000. 0 is taken for 1.
+    pub max_count: u64,
+}
+
+impl Default for SessionLimits {
+    fn default() -> SessionLimits {
+        SessionLimits { ttl_ms: 600_000, max_count: 10_000 }
+    }
+}
+
+/// Whether an operation keeps to the limits that do not depend on the state; the error is the reason to give.
+pub fn check(operation: &Operation) -> Result<(), String> {
+    match operation {
+        Operation::Write { key, value } | Operation::CompareAndSet { key, value, .. } => {
+            check_name("a setting's name", key, MAX_KEY_BYTES)?;
+            check_length("a value", value, MAX_VALUE_BYTES)
+        }
+        Operation::Register { server } => check_server(server),
+        Operation::Deregister { name } | Operation::SetState { name, .. } => {
+            check_name("a server's name", name, MAX_SERVER_NAME_BYTES)
+        }
+    }
+}
+
+fn check_server(server: &ServerSpec) -> Result<(), String> {
+    check_name("a server's name", &server.name, MAX_SERVER_NAME_BYTES)?;
+    check_name("an endpoint", &server.endpoint, MAX_ENDPOINT_BYTES)?;
+    let is_url = server.endpoint.starts_with("http://") || server.endpoint.starts_with("https://");
+    match server.transport {
+        Transport::Stdio => Ok(()),
+        Transport::StreamableHttp | Transport::Sse if is_url => Ok(()),
+        Transport::StreamableHttp | Transport::Sse => {
+            Err("the endpoint of an HTTP transport begins with http:// or https://".into())
+        }
+    }
+}
+
+fn check_name(what: &str, text: &str, max_bytes: usize) -> Result<(), String> {
+    if text.is_empty() {
+        return Err(format!("{what} must not be empty"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("{what} must not hold control characters"));
+    }
+    check_length(what, text, max_bytes)
+}
+
+fn check_length(what: &str, text: &str, max_bytes: usize) -> Result<(), String> {
+    if text.len() > max_bytes {
+        return Err(format!("{what} has at most {max_bytes} bytes, not {}", text.len()));
+    }
+    Ok(())
+}

@@ -1,0 +1,704 @@
+//! One whole manager with no I/O: a Raft replica, the state machine, and the requests that wait.
+//!
+//! What goes in is an [`Input`], what comes out are [`Output`]s, which the shell (a simulated world, or a
+//! binary on a real machine) carries out **in the order given**: so what a `Trace` reports is on record
+//! before any `Send` or `Reply` behind it can leave the node. In particular:
+//! - `Persist`: write the batch (see `mcp_chaos_consensus::Batch`), sync if it must, then `Input::Persisted`,
+//!   in the order of the tokens.
+//! - `SaveSnapshot`: write the snapshot's file atomically and durably, then `Input::SnapshotSaved`. The log
+//!   below it may then be cut, but for `Options::keep_entries`.
+//! - `Fatal`: the node has stopped and ignores every further input. The shell ends it as after a panic, but
+//!   the trace says `stopped`, with the reason.
+//!
+//! How trouble is answered:
+//! - An entry that does not decode is applied as `Outcome::Rejected`, the same on every replica.
+//! - A snapshot that does not restore, or another cluster's, is [`StartError`] at the start, and
+//!   [`FatalError`] when the leader sent it: the node cannot go on without the state, nor with half of it.
+//! - A message for another node, or from nobody, is dropped. That peers belong to the same cluster is for
+//!   the shell to see to, before it hands over what they send.
+//! - A node that was never founded answers `Unavailable`, and neither votes nor listens.
+
+mod options;
+mod pending;
+#[cfg(feature = "plants")]
+mod speculation;
+mod status;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mcp_chaos_consensus::{
+    Batch, Configuration, Effect, Entry, EntryKind, Event, Message, Recovered, Replica, Snapshot,
+    SnapshotMeta,
+};
+use mcp_chaos_evidence::{NodeId, Role, TraceEvent};
+
+pub use self::options::Options;
+use self::pending::{Pending, Stage};
+pub use self::status::{LogEntry, NodeStatus, Observation};
+use crate::command::{Command, Query, Request, Response};
+use crate::limits::{self, SessionLimits};
+use crate::machine::{Machine, SnapshotError};
+
+/// What happens to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// One tick of the clock passed.
+    Tick,
+    /// A message arrived from a peer.
+    Peer(Message),
+    /// A client asks for something.
+    Client {
+        /// The shell's number for it, unique within a boot. Exactly one `Output::Reply` carries it, unless it
+        /// is cancelled first.
+        ticket: u64,
+        /// What it asks for.
+        request: Request,
+    },
+    /// The batch of `Output::Persist` is on disk.
+    Persisted {
+        /// Which.
+        token: u64,
+    },
+    /// The snapshot of `Output::SaveSnapshot` is on disk.
+    SnapshotSaved {
+        /// Its last index.
+        index: u64,
+    },
+    /// A peer could not be reached (its queue was full, its connection broke).
+    Unreachable {
+        /// Which.
+        peer: NodeId,
+    },
+    /// A message that carried a snapshot could be delivered to the peer's connection, or not.
+    SnapshotSent {
+        /// Which.
+        peer: NodeId,
+        /// Whether it could.
+        delivered: bool,
+    },
+    /// The client no longer waits. Its request may still take effect.
+    Cancel {
+        /// Which.
+        ticket: u64,
+    },
+}
+
+/// What the shell is to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Write the batch, sync if it must, then `Input::Persisted`.
+    Persist {
+        /// For the answer.
+        token: u64,
+        /// What to write.
+        batch: Batch,
+    },
+    /// Write the snapshot of the node's own state, durably, then `Input::SnapshotSaved`.
+    SaveSnapshot(Snapshot),
+    /// Hand the message to the network.
+    Send(Message),
+    /// Answer a client.
+    Reply {
+        /// Whom.
+        ticket: u64,
+        /// What.
+        response: Response,
+    },
+    /// Write this to the node's trace.
+    Trace(TraceEvent),
+    /// The node has stopped for good.
+    Fatal(FatalError),
+}
+
+/// Why a cluster could not be founded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitError {
+    /// The voters are not a cluster with this node in it.
+    #[error("a cluster needs at least one voter, each named once and numbered from 1, this node among them")]
+    BadVoters,
+    /// The cluster's name is not one.
+    #[error("a cluster's name has 1 to {MAX_CLUSTER_BYTES} bytes and no control characters")]
+    BadCluster,
+}
+
+/// Longest name of a cluster, in bytes.
+pub const MAX_CLUSTER_BYTES: usize = 128;
+
+/// Why a node could not start on what its disk held. Nothing has been touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The options contradict each other.
+    #[error("bad options: {0}")]
+    BadOptions(&'static str),
+    /// The newest snapshot's content cannot be used.
+    #[error("the snapshot at index {index}: {error}")]
+    Snapshot {
+        /// Its last index.
+        index: u64,
+        /// What is wrong.
+        error: SnapshotError,
+    },
+    /// The log stands on a snapshot that is not there.
+    #[error(
+        "the data holds a log or a cluster's name, but no snapshot to stand on: restore the whole directory"
+    )]
+    NoSnapshot,
+    /// The options name other session limits than the cluster was founded with.
+    #[error(
+        "the cluster was founded with {founded:?}, this node is started with {configured:?}: replicas that \
+         disagreed would part ways; start it with the former"
+    )]
+    SessionLimits {
+        /// The cluster's.
+        founded: SessionLimits,
+        /// The options'.
+        configured: SessionLimits,
+    },
+}
+
+/// Why a running node had to stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FatalError {
+    /// The leader's snapshot is durable, but cannot be restored.
+    #[error("the leader's snapshot at index {index} cannot be restored: {error}")]
+    Restore {
+        /// Its last index.
+        index: u64,
+        /// What is wrong.
+        error: SnapshotError,
+    },
+}
+
+/// A snapshot of the node's own state, on its way to the disk.
+#[derive(Clone, Debug)]
+struct Saving {
+    snapshot: Snapshot,
+    state: u64,
+}
+
+/// One manager.
+pub struct Node {
+    options: Options,
+    boot: u64,
+    replica: Replica,
+    machine: Machine,
+    /// The last entry applied, or covered by the snapshot restored: (index, term).
+    applied: (u64, u64),
+    founded: bool,
+    stopped: bool,
+    ticks: u64,
+    pending: Pending,
+    /// Last index of the newest snapshot, durable or on its way.
+    snapshot_index: u64,
+    saving: Option<Saving>,
+    /// A snapshot of the leader's is on its way to the disk: none of the node's own may follow it there.
+    installing: bool,
+    received: BTreeMap<NodeId, u64>,
+    /// Kept so that a step does not allocate.
+    effects: Vec<Effect>,
+    #[cfg(feature = "plants")]
+    speculation: speculation::Speculation,
+}
+
+impl Node {
+    /// The snapshot that founding a cluster writes: the same bytes on every node. The shell saves it, with
+    /// the cluster's name, and then opens a [`Node`] on it.
+    pub fn found(cluster: &str, id: NodeId, voters: &[NodeId]) -> Result<Snapshot, InitError> {
+        Node::found_with(cluster, id, voters, SessionLimits::default())
+    }
+
+    /// As [`Node::found`], with session limits of the operator's choice; `Options` must then name the same.
+    pub fn found_with(
+        cluster: &str,
+        id: NodeId,
+        voters: &[NodeId],
+        sessions: SessionLimits,
+    ) -> Result<Snapshot, InitError> {
+        if cluster.is_empty() || cluster.len() > MAX_CLUSTER_BYTES || cluster.chars().any(char::is_control) {
+            return Err(InitError::BadCluster);
+        }
+        let mut ascending = voters.to_vec();
+        ascending.sort_unstable();
+        ascending.dedup();
+        if ascending.len() != voters.len() || ascending.contains(&0) || !ascending.contains(&id) {
+            return Err(InitError::BadVoters);
+        }
+        let configuration = Configuration { voters: ascending, ..Configuration::default() };
+        let meta = SnapshotMeta { index: 1, term: 1, configuration };
+        Ok(Snapshot { meta, data: Machine::found(cluster, sessions).snapshot() })
+    }
+
+    /// Starts a node on what its disk held.
+    pub fn new(options: Options, recovered: Recovered, out: &mut Vec<Output>) -> Result<Node, StartError> {
+        check_options(&options)?;
+        let founded = recovered.snapshot.is_some();
+        let (machine, applied) = match &recovered.snapshot {
+            Some(snapshot) => {
+                let error = |error| StartError::Snapshot { index: snapshot.meta.index, error };
+                let machine = restore(&snapshot.data, &recovered.cluster).map_err(error)?;
+                if machine.session_limits() != options.session_limits() {
+                    return Err(StartError::SessionLimits {
+                        founded: machine.session_limits(),
+                        configured: options.session_limits(),
+                    });
+                }
+                (machine, (snapshot.meta.index, snapshot.meta.term))
+            }
+            None if recovered.cluster.is_empty() && recovered.entries.is_empty() => {
+                (Machine::found("", options.session_limits()), (0, 0))
+            }
+            None => return Err(StartError::NoSnapshot),
+        };
+        let boot = recovered.boot;
+        let mut effects = Vec::new();
+        let snapshot_state = if founded { machine.state_checksum() } else { 0 };
+        let replica = Replica::new(options.of_consensus(snapshot_state), recovered, &mut effects);
+        let mut node = Node {
+            options,
+            boot,
+            replica,
+            machine,
+            applied,
+            founded,
+            stopped: false,
+            ticks: 0,
+            pending: Pending::default(),
+            snapshot_index: applied.0,
+            saving: None,
+            installing: false,
+            received: BTreeMap::new(),
+            effects: Vec::new(),
+            #[cfg(feature = "plants")]
+            speculation: speculation::Speculation::default(),
+        };
+        node.carry_out_all(effects, out);
+        Ok(node)
+    }
+
+    /// Handles one input. `now_ms` is the wall clock, in ms, that a leader writes into the entries it
+    /// proposes (sessions expire by it); nothing else depends on it.
+    pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
+        if self.stopped {
+            return;
+        }
+        match input {
+            Input::Tick => {
+                self.ticks += 1;
+                if self.founded {
+                    self.step(Event::Tick, out);
+                    self.give_up_expired(out);
+                }
+            }
+            Input::Peer(message) => {
+                *self.received.entry(message.from).or_default() += 1;
+                let is_ours =
+                    message.to == self.options.id && message.from != 0 && message.from != self.options.id;
+                if is_ours && self.founded {
+                    self.step(Event::Receive(message), out);
+                }
+            }
+            Input::Client { ticket, request } => self.serve(now_ms, ticket, request, out),
+            Input::Persisted { token } => self.step(Event::Persisted { token }, out),
+            Input::SnapshotSaved { index } => self.snapshot_saved(index, out),
+            Input::Unreachable { peer } => self.step(Event::Unreachable { peer }, out),
+            Input::SnapshotSent { peer, delivered } => {
+                self.step(Event::SnapshotSent { peer, delivered }, out)
+            }
+            Input::Cancel { ticket } => {
+                if let Some(Stage::Reading(_)) = self.forget(ticket) {
+                    self.step(Event::ForgetRead { ticket }, out);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, now_ms: u64, ticket: u64, request: Request, out: &mut Vec<Output>) {
+        let reply = |response| Output::Reply { ticket, response };
+        if !self.founded {
+            return out.push(reply(unavailable("this node belongs to no cluster yet: found one first")));
+        }
+        match request {
+            Request::OpenSession => self.propose(ticket, &Command::OpenSession { now_ms }, out),
+            Request::Operate { client, sequence, operation } => {
+                self.propose(ticket, &Command::Operate { client, sequence, now_ms, operation }, out);
+            }
+            Request::Query(query) => self.read(ticket, query, out),
+            Request::TransferLeader { to } => {
+                let response = self.transfer_leader(to, out);
+                out.push(reply(response));
+            }
+            Request::SnapshotNow => {
+                let response = self.snapshot_now(out);
+                out.push(reply(response));
+            }
+        }
+    }
+
+    fn propose(&mut self, ticket: u64, command: &Command, out: &mut Vec<Output>) {
+        if self.replica.role() != Role::Leader {
+            let response = Response::NotLeader { leader: self.replica.leader() };
+            return out.push(Output::Reply { ticket, response });
+        }
+        let data = command.encode();
+        if data.len() > limits::MAX_COMMAND_BYTES {
+            let reason =
+                format!("a request has at most {} bytes, not {}", limits::MAX_COMMAND_BYTES, data.len());
+            return out.push(Output::Reply { ticket, response: Response::Unavailable { reason } });
+        }
+        if self.admit(ticket, Stage::Proposing, out) {
+            #[cfg(feature = "plants")]
+            if self.options.plants.ack_before_commit {
+                self.speculation.proposing(ticket, command);
+            }
+            self.step(Event::Propose { ticket, data }, out);
+        }
+    }
+
+    fn read(&mut self, ticket: u64, query: Query, out: &mut Vec<Output>) {
+        #[cfg(feature = "plants")]
+        if self.options.plants.stale_read && self.replica.role() == Role::Leader {
+            return out.push(Output::Reply { ticket, response: self.answer(&query) });
+        }
+        if self.admit(ticket, Stage::Reading(query), out) {
+            self.step(Event::Read { ticket }, out);
+        }
+    }
+
+    /// Lets a request wait, or turns it away.
+    fn admit(&mut self, ticket: u64, stage: Stage, out: &mut Vec<Output>) -> bool {
+        let refused = if self.pending.contains(ticket) {
+            "another request of this ticket waits: tickets are unique within a boot"
+        } else if self.pending.len() >= self.options.max_pending {
+            "overloaded: too many requests wait; try again later"
+        } else {
+            let deadline = self.ticks + u64::from(self.options.request_timeout_ticks);
+            self.pending.add(ticket, deadline, stage);
+            return true;
+        };
+        out.push(Output::Reply { ticket, response: unavailable(refused) });
+        false
+    }
+
+    fn transfer_leader(&mut self, to: NodeId, out: &mut Vec<Output>) -> Response {
+        if self.replica.role() != Role::Leader {
+            return Response::NotLeader { leader: self.replica.leader() };
+        }
+        if !self.replica.configuration().voters.contains(&to) {
+            return unavailable("leadership can only be handed to a voter");
+        }
+        if to != self.options.id {
+            self.step(Event::TransferLeader { to }, out);
+        }
+        Response::Accepted
+    }
+
+    fn snapshot_now(&mut self, out: &mut Vec<Output>) -> Response {
+        if self.saving.is_some() || self.installing {
+            return unavailable("a snapshot is already on its way to the disk");
+        }
+        if self.applied.0 > self.snapshot_index {
+            self.save_snapshot(out);
+        }
+        Response::Accepted
+    }
+
+    /// Steps the replica and carries out what it says.
+    fn step(&mut self, event: Event, out: &mut Vec<Output>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.replica.step(event, &mut effects);
+        self.effects = self.carry_out_all(effects, out);
+    }
+
+    /// Gives the emptied list back.
+    fn carry_out_all(&mut self, mut effects: Vec<Effect>, out: &mut Vec<Output>) -> Vec<Effect> {
+        for effect in effects.drain(..) {
+            if !self.stopped {
+                self.carry_out(effect, out);
+            }
+        }
+        effects
+    }
+
+    fn carry_out(&mut self, effect: Effect, out: &mut Vec<Output>) {
+        match effect {
+            Effect::Persist { token, batch } => {
+                self.installing |= batch.snapshot.is_some();
+                out.push(Output::Persist { token, batch });
+            }
+            Effect::Send(message) => out.push(Output::Send(message)),
+            Effect::Apply(entries) => self.apply_all(&entries, out),
+            Effect::Restore(snapshot) => self.install(&snapshot, out),
+            Effect::Proposed { ticket, index, term } => {
+                self.pending.set_proposed(ticket, index, term);
+                #[cfg(feature = "plants")]
+                self.acknowledge_early(ticket, index, out);
+            }
+            Effect::ProposalFailed { ticket, leader } => {
+                if self.forget(ticket).is_some() {
+                    let response = match leader {
+                        Some(leader) if leader == self.options.id => {
+                            unavailable("leadership is being handed over; try again")
+                        }
+                        leader => Response::NotLeader { leader },
+                    };
+                    out.push(Output::Reply { ticket, response });
+                }
+            }
+            Effect::ReadReady { ticket, index } => {
+                self.pending.set_ready(ticket, index);
+                self.answer_reads(out);
+            }
+            Effect::Trace(event) => out.push(Output::Trace(event)),
+        }
+    }
+
+    fn apply_all(&mut self, entries: &[Entry], out: &mut Vec<Output>) {
+        for entry in entries {
+            self.apply(entry, out);
+        }
+        self.answer_reads(out);
+        let every = self.options.snapshot_every_entries;
+        let is_due = every > 0 && self.applied.0 - self.snapshot_index >= every;
+        if is_due && self.saving.is_none() && !self.installing {
+            self.save_snapshot(out);
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, out: &mut Vec<Output>) {
+        // What a configuration change carries is the replica's business; to the state it is a no-op.
+        let data: &[u8] = if entry.kind == EntryKind::Normal { &entry.data } else { &[] };
+        let applied = self.machine.apply(entry.index, entry.term, data);
+        self.applied = (entry.index, entry.term);
+        out.push(Output::Trace(TraceEvent::Applied {
+            index: entry.index,
+            term: entry.term,
+            state: applied.state_checksum,
+            client: applied.client,
+            sequence: applied.sequence,
+            duplicate: applied.duplicate,
+        }));
+        #[cfg(feature = "plants")]
+        self.speculation.applied(entry.index);
+        while let Some((ticket, _, term)) = self.pending.pop_proposed(entry.index) {
+            let response = if term == entry.term {
+                Response::Applied { outcome: applied.outcome.clone(), log_index: applied.log_index }
+            } else {
+                // Another leader's entry is committed where this one stood: it can never be (§3.6.2).
+                unavailable("superseded: another leader's entry was committed in its place; try again")
+            };
+            out.push(Output::Reply { ticket, response });
+        }
+    }
+
+    /// Replaces the state by the leader's snapshot, which is durable.
+    fn install(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
+        let SnapshotMeta { index, term, .. } = snapshot.meta;
+        match restore(&snapshot.data, self.machine.cluster()) {
+            Ok(machine) => self.machine = machine,
+            Err(error) => return self.stop(FatalError::Restore { index, error }, out),
+        }
+        self.installing = false;
+        self.applied = (index, term);
+        self.snapshot_index = index;
+        // An own snapshot still on its way is older than this one (see `installing`), and of no more use.
+        self.saving = None;
+        let state = self.machine.state_checksum();
+        out.push(Output::Trace(TraceEvent::SnapshotInstalled { index, term, state }));
+        #[cfg(feature = "plants")]
+        self.speculation.applied(index);
+        while let Some((ticket, ..)) = self.pending.pop_proposed(index) {
+            let reason = "a snapshot of the leader's covers the place where it stood: applied or not".into();
+            out.push(Output::Reply { ticket, response: Response::Unknown { reason } });
+        }
+        self.answer_reads(out);
+    }
+
+    fn stop(&mut self, error: FatalError, out: &mut Vec<Output>) {
+        self.stopped = true;
+        out.push(Output::Trace(TraceEvent::Stopped { reason: error.to_string() }));
+        out.push(Output::Fatal(error));
+    }
+
+    fn save_snapshot(&mut self, out: &mut Vec<Output>) {
+        let (index, term) = self.applied;
+        let configuration = self.replica.configuration();
+        let snapshot =
+            Snapshot { meta: SnapshotMeta { index, term, configuration }, data: self.machine.snapshot() };
+        self.snapshot_index = index;
+        self.saving = Some(Saving { snapshot: snapshot.clone(), state: self.machine.state_checksum() });
+        out.push(Output::SaveSnapshot(snapshot));
+    }
+
+    fn snapshot_saved(&mut self, index: u64, out: &mut Vec<Output>) {
+        let Some(saving) = self.saving.take_if(|saving| saving.snapshot.meta.index == index) else { return };
+        let term = saving.snapshot.meta.term;
+        out.push(Output::Trace(TraceEvent::SnapshotMade { index, term, state: saving.state }));
+        self.step(Event::SnapshotMade(saving.snapshot), out);
+    }
+
+    fn answer_reads(&mut self, out: &mut Vec<Output>) {
+        while let Some((ticket, query)) = self.pending.pop_ready(self.applied.0) {
+            out.push(Output::Reply { ticket, response: self.answer(&query) });
+        }
+    }
+
+    fn answer(&self, query: &Query) -> Response {
+        Response::Read { answer: self.machine.query(query), log_index: self.applied.0 }
+    }
+
+    fn give_up_expired(&mut self, out: &mut Vec<Output>) {
+        while let Some((ticket, stage)) = self.pending.pop_expired(self.ticks) {
+            #[cfg(feature = "plants")]
+            self.speculation.forget(ticket);
+            let response = match stage {
+                Stage::Proposing | Stage::Proposed { .. } => {
+                    Response::Unknown { reason: "it was proposed, and not applied in time".into() }
+                }
+                Stage::Reading(_) => {
+                    self.step(Event::ForgetRead { ticket }, out);
+                    unavailable("no leader confirmed the read in time; try again")
+                }
+                Stage::ReadReady { .. } => {
+                    unavailable("what the read needs was not applied in time; try again")
+                }
+            };
+            out.push(Output::Reply { ticket, response });
+        }
+    }
+
+    fn forget(&mut self, ticket: u64) -> Option<Stage> {
+        #[cfg(feature = "plants")]
+        self.speculation.forget(ticket);
+        self.pending.remove(ticket)
+    }
+
+    /// The planted bug `ack-before-commit`.
+    #[cfg(feature = "plants")]
+    fn acknowledge_early(&mut self, ticket: u64, index: u64, out: &mut Vec<Output>) {
+        let Some((outcome, log_index)) = self.speculation.appended(ticket, index, &self.machine) else {
+            return;
+        };
+        if self.pending.remove(ticket).is_some() {
+            out.push(Output::Reply { ticket, response: Response::Applied { outcome, log_index } });
+        }
+    }
+}
+
+/// Looking at a node.
+impl Node {
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.options.id
+    }
+
+    /// Its part in the protocol.
+    pub fn role(&self) -> Role {
+        self.replica.role()
+    }
+
+    /// Its term.
+    pub fn term(&self) -> u64 {
+        self.replica.term()
+    }
+
+    /// Who leads, as far as it knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.replica.leader()
+    }
+
+    /// Last index applied.
+    pub fn applied(&self) -> u64 {
+        self.applied.0
+    }
+
+    /// Checksum of the state.
+    pub fn state_checksum(&self) -> u64 {
+        self.machine.state_checksum()
+    }
+
+    /// The state itself.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What it says of itself to operators.
+    pub fn status(&self) -> NodeStatus {
+        let status = self.replica.status();
+        NodeStatus {
+            node: self.options.id,
+            boot: self.boot,
+            cluster: self.machine.cluster().to_owned(),
+            role: status.role,
+            term: status.term,
+            vote: status.vote,
+            leader: status.leader,
+            voters: status.configuration.voters,
+            commit: status.commit,
+            applied: self.applied.0,
+            first_index: status.first_index,
+            last_index: status.last_index,
+            persisted: status.persisted,
+            snapshot_index: status.snapshot_index,
+            state: self.machine.state_checksum(),
+            sessions: self.machine.session_count(),
+            settings: self.machine.setting_count(),
+            servers: self.machine.server_count(),
+            pending: self.pending.len(),
+            received: self.received.clone(),
+            plants: self.options.plants.names(),
+        }
+    }
+
+    /// What a debugger sees. Costs a walk over the whole log.
+    pub fn observe(&self) -> Observation {
+        let status = self.replica.status();
+        let entry =
+            |entry: &Entry| LogEntry { index: entry.index, term: entry.term, checksum: entry.checksum() };
+        Observation {
+            role: status.role,
+            term: status.term,
+            vote: status.vote,
+            leader: status.leader,
+            commit: status.commit,
+            applied: self.applied.0,
+            persisted: status.persisted,
+            snapshot_index: status.snapshot_index,
+            state: self.machine.state_checksum(),
+            log: self.replica.log().iter().map(entry).collect(),
+        }
+    }
+}
+
+fn check_options(options: &Options) -> Result<(), StartError> {
+    if options.id == 0 {
+        return Err(StartError::BadOptions("nodes are numbered from 1"));
+    }
+    if options.heartbeat_ticks == 0 || options.election_ticks <= options.heartbeat_ticks {
+        return Err(StartError::BadOptions(
+            "the election timeout must be longer than the heartbeat, which is at least 1",
+        ));
+    }
+    if options.request_timeout_ticks == 0 || options.max_pending == 0 {
+        return Err(StartError::BadOptions(
+            "the request timeout and the most pending requests are at least 1",
+        ));
+    }
+    Ok(())
+}
+
+/// Restores a snapshot that must be this cluster's.
+fn restore(data: &Bytes, cluster: &str) -> Result<Machine, SnapshotError> {
+    let machine = Machine::restore(data)?;
+    if machine.cluster() != cluster {
+        return Err(SnapshotError::ForeignCluster {
+            expected: cluster.to_owned(),
+            found: machine.cluster().to_owned(),
+        });
+    }
+    Ok(machine)
+}
+
+fn unavailable(reason: &str) -> Response {
+    Response::Unavailable { reason: reason.to_owned() }
+}
