@@ -9,14 +9,24 @@
 //! 4. `Apply`: apply the entries, in order, to the state machine, before the next step.
 //! 5. `Restore`: replace the state machine by the snapshot's (already durable).
 //! 6. `ReadReady { ticket, index }`: the read may be answered once `index` has been applied.
-//! 7. `ReadFailed`, `ProposalFailed`: the request certainly had no effect and never will.
+//! 7. `ProposalFailed`: the request certainly had no effect and never will. A read never fails: it waits until
+//!    it can be confirmed, or until the caller gives `Event::ForgetRead`.
 //!
 //! No clock, no ambient randomness: time comes as ticks, election timeouts from a counter-based stream.
 
+mod accept;
+mod conf_change;
+mod config;
 mod convert;
+mod election;
+mod event;
+mod in_flight;
+mod reads;
 mod replica;
 mod storage;
 mod types;
 
-pub use replica::{Config, Effect, Event, InitError, Plants, Replica, Status};
+pub use config::*;
+pub use event::{Effect, Event, InitError, Status};
+pub use replica::Replica;
 pub use types::*;

@@ -1,110 +1,594 @@
-//! CONTRACT SKETCH: public surface. The implementer completes it.
+//! The replica: one event in, effects out.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+
+use bytes::Bytes;
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent};
+use raft::eraftpb as pb;
+use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
-use crate::types::*;
+use crate::accept::{acceptable, well_formed};
+use crate::conf_change;
+use crate::config::{
+    Config, MAX_APPEND_BYTES, MAX_APPLY_BYTES, MAX_COMMAND_BYTES, MAX_INFLIGHT_APPENDS, MAX_UNCOMMITTED_BYTES,
+};
+use crate::convert::{
+    configuration_from_raft, entries_from_raft, entry_from_raft, entry_to_raft, hard_state_to_raft,
+    message_from_raft, message_to_raft, snapshot_from_raft, snapshot_to_raft,
+};
+use crate::election::Elections;
+use crate::event::{Effect, Event, InitError, Status};
+use crate::in_flight::InFlight;
+use crate::reads::Reads;
+use crate::storage::Log;
+use crate::types::{
+    Batch, Configuration, Entry, EntryKind, HardState, Message, MessageKind, Recovered, Snapshot,
+    SnapshotMeta,
+};
 
-/// Named defaults, equal on all backends.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This node.
-    pub id: NodeId,
-    /// Seed of the election timeouts.
-    pub seed: u64,
-    /// Ticks between two heartbeats of a leader. Default 5 (a tick is 20 ms: 100 ms).
-    pub heartbeat_ticks: u32,
-    /// Shortest election timeout in ticks; the longest is twice this. Default 25 (500 ms to 1 s).
-    pub election_ticks: u32,
-    /// Ticks after which an unanswered ReadIndex request is sent again under a new context. Default 10.
-    pub read_retry_ticks: u32,
-    /// Entries kept behind a snapshot for followers that lag a little.
-    pub keep_entries: u64,
-    /// Planted bugs (only under the feature `plants`).
-    pub plants: Plants,
+/// A Raft replica with no I/O. The crate's documentation lists what its caller owes.
+pub struct Replica {
+    config: Config,
+    raw: RawNode<Log>,
+    /// Whether this node was ever founded: if not, it takes no part.
+    founded: bool,
+    elections: Elections,
+    reads: Reads,
+    /// Batches on their way to the disk, in order.
+    in_flight: VecDeque<InFlight>,
+    next_token: u64,
+    /// The term on the disk (or, under the plant `vote-not-durable`, said to be).
+    durable_term: u64,
+    /// The hard state last handed out to be persisted.
+    handed: HardState,
+    /// The last index on the disk once everything in flight is there.
+    handed_last: u64,
+    /// (term, candidate) of the vote last seen.
+    voted: (u64, NodeId),
+    /// Role, term and leader as last reported.
+    reported: (Role, u64, NodeId),
+    /// The commit index as last reported.
+    reported_commit: u64,
+    /// Where the state machine stands, with the configuration there.
+    applied: SnapshotMeta,
+    /// Ticks since a snapshot was sent to a peer and not acknowledged.
+    snapshots_sent: BTreeMap<NodeId, u32>,
+    malformed_messages: u64,
+    refused_changes: u64,
 }
 
-/// Planted bugs that live in this layer. Without the feature `plants` no field can be set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Plants {
-    /// `vote-not-durable`: a vote is answered before it is on disk; it reaches the disk with the next entries.
-    #[cfg(feature = "plants")]
-    pub vote_not_durable: bool,
-    /// `stale-read` (its half in this layer): a leader does not step down for want of a quorum, and confirms
-    /// reads by itself.
-    #[cfg(feature = "plants")]
-    pub stale_read: bool,
+impl Replica {
+    /// Starts on what the disk held. Effects: the `started` record, an `appended` record for each recovered
+    /// entry, the configuration of the snapshot, and whatever is known to be committed, to be applied.
+    ///
+    /// # Panics
+    /// If `config` makes no sense (id 0; a heartbeat not shorter than the election timeout), or if
+    /// `recovered` could not have been written by a replica (a gap in the log, a commit index beyond it).
+    pub fn new(config: Config, recovered: Recovered, effects: &mut Vec<Effect>) -> Replica {
+        let Recovered { boot, hard_state, snapshot, entries, .. } = recovered;
+        let founded = snapshot.is_some();
+        let snapshot = snapshot.unwrap_or_default();
+        let meta = snapshot.meta.clone();
+        let contiguous = entries.iter().zip(meta.index + 1..).all(|(entry, index)| entry.index == index);
+        assert!(contiguous, "expected log entries without a gap from {} on", meta.index + 1);
+        assert!(founded || entries.is_empty(), "expected no log where no snapshot was founded");
+
+        // Founding writes a snapshot and no hard state: its term is then the snapshot's. The commit index
+        // is a hint, written with the next entries: the snapshot may be ahead of it.
+        let last_term = entries.last().map_or(meta.term, |entry| entry.term);
+        let stale = hard_state.term < last_term;
+        let hard_state = HardState {
+            term: hard_state.term.max(last_term),
+            vote: if stale { 0 } else { hard_state.vote },
+            commit: hard_state.commit.max(meta.index),
+        };
+        let last_index = meta.index + entries.len() as u64;
+
+        effects.push(Effect::Trace(TraceEvent::Started {
+            term: hard_state.term,
+            vote: known(hard_state.vote),
+            snapshot_index: meta.index,
+            snapshot_term: meta.term,
+            snapshot_state: config.snapshot_state,
+            last_index,
+        }));
+        effects.extend(entries.iter().map(|entry| Effect::Trace(appended(entry))));
+        if founded {
+            effects.push(Effect::Trace(config_changed(&meta)));
+        }
+
+        let log = Log::new(
+            hard_state_to_raft(hard_state),
+            snapshot_to_raft(snapshot),
+            entries.into_iter().map(entry_to_raft).collect(),
+        );
+        let mut replica = Replica {
+            raw: raw_node(&config, log, meta.index),
+            founded,
+            elections: Elections::new(config.seed, config.id, config.election_ticks),
+            reads: Reads::new(config.id, boot, config.read_retry_ticks),
+            in_flight: VecDeque::new(),
+            next_token: 1,
+            durable_term: hard_state.term,
+            handed: hard_state,
+            handed_last: last_index,
+            voted: (hard_state.term, hard_state.vote),
+            reported: (Role::Follower, hard_state.term, 0),
+            reported_commit: meta.index,
+            applied: meta,
+            snapshots_sent: BTreeMap::new(),
+            malformed_messages: 0,
+            refused_changes: 0,
+            config,
+        };
+        replica.work(effects);
+        replica
+    }
+
+    /// The snapshot that founds a cluster on this node: index 1, term 1, with these voters and the state
+    /// machine's first state. The caller makes it durable on every voter, with the same `voters` and
+    /// `data`, and starts a replica on it. Founding is always explicit: a node without such a snapshot
+    /// never votes, so a node that lost its disk cannot vote twice.
+    pub fn found(cluster: &str, id: NodeId, voters: &[NodeId], data: Bytes) -> Result<Snapshot, InitError> {
+        if cluster.is_empty() {
+            return Err(InitError::BadName);
+        }
+        let mut voters = voters.to_vec();
+        voters.sort_unstable();
+        let configuration = Configuration { voters, ..Configuration::default() };
+        if !well_formed(&configuration) || !configuration.voters.contains(&id) {
+            return Err(InitError::BadVoters);
+        }
+        Ok(Snapshot { meta: SnapshotMeta { index: 1, term: 1, configuration }, data })
+    }
+
+    /// Takes one event and appends what the caller is to do.
+    pub fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        if !self.founded {
+            if let Event::Propose { ticket, .. } = event {
+                effects.push(Effect::ProposalFailed { ticket, leader: None });
+            }
+            return;
+        }
+        match event {
+            Event::Tick => {
+                if !self.tick() {
+                    return;
+                }
+            }
+            Event::Receive(message) => self.receive(message),
+            Event::Propose { ticket, data } => self.propose(ticket, data, effects),
+            Event::Read { ticket } => {
+                let context = self.reads.ask(ticket);
+                self.ask_index(context);
+            }
+            Event::ForgetRead { ticket } => self.reads.forget(ticket),
+            Event::TransferLeader { to } => {
+                if self.is_leader() {
+                    self.raw.transfer_leader(to);
+                }
+            }
+            Event::Persisted { token } => self.persisted(token, effects),
+            Event::SnapshotMade(snapshot) => {
+                if snapshot.meta.index <= self.applied.index {
+                    let keep = self.config.keep_entries;
+                    self.raw.mut_store().compact(snapshot_to_raft(snapshot), keep);
+                }
+            }
+            Event::Unreachable { peer } => self.raw.report_unreachable(peer),
+            Event::SnapshotSent { peer, delivered } => self.snapshot_sent(peer, delivered),
+        }
+        self.work(effects);
+    }
+
+    /// This replica's view of itself.
+    pub fn status(&self) -> Status {
+        let raft = &self.raw.raft;
+        Status {
+            id: self.config.id,
+            role: role(raft.state),
+            term: raft.term,
+            vote: known(raft.vote),
+            leader: known(raft.leader_id),
+            commit: raft.raft_log.committed,
+            applied: self.applied.index,
+            first_index: raft.raft_log.first_index(),
+            last_index: raft.raft_log.last_index(),
+            persisted: raft.raft_log.persisted,
+            snapshot_index: self.raw.store().snapshot_index(),
+            configuration: self.applied.configuration.clone(),
+            malformed_messages: self.malformed_messages,
+            refused_changes: self.refused_changes,
+        }
+    }
+
+    /// Where the state machine stands after all effects so far: what a snapshot of it made now must carry.
+    pub fn applied_meta(&self) -> &SnapshotMeta {
+        &self.applied
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        known(self.raw.raft.leader_id)
+    }
+
+    /// Whether this node was ever founded, and so takes part.
+    pub fn is_founded(&self) -> bool {
+        self.founded
+    }
+
+    /// True if raft-rs may have something to hand out.
+    fn tick(&mut self) -> bool {
+        let mut ready = self.raw.tick();
+        if let Some(context) = self.reads.tick() {
+            self.ask_index(Some(context));
+            ready = true;
+        }
+        if !self.snapshots_sent.is_empty() {
+            ready |= self.resend_snapshots();
+        }
+        ready
+    }
+
+    /// A snapshot may be lost on the way, with nobody to say so; raft-rs would wait for ever.
+    fn resend_snapshots(&mut self) -> bool {
+        let patience = 4 * self.config.election_ticks;
+        let mut lost = Vec::new();
+        for (peer, ticks) in &mut self.snapshots_sent {
+            *ticks += 1;
+            if *ticks >= patience {
+                lost.push(*peer);
+            }
+        }
+        for peer in &lost {
+            self.snapshot_sent(*peer, false);
+        }
+        !lost.is_empty()
+    }
+
+    fn snapshot_sent(&mut self, peer: NodeId, delivered: bool) {
+        self.snapshots_sent.remove(&peer);
+        let status = if delivered { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(peer, status);
+    }
+
+    fn receive(&mut self, message: Message) {
+        let known = self.raw.raft.prs().get(message.from).is_some();
+        if !known || !acceptable(self.config.id, &message) {
+            self.malformed_messages += 1;
+            return;
+        }
+        // Refused are only answers from strangers, and those were just dropped.
+        let _ = self.raw.step(message_to_raft(message));
+    }
+
+    /// Proposals are never forwarded: a follower's client is told who leads, and asks there.
+    fn propose(&mut self, ticket: u64, data: Bytes, effects: &mut Vec<Effect>) {
+        // An empty entry is a new leader's own.
+        let fits = !data.is_empty() && data.len() <= MAX_COMMAND_BYTES;
+        if fits && self.is_leader() {
+            let entry = pb::Entry { data, ..Default::default() };
+            let message = pb::Message {
+                msg_type: pb::MessageType::MsgPropose,
+                from: self.config.id,
+                entries: vec![entry].into(),
+                ..Default::default()
+            };
+            if self.raw.raft.step(message).is_ok() {
+                let index = self.raw.raft.raft_log.last_index();
+                effects.push(Effect::Proposed { ticket, index, term: self.raw.raft.term });
+                return;
+            }
+        }
+        effects.push(Effect::ProposalFailed { ticket, leader: self.leader() });
+    }
+
+    fn ask_index(&mut self, context: Option<Vec<u8>>) {
+        if let Some(context) = context {
+            self.raw.read_index(context);
+        }
+    }
+
+    /// A batch is durable: what waited for it may be seen.
+    fn persisted(&mut self, token: u64, effects: &mut Vec<Effect>) {
+        while self.in_flight.front().is_some_and(|batch| batch.token <= token) {
+            let batch = self.in_flight.pop_front().expect("just seen");
+            self.durable_term = batch.term;
+            // Entries that a later batch in flight replaces do not count as durable in raft-rs until that one
+            // is: it compares (index, term) alone, and takes them for equal ones that come back after it.
+            if !self.in_flight.iter().any(|later| batch.is_overwritten_by(later)) {
+                self.raw.on_persist_ready(batch.ready);
+            }
+            effects.extend(batch.changes.into_iter().map(Effect::Trace));
+            if let Some(snapshot) = batch.snapshot {
+                self.applied = snapshot.meta.clone();
+                effects.push(Effect::Restore(snapshot));
+                effects.push(Effect::Trace(config_changed(&self.applied)));
+            }
+            effects.extend(batch.log.into_iter().map(Effect::Trace));
+            self.report_commit(effects);
+            effects.extend(batch.messages.into_iter().map(Effect::Send));
+        }
+    }
+
+    /// Everything raft-rs has to hand out after an event.
+    fn work(&mut self, effects: &mut Vec<Effect>) {
+        self.elections.settle(&mut self.raw.raft);
+        while self.raw.has_ready() {
+            self.hand_out(effects);
+        }
+    }
+
+    fn hand_out(&mut self, effects: &mut Vec<Effect>) {
+        let mut ready = self.raw.ready();
+        let mut messages = ready.take_messages();
+        messages.append(&mut ready.take_persisted_messages());
+        let reads = ready.take_read_states();
+        let committed = ready.take_committed_entries();
+        let entries = ready.take_entries();
+        let snapshot = (!ready.snapshot().is_empty()).then(|| ready.snapshot().clone());
+        let number = ready.number();
+        let must_sync = ready.must_sync()
+            && !(self.config.plants.vote_not_durable() && entries.is_empty() && snapshot.is_none());
+
+        let persist = must_sync.then(|| self.batch(number, snapshot, entries));
+        if ready.must_sync() && !must_sync {
+            self.pretend_durable();
+        }
+        self.report_vote(effects);
+        self.report_role(effects);
+        self.report_commit(effects);
+        self.send(messages, effects);
+        effects.extend(persist);
+
+        self.raw.advance_append_async(ready);
+        if let (Some(batch), false) = (self.in_flight.back_mut(), must_sync) {
+            batch.ready = number;
+        } else if !must_sync {
+            self.raw.on_persist_ready(number);
+        }
+        self.apply(committed, effects);
+        self.answer(reads, effects);
+    }
+
+    /// Mirrors in the log what is to be persisted, and hands it out.
+    fn batch(&mut self, ready: u64, snapshot: Option<pb::Snapshot>, entries: Vec<pb::Entry>) -> Effect {
+        let raft = &self.raw.raft;
+        let hard_state = HardState { term: raft.term, vote: raft.vote, commit: raft.raft_log.committed };
+        let mut batch = Batch {
+            hard_state: (hard_state != self.handed).then_some(hard_state),
+            must_sync: true,
+            ..Batch::default()
+        };
+        self.handed = hard_state;
+        let mut held =
+            InFlight { token: self.next_token, ready, term: hard_state.term, ..InFlight::default() };
+        self.next_token += 1;
+
+        if let Some(snapshot) = snapshot {
+            self.handed_last = snapshot.get_metadata().index;
+            self.raw.mut_store().install(snapshot.clone());
+            // The caller restores it before anything else is applied. Until then raft-rs may campaign, for
+            // which it reads the entries above the applied index: below the snapshot there are none.
+            self.raw.raft.raft_log.applied = self.handed_last;
+            let snapshot = snapshot_from_raft(snapshot);
+            batch.snapshot = Some(snapshot.clone());
+            held.snapshot = Some(snapshot);
+        }
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            held.entries = (first.index, last.index);
+            if first.index <= self.handed_last {
+                held.log.push(TraceEvent::Truncated { from: first.index });
+            }
+            self.handed_last = last.index;
+            batch.entries = entries_from_raft(entries.iter().cloned());
+            held.log.extend(batch.entries.iter().map(appended));
+            self.raw.mut_store().append(entries);
+        }
+        let token = held.token;
+        self.in_flight.push_back(held);
+        Effect::Persist { token, batch }
+    }
+
+    /// Once the vote is durable.
+    fn report_vote(&mut self, effects: &mut Vec<Effect>) {
+        let vote = (self.raw.raft.term, self.raw.raft.vote);
+        if vote == self.voted {
+            return;
+        }
+        self.voted = vote;
+        let (term, candidate) = vote;
+        if candidate == 0 {
+            return;
+        }
+        let vote = TraceEvent::VoteCast { term, candidate };
+        match self.in_flight.back_mut() {
+            Some(batch) => batch.changes.push(vote),
+            None => effects.push(Effect::Trace(vote)),
+        }
+    }
+
+    /// Once the term is durable.
+    fn report_role(&mut self, effects: &mut Vec<Effect>) {
+        let raft = &self.raw.raft;
+        let reported = (role(raft.state), raft.term, raft.leader_id);
+        if reported == self.reported {
+            return;
+        }
+        self.reported = reported;
+        if !self.is_leader() {
+            self.snapshots_sent.clear();
+        }
+        let (role, term, leader) = reported;
+        let change = TraceEvent::RoleChanged { role, term, leader: known(leader) };
+        match self.awaited(term) {
+            Some(batch) => batch.changes.push(change),
+            None => effects.push(Effect::Trace(change)),
+        }
+    }
+
+    /// As far as the node's own durable log reaches.
+    fn report_commit(&mut self, effects: &mut Vec<Effect>) {
+        let log = &self.raw.raft.raft_log;
+        let index = log.committed.min(log.persisted);
+        if index > self.reported_commit {
+            self.reported_commit = index;
+            effects.push(Effect::Trace(TraceEvent::Committed { index }));
+        }
+    }
+
+    /// The batch that makes `term` durable; None if it is durable already.
+    fn awaited(&mut self, term: u64) -> Option<&mut InFlight> {
+        if term <= self.durable_term {
+            return None;
+        }
+        self.in_flight.iter_mut().find(|batch| batch.term >= term)
+    }
+
+    /// The plant `vote-not-durable`: term and vote pass for durable once what is in flight is. They reach the
+    /// disk with the next entries.
+    fn pretend_durable(&mut self) {
+        let term = self.raw.raft.term;
+        match self.in_flight.back_mut() {
+            Some(batch) => batch.term = term,
+            None => self.durable_term = term,
+        }
+    }
+
+    /// A leader's messages go at once, in parallel with its own write (Ongaro's dissertation §10.2.1), once its
+    /// term is durable. Everyone else's rest on what they acknowledge.
+    fn send(&mut self, messages: Vec<pb::Message>, effects: &mut Vec<Effect>) {
+        if messages.is_empty() {
+            return;
+        }
+        let leads = self.is_leader();
+        let snapshots_sent = &mut self.snapshots_sent;
+        let messages = messages.into_iter().filter_map(message_from_raft).inspect(|message| {
+            if message.kind == MessageKind::Snapshot {
+                snapshots_sent.insert(message.to, 0);
+            }
+        });
+        let waits_for = if leads {
+            let (term, durable) = (self.raw.raft.term, self.durable_term);
+            self.in_flight.iter_mut().find(|batch| term > durable && batch.term >= term)
+        } else {
+            self.in_flight.back_mut()
+        };
+        match waits_for {
+            Some(batch) => batch.hold(messages),
+            None => effects.extend(messages.map(Effect::Send)),
+        }
+    }
+
+    /// Hands committed entries out. A configuration takes effect when it is applied.
+    fn apply(&mut self, committed: Vec<pb::Entry>, effects: &mut Vec<Effect>) {
+        let Some(last) = committed.last() else { return };
+        let last = last.index;
+        let mut entries = Vec::with_capacity(committed.len());
+        for entry in committed {
+            let entry = entry_from_raft(entry);
+            (self.applied.index, self.applied.term) = (entry.index, entry.term);
+            let changed = entry.kind != EntryKind::Normal && self.change_configuration(&entry);
+            entries.push(entry);
+            if changed {
+                effects.push(Effect::Apply(mem::take(&mut entries)));
+                effects.push(Effect::Trace(config_changed(&self.applied)));
+            }
+        }
+        if !entries.is_empty() {
+            effects.push(Effect::Apply(entries));
+        }
+        self.raw.advance_apply_to(last);
+    }
+
+    /// False if the change is refused: every node decides alike, since it has the same bytes and the same
+    /// configuration before it.
+    fn change_configuration(&mut self, entry: &Entry) -> bool {
+        let applied = conf_change::decode(entry.kind, &entry.data)
+            .ok()
+            .and_then(|change| self.raw.apply_conf_change(&change).ok());
+        match applied {
+            Some(configuration) => {
+                self.applied.configuration = configuration_from_raft(configuration);
+                true
+            }
+            None => {
+                self.refused_changes += 1;
+                false
+            }
+        }
+    }
+
+    fn answer(&mut self, reads: Vec<raft::ReadState>, effects: &mut Vec<Effect>) {
+        if reads.is_empty() {
+            return;
+        }
+        for read in reads {
+            let index = read.index;
+            let confirmed = self.reads.answer(&read.request_ctx);
+            effects.extend(confirmed.map(|ticket| Effect::ReadReady { ticket, index }));
+        }
+        let context = self.reads.catch_up();
+        self.ask_index(context);
+    }
 }
 
-/// What happens to a replica.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// One tick of the clock passed.
-    Tick,
-    /// A message arrived.
-    Receive(Message),
-    /// A client's command is to be replicated. `ticket` is the caller's, unique within a boot.
-    Propose { ticket: u64, data: bytes::Bytes },
-    /// A linearizable read is asked for.
-    Read { ticket: u64 },
-    /// The caller no longer waits for this read.
-    ForgetRead { ticket: u64 },
-    /// Hand leadership over. Ignored unless this node leads.
-    TransferLeader { to: NodeId },
-    /// A batch handed out by `Effect::Persist` is on disk.
-    Persisted { token: u64 },
-    /// The state machine's snapshot at `meta.index` is durable: the log below may be compacted, and lagging
-    /// followers are sent this one.
-    SnapshotMade(Snapshot),
-    /// A peer could not be reached (its queue was full, its connection broke).
-    Unreachable { peer: NodeId },
-    /// A snapshot could be delivered to the peer's connection, or not.
-    SnapshotSent { peer: NodeId, delivered: bool },
+fn raw_node(config: &Config, log: Log, applied: u64) -> RawNode<Log> {
+    let stale_read = config.plants.stale_read();
+    let raft_config = raft::Config {
+        id: config.id,
+        election_tick: config.election_ticks as usize,
+        heartbeat_tick: config.heartbeat_ticks as usize,
+        applied,
+        max_size_per_msg: MAX_APPEND_BYTES as u64,
+        max_inflight_msgs: MAX_INFLIGHT_APPENDS,
+        check_quorum: true,
+        pre_vote: true,
+        min_election_tick: config.election_ticks as usize,
+        // See `Elections`: what raft-rs draws must be told from what we set.
+        max_election_tick: usize::MAX,
+        read_only_option: if stale_read { ReadOnlyOption::LeaseBased } else { ReadOnlyOption::Safe },
+        max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
+        max_committed_size_per_ready: MAX_APPLY_BYTES,
+        ..raft::Config::default()
+    };
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    let mut raw = match RawNode::new(&raft_config, log, &logger) {
+        Ok(raw) => raw,
+        Err(error) => panic!("expected a configuration that raft accepts: {error}"),
+    };
+    // The plant: raft-rs itself insists on check-quorum where leases serve reads.
+    raw.raft.set_check_quorum(!stale_read);
+    raw
 }
 
-/// What the caller is to do. See the crate's documentation for the duties.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Write and sync, then answer `Event::Persisted`.
-    Persist { token: u64, batch: Batch },
-    /// Send to `message.to`.
-    Send(Message),
-    /// Apply these committed entries, in order.
-    Apply(Vec<Entry>),
-    /// Replace the state machine's state (the snapshot is durable).
-    Restore(Snapshot),
-    /// The proposal stands in the log at (index, term): it will be applied, or overwritten.
-    Proposed { ticket: u64, index: u64, term: u64 },
-    /// The proposal was dropped before it reached any log.
-    ProposalFailed { ticket: u64, leader: Option<NodeId> },
-    /// The read may be answered once `index` is applied.
-    ReadReady { ticket: u64, index: u64 },
-    /// Write this to the node's trace.
-    Trace(TraceEvent),
+fn role(state: StateRole) -> Role {
+    match state {
+        StateRole::Follower => Role::Follower,
+        StateRole::PreCandidate => Role::PreCandidate,
+        StateRole::Candidate => Role::Candidate,
+        StateRole::Leader => Role::Leader,
+    }
 }
 
-/// A replica's view of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    pub id: NodeId,
-    pub role: Role,
-    pub term: u64,
-    pub vote: Option<NodeId>,
-    pub leader: Option<NodeId>,
-    pub commit: u64,
-    pub applied: u64,
-    pub first_index: u64,
-    pub last_index: u64,
-    /// Last index known durable.
-    pub persisted: u64,
-    pub snapshot_index: u64,
-    pub configuration: Configuration,
+fn known(id: NodeId) -> Option<NodeId> {
+    (id != 0).then_some(id)
 }
 
-/// Why a node could not be founded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InitError {
-    #[error("this node already belongs to cluster {0:?}")]
-    AlreadyInitialized(String),
-    #[error("a cluster needs at least one voter, each named once, this node among them")]
-    BadVoters,
+fn appended(entry: &Entry) -> TraceEvent {
+    TraceEvent::Appended { index: entry.index, term: entry.term, checksum: entry.checksum() }
+}
+
+fn config_changed(meta: &SnapshotMeta) -> TraceEvent {
+    TraceEvent::ConfigChanged {
+        index: meta.index,
+        voters: meta.configuration.voters.clone(),
+        learners: meta.configuration.learners.clone(),
+    }
 }

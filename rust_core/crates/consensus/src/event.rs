@@ -1,0 +1,146 @@
+//! What goes into a replica and what comes out.
+
+use mcp_chaos_evidence::{NodeId, Role, TraceEvent};
+
+use crate::types::{Batch, Configuration, Entry, Message, Snapshot};
+
+/// What happens to a replica.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// One tick of the clock passed.
+    Tick,
+    /// A message arrived. What no correct peer would send is dropped and counted.
+    Receive(Message),
+    /// A client's command is to be replicated.
+    Propose {
+        /// The caller's, unique within a boot.
+        ticket: u64,
+        /// The command; not empty, at most [`crate::MAX_COMMAND_BYTES`].
+        data: bytes::Bytes,
+    },
+    /// A linearizable read is asked for.
+    Read {
+        /// The caller's, unique within a boot.
+        ticket: u64,
+    },
+    /// The caller no longer waits for this read.
+    ForgetRead {
+        /// The read's.
+        ticket: u64,
+    },
+    /// Hand leadership over. Ignored unless this node leads.
+    TransferLeader {
+        /// A voter.
+        to: NodeId,
+    },
+    /// A batch handed out by `Effect::Persist` is on disk, and all before it.
+    Persisted {
+        /// The batch's.
+        token: u64,
+    },
+    /// The state machine's snapshot at `meta.index` is durable: the log below may be compacted, and lagging
+    /// followers are sent this one. See [`crate::Replica::applied_meta`].
+    SnapshotMade(Snapshot),
+    /// A peer could not be reached (its queue was full, its connection broke).
+    Unreachable {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A snapshot could be delivered to the peer's connection, or not.
+    SnapshotSent {
+        /// The peer.
+        peer: NodeId,
+        /// False if it certainly never arrived.
+        delivered: bool,
+    },
+}
+
+/// What the caller is to do. See the crate's documentation for the duties.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Write and sync, then answer `Event::Persisted`.
+    Persist {
+        /// Ascending from 1 within a boot.
+        token: u64,
+        /// What to write.
+        batch: Batch,
+    },
+    /// Send to `message.to`.
+    Send(Message),
+    /// Apply these committed entries, in order.
+    Apply(Vec<Entry>),
+    /// Replace the state machine's state (the snapshot is durable).
+    Restore(Snapshot),
+    /// The proposal stands in the log at (index, term): it will be applied, or overwritten.
+    Proposed {
+        /// The proposal's.
+        ticket: u64,
+        /// Where it stands.
+        index: u64,
+        /// The leader's term.
+        term: u64,
+    },
+    /// The proposal was dropped before it reached any log.
+    ProposalFailed {
+        /// The proposal's.
+        ticket: u64,
+        /// Who leads, as far as this node knows; itself if it leads but cannot take the proposal now.
+        leader: Option<NodeId>,
+    },
+    /// The read may be answered once `index` is applied.
+    ReadReady {
+        /// The read's.
+        ticket: u64,
+        /// What must be applied first.
+        index: u64,
+    },
+    /// Write this to the node's trace.
+    Trace(TraceEvent),
+}
+
+/// A replica's view of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Its part in the protocol.
+    pub role: Role,
+    /// Its term, durable or about to be.
+    pub term: u64,
+    /// For whom it voted in `term`.
+    pub vote: Option<NodeId>,
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// The commit index as the cluster's leader told it, whether or not the entries are durable here.
+    pub commit: u64,
+    /// Last index handed to the state machine.
+    pub applied: u64,
+    /// First index still in the log.
+    pub first_index: u64,
+    /// Last index in the log.
+    pub last_index: u64,
+    /// Last index known durable.
+    pub persisted: u64,
+    /// Where the newest snapshot stands, 0 if there is none.
+    pub snapshot_index: u64,
+    /// The configuration as applied.
+    pub configuration: Configuration,
+    /// Messages dropped because no correct peer would send them.
+    pub malformed_messages: u64,
+    /// Committed configuration changes that could not be decoded or applied (the same on every node).
+    pub refused_changes: u64,
+}
+
+/// Why a node could not be founded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitError {
+    /// For the caller, who knows what is on the disk.
+    #[error("this node already belongs to cluster {0:?}")]
+    AlreadyInitialized(String),
+    /// A voter is missing, named twice, or 0.
+    #[error("a cluster needs at least one voter, each named once, this node among them")]
+    BadVoters,
+    /// The empty name stands for a node that was never founded.
+    #[error("a cluster needs a name that is not empty")]
+    BadName,
+}
