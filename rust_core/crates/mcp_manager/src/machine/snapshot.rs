@@ -108,3 +108,52 @@ pub(super) fn read(bytes: &[u8]) -> Result<Machine, SnapshotError> {
     machine.checksum = machine.checksum_of_content();
     Ok(machine)
 }
+
+#[cfg(test)]
+mod mcp_manager_tests {
+    use super::*;
+    use crate::command::{Command, Operation};
+
+    #[test]
+    fn a_snapshot_that_lost_anything_shows_another_checksum_once_restored() {
+        let mut machine = Machine::found("c", SessionLimits::default());
+        machine.apply(2, 1, &Command::OpenSession { now_ms: 9 }.encode());
+        let write = Operation::Write { key: "k".into(), value: "v".into() };
+        machine.apply(
+            3,
+            1,
+            &Command::Operate { client: 2, sequence: 1, now_ms: 9, operation: write }.encode(),
+        );
+        let server = ServerSpec {
+            name: "s".into(),
+            transport: crate::command::Transport::Stdio,
+            endpoint: "serve".into(),
+        };
+        let register = Operation::Register { server };
+        machine.apply(
+            4,
+            1,
+            &Command::Operate { client: 2, sequence: 2, now_ms: 9, operation: register }.encode(),
+        );
+        let whole = machine.state_checksum();
+        assert_eq!(read(&write_less(&machine, |_| {})).unwrap().state_checksum(), whole);
+
+        let losses: [fn(&mut Machine); 6] = [
+            |machine| machine.settings.clear(),
+            |machine| machine.settings.get_mut("k").unwrap().version += 1,
+            |machine| machine.servers.clear(),
+            |machine| machine.servers.get_mut("s").unwrap().state = ServerState::Ready,
+            |machine| drop(machine.sessions.pop_oldest()),
+            |machine| machine.now_ms = 0,
+        ];
+        for (n, lose) in losses.into_iter().enumerate() {
+            assert_ne!(read(&write_less(&machine, lose)).unwrap().state_checksum(), whole, "loss {n}");
+        }
+    }
+
+    fn write_less(machine: &Machine, lose: fn(&mut Machine)) -> Bytes {
+        let mut less = machine.clone();
+        lose(&mut less);
+        write(&less)
+    }
+}

@@ -18,6 +18,7 @@
 //!   the shell to see to, before it hands over what they send.
 //! - A node that was never founded answers `Unavailable`, and neither votes nor listens.
 
+mod durable_log;
 mod options;
 mod pending;
 #[cfg(feature = "plants")]
@@ -28,14 +29,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mcp_chaos_consensus::{
-    Batch, Configuration, Effect, Entry, EntryKind, Event, Message, Recovered, Replica, Snapshot,
-    SnapshotMeta,
+    Batch, Effect, Entry, EntryKind, Event, Message, Recovered, Replica, Snapshot, SnapshotMeta,
 };
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent};
 
+use self::durable_log::DurableLog;
+pub use self::durable_log::LogEntry;
 pub use self::options::Options;
 use self::pending::{Pending, Stage};
-pub use self::status::{LogEntry, NodeStatus, Observation};
+pub use self::status::{NodeStatus, Observation};
 use crate::command::{Command, Query, Request, Response};
 use crate::limits::{self, SessionLimits};
 use crate::machine::{Machine, SnapshotError};
@@ -139,11 +141,9 @@ pub enum StartError {
         /// What is wrong.
         error: SnapshotError,
     },
-    /// The log stands on a snapshot that is not there.
-    #[error(
-        "the data holds a log or a cluster's name, but no snapshot to stand on: restore the whole directory"
-    )]
-    NoSnapshot,
+    /// The log cannot have been written by a node.
+    #[error("the log cannot be trusted: {0}; give this node its whole directory back, or a new identity")]
+    Log(&'static str),
     /// The options name other session limits than the cluster was founded with.
     #[error(
         "the cluster was founded with {founded:?}, this node is started with {configured:?}: replicas that \
@@ -195,6 +195,7 @@ pub struct Node {
     /// A snapshot of the leader's is on its way to the disk: none of the node's own may follow it there.
     installing: bool,
     received: BTreeMap<NodeId, u64>,
+    durable_log: DurableLog,
     /// Kept so that a step does not allocate.
     effects: Vec<Effect>,
     #[cfg(feature = "plants")]
@@ -218,20 +219,14 @@ impl Node {
         if cluster.is_empty() || cluster.len() > MAX_CLUSTER_BYTES || cluster.chars().any(char::is_control) {
             return Err(InitError::BadCluster);
         }
-        let mut ascending = voters.to_vec();
-        ascending.sort_unstable();
-        ascending.dedup();
-        if ascending.len() != voters.len() || ascending.contains(&0) || !ascending.contains(&id) {
-            return Err(InitError::BadVoters);
-        }
-        let configuration = Configuration { voters: ascending, ..Configuration::default() };
-        let meta = SnapshotMeta { index: 1, term: 1, configuration };
-        Ok(Snapshot { meta, data: Machine::found(cluster, sessions).snapshot() })
+        let data = Machine::found(cluster, sessions).snapshot();
+        Replica::found(cluster, id, voters, data).map_err(|_| InitError::BadVoters)
     }
 
     /// Starts a node on what its disk held.
     pub fn new(options: Options, recovered: Recovered, out: &mut Vec<Output>) -> Result<Node, StartError> {
         check_options(&options)?;
+        check_log(&recovered)?;
         let founded = recovered.snapshot.is_some();
         let (machine, applied) = match &recovered.snapshot {
             Some(snapshot) => {
@@ -245,10 +240,7 @@ impl Node {
                 }
                 (machine, (snapshot.meta.index, snapshot.meta.term))
             }
-            None if recovered.cluster.is_empty() && recovered.entries.is_empty() => {
-                (Machine::found("", options.session_limits()), (0, 0))
-            }
-            None => return Err(StartError::NoSnapshot),
+            None => (Machine::found("", options.session_limits()), (0, 0)),
         };
         let boot = recovered.boot;
         let mut effects = Vec::new();
@@ -268,6 +260,7 @@ impl Node {
             saving: None,
             installing: false,
             received: BTreeMap::new(),
+            durable_log: DurableLog::default(),
             effects: Vec::new(),
             #[cfg(feature = "plants")]
             speculation: speculation::Speculation::default(),
@@ -336,7 +329,7 @@ impl Node {
     }
 
     fn propose(&mut self, ticket: u64, command: &Command, out: &mut Vec<Output>) {
-        if self.replica.role() != Role::Leader {
+        if !self.replica.is_leader() {
             let response = Response::NotLeader { leader: self.replica.leader() };
             return out.push(Output::Reply { ticket, response });
         }
@@ -357,7 +350,7 @@ impl Node {
 
     fn read(&mut self, ticket: u64, query: Query, out: &mut Vec<Output>) {
         #[cfg(feature = "plants")]
-        if self.options.plants.stale_read && self.replica.role() == Role::Leader {
+        if self.options.plants.stale_read && self.replica.is_leader() {
             return out.push(Output::Reply { ticket, response: self.answer(&query) });
         }
         if self.admit(ticket, Stage::Reading(query), out) {
@@ -381,10 +374,10 @@ impl Node {
     }
 
     fn transfer_leader(&mut self, to: NodeId, out: &mut Vec<Output>) -> Response {
-        if self.replica.role() != Role::Leader {
+        if !self.replica.is_leader() {
             return Response::NotLeader { leader: self.replica.leader() };
         }
-        if !self.replica.configuration().voters.contains(&to) {
+        if !self.replica.applied_meta().configuration.voters.contains(&to) {
             return unavailable("leadership can only be handed to a voter");
         }
         if to != self.options.id {
@@ -416,6 +409,9 @@ impl Node {
             if !self.stopped {
                 self.carry_out(effect, out);
             }
+        }
+        if !self.stopped {
+            self.save_snapshot_if_due(out);
         }
         effects
     }
@@ -449,7 +445,10 @@ impl Node {
                 self.pending.set_ready(ticket, index);
                 self.answer_reads(out);
             }
-            Effect::Trace(event) => out.push(Output::Trace(event)),
+            Effect::Trace(event) => {
+                self.durable_log.follow(&event);
+                out.push(Output::Trace(event));
+            }
         }
     }
 
@@ -458,11 +457,6 @@ impl Node {
             self.apply(entry, out);
         }
         self.answer_reads(out);
-        let every = self.options.snapshot_every_entries;
-        let is_due = every > 0 && self.applied.0 - self.snapshot_index >= every;
-        if is_due && self.saving.is_none() && !self.installing {
-            self.save_snapshot(out);
-        }
     }
 
     fn apply(&mut self, entry: &Entry, out: &mut Vec<Output>) {
@@ -499,6 +493,7 @@ impl Node {
             Err(error) => return self.stop(FatalError::Restore { index, error }, out),
         }
         self.installing = false;
+        self.durable_log = DurableLog::default();
         self.applied = (index, term);
         self.snapshot_index = index;
         // An own snapshot still on its way is older than this one (see `installing`), and of no more use.
@@ -520,12 +515,20 @@ impl Node {
         out.push(Output::Fatal(error));
     }
 
+    fn save_snapshot_if_due(&mut self, out: &mut Vec<Output>) {
+        let every = self.options.snapshot_every_entries;
+        let is_due = every > 0 && self.applied.0 - self.snapshot_index >= every;
+        if is_due && self.saving.is_none() && !self.installing {
+            self.save_snapshot(out);
+        }
+    }
+
+    /// Only between two steps: the replica's configuration is the one at the last entry handed out.
     fn save_snapshot(&mut self, out: &mut Vec<Output>) {
-        let (index, term) = self.applied;
-        let configuration = self.replica.configuration();
-        let snapshot =
-            Snapshot { meta: SnapshotMeta { index, term, configuration }, data: self.machine.snapshot() };
-        self.snapshot_index = index;
+        let meta = self.replica.applied_meta().clone();
+        debug_assert_eq!((meta.index, meta.term), self.applied);
+        let snapshot = Snapshot { meta, data: self.machine.snapshot() };
+        self.snapshot_index = self.applied.0;
         self.saving = Some(Saving { snapshot: snapshot.clone(), state: self.machine.state_checksum() });
         out.push(Output::SaveSnapshot(snapshot));
     }
@@ -535,6 +538,7 @@ impl Node {
         let term = saving.snapshot.meta.term;
         out.push(Output::Trace(TraceEvent::SnapshotMade { index, term, state: saving.state }));
         self.step(Event::SnapshotMade(saving.snapshot), out);
+        self.durable_log.cut_below(self.replica.status().first_index);
     }
 
     fn answer_reads(&mut self, out: &mut Vec<Output>) {
@@ -592,14 +596,19 @@ impl Node {
         self.options.id
     }
 
+    /// Whether it leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.replica.is_leader()
+    }
+
     /// Its part in the protocol.
     pub fn role(&self) -> Role {
-        self.replica.role()
+        self.replica.status().role
     }
 
     /// Its term.
     pub fn term(&self) -> u64 {
-        self.replica.term()
+        self.replica.status().term
     }
 
     /// Who leads, as far as it knows.
@@ -650,11 +659,9 @@ impl Node {
         }
     }
 
-    /// What a debugger sees. Costs a walk over the whole log.
+    /// What a debugger sees. Costs a copy of the whole log's outline.
     pub fn observe(&self) -> Observation {
         let status = self.replica.status();
-        let entry =
-            |entry: &Entry| LogEntry { index: entry.index, term: entry.term, checksum: entry.checksum() };
         Observation {
             role: status.role,
             term: status.term,
@@ -662,10 +669,10 @@ impl Node {
             leader: status.leader,
             commit: status.commit,
             applied: self.applied.0,
-            persisted: status.persisted,
+            last_index: status.last_index,
             snapshot_index: status.snapshot_index,
             state: self.machine.state_checksum(),
-            log: self.replica.log().iter().map(entry).collect(),
+            log: self.durable_log.entries(),
         }
     }
 }
@@ -683,6 +690,29 @@ fn check_options(options: &Options) -> Result<(), StartError> {
         return Err(StartError::BadOptions(
             "the request timeout and the most pending requests are at least 1",
         ));
+    }
+    Ok(())
+}
+
+/// The replica takes what it recovers for its own: what no replica writes is refused here, in words.
+fn check_log(recovered: &Recovered) -> Result<(), StartError> {
+    let Some(snapshot) = &recovered.snapshot else {
+        let is_empty = recovered.cluster.is_empty() && recovered.entries.is_empty();
+        return if is_empty {
+            Ok(())
+        } else {
+            Err(StartError::Log("it stands on a snapshot that is missing"))
+        };
+    };
+    let mut last = (snapshot.meta.index, snapshot.meta.term);
+    for entry in &recovered.entries {
+        if entry.index != last.0 + 1 || entry.term < last.1 {
+            return Err(StartError::Log("entries are missing, or their terms fall"));
+        }
+        last = (entry.index, entry.term);
+    }
+    if recovered.hard_state.commit > last.0 {
+        return Err(StartError::Log("it ends below what was known to be committed: entries are lost"));
     }
     Ok(())
 }

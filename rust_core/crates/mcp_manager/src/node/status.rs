@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use mcp_chaos_evidence::{NodeId, Role, node_name};
 use serde::{Serialize, Serializer};
 
+use super::durable_log::LogEntry;
+
 /// A node's view of itself. In JSON nodes are called by name, and `state` is 16 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeStatus {
@@ -58,7 +60,7 @@ pub struct NodeStatus {
     pub plants: Vec<&'static str>,
 }
 
-/// A node's inside, for debuggers. Costs a walk over the whole log.
+/// A node's inside, for debuggers. Costs a copy of the whole log's outline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Observation {
     /// Its part in the protocol.
@@ -75,27 +77,15 @@ pub struct Observation {
     pub commit: u64,
     /// Last index applied.
     pub applied: u64,
-    /// Last index known durable.
-    pub persisted: u64,
+    /// Last index in the log; beyond `log`, entries are on their way to the disk.
+    pub last_index: u64,
     /// Last index covered by the newest snapshot.
     pub snapshot_index: u64,
     /// Checksum of the state.
     #[serde(serialize_with = "hex")]
     pub state: u64,
-    /// The log as the node holds it, durable or not, ascending.
+    /// The durable log, ascending, from the first entry that is not compacted.
     pub log: Vec<LogEntry>,
-}
-
-/// A log entry, without its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct LogEntry {
-    /// Its index.
-    pub index: u64,
-    /// Its term.
-    pub term: u64,
-    /// Checksum of its kind and data, as in the trace.
-    #[serde(serialize_with = "hex")]
-    pub checksum: u64,
 }
 
 fn name<S: Serializer>(id: &NodeId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -114,6 +104,6 @@ fn counts<S: Serializer>(counts: &BTreeMap<NodeId, u64>, serializer: S) -> Resul
     serializer.collect_map(counts.iter().map(|(id, count)| (node_name(*id), count)))
 }
 
-fn hex<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn hex<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{value:016x}"))
 }
