@@ -8,13 +8,24 @@ pub enum DiskError {
     PoweredOff,
     /// The disk is full.
     #[error("no space left on the disk ({file})")]
-    Full { file: String },
+    Full {
+        /// What was to be written.
+        file: String,
+    },
     /// No such file.
     #[error("no such file: {file}")]
-    NotFound { file: String },
+    NotFound {
+        /// What was to be read or changed.
+        file: String,
+    },
     /// Any other error of the operating system.
     #[error("{file}: {message}")]
-    Io { file: String, message: String },
+    Io {
+        /// What was to be read or changed.
+        file: String,
+        /// The operating system's own words.
+        message: String,
+    },
 }
 
 /// One flat directory. What was appended is durable only after `sync` of that file; what was created,
