@@ -264,6 +264,11 @@ impl Replica {
             self.malformed_messages += 1;
             return;
         }
+        // raft-rs would pass another node's request on to the leader under that node's name: but peers are
+        // authenticated, and speak for themselves. The asker tries again.
+        if message.kind == MessageKind::ReadIndex && !self.is_leader() {
+            return;
+        }
         // Refused are only answers from strangers, and those were just dropped.
         let _ = self.raw.step(message_to_raft(message));
     }
