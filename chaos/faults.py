@@ -1,0 +1,531 @@
+"""The closed set of faults: what an author may write of each, what it does to whom, and how it reads in words.
+
+A new kind is one class here and its name in `KINDS`: the schema, the steps of a scenario, ``random`` lists, the
+compiled plan and the descriptions all follow from it. (What a backend does with a new ``do`` is its own affair.)
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema
+
+from chaos import topology
+from chaos.holes import Given, Open, Pick, Spec, closed, duration, wrong
+from chaos.topology import Link, Selector, SelectorError, node_name
+from chaos.units import Duration
+
+Case = dict[str, Any]
+"""What a backend carries out: ``do``, ``nodes``, ``links``, and what ``do`` needs besides."""
+
+NODE_SCHEMA = {"type": "string", "pattern": "^n[1-9][0-9]?$", "description": "A node, such as n1."}
+SELECTOR_SCHEMA = {
+    "description": "Which nodes: "
+    + "; ".join(f"{word}: {about}" for word, about in topology.WORDS.items())
+    + ".",
+    "anyOf": [
+        {"enum": list(topology.WORDS)},
+        NODE_SCHEMA,
+        {"type": "array", "items": NODE_SCHEMA, "minItems": 1, "uniqueItems": True},
+        {
+            "type": "object",
+            "properties": {"follower": {"type": "integer", "minimum": 1}},
+            "required": ["follower"],
+            "additionalProperties": False,
+            "description": "The first, second, … node after the leader, in a ring.",
+        },
+    ],
+}
+
+
+def _node(value: object) -> int:
+    try:
+        return topology.parse_node(value)
+    except SelectorError as error:
+        raise wrong(error.expected, words=error.words) from None
+
+
+def _selector(value: object) -> Selector:
+    try:
+        return Selector.parse(value)
+    except SelectorError as error:
+        raise wrong(error.expected, words=error.words) from None
+
+
+def _single(value: object) -> Selector:
+    selector = _selector(value)
+    if not selector.single:
+        raise wrong("a selector of one node: one, leader, follower, event or a node such as n1")
+    return selector
+
+
+def _fewer_than_all(value: object) -> Selector:
+    selector = _selector(value)
+    if selector.word == "all":
+        raise wrong("fewer than all nodes: from what should they be cut off?")
+    return selector
+
+
+NodeField = Annotated[int, PlainValidator(_node), PlainSerializer(node_name), WithJsonSchema(NODE_SCHEMA)]
+SelectorField = Annotated[
+    Selector, PlainValidator(_selector), PlainSerializer(Selector.plain), WithJsonSchema(SELECTOR_SCHEMA)
+]
+SingleField = Annotated[
+    Selector, PlainValidator(_single), PlainSerializer(Selector.plain), WithJsonSchema(SELECTOR_SCHEMA)
+]
+GroupField = Annotated[
+    Selector,
+    PlainValidator(_fewer_than_all),
+    PlainSerializer(Selector.plain),
+    WithJsonSchema(SELECTOR_SCHEMA),
+]
+DelayField = Annotated[Duration, duration("0s", "10s")]
+
+
+class Fault(Spec):
+    """What all kinds have in common."""
+
+    kind: ClassVar[str]
+    """The key by which a step names it."""
+    about: ClassVar[str]
+    """What it does, in a line."""
+    lasts: ClassVar[bool] = True
+    """Whether it stands for a while, so that a step may say `for` how long."""
+    short_form: ClassVar[str | None] = None
+    """The key that a value other than a mapping stands for."""
+    at_random: ClassVar[object]
+    """What a ``random`` step of this kind holds, with holes, mildest first."""
+    on_event: ClassVar[object]
+    """The same for a step that waits for an event."""
+
+    @classmethod
+    def expanded(cls, value: object) -> object:
+        """``kill: leader`` is short for ``kill: {node: leader}``."""
+        follower = isinstance(value, dict) and set(value) == {"follower"}
+        short = cls.short_form is not None and (isinstance(value, str | list) or follower)
+        return {cls.short_form: value} if short else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The mapping or its short form."""
+        full = handler.resolve_ref_schema(handler(schema))
+        full["description"] = cls.about
+        if cls.short_form is None:
+            return full
+        return {"anyOf": [cls.short_schema(), full], "description": cls.about}
+
+    @classmethod
+    def short_schema(cls) -> dict[str, Any]:
+        """The JSON Schema of the short form."""
+        return SELECTOR_SCHEMA
+
+    @property
+    def least_cluster(self) -> int:
+        """The smallest cluster in which it makes sense, its selectors aside."""
+        return 1
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With what its selectors leave to chance chosen. All holes must be filled."""
+        raise NotImplementedError
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """What to do, given the anchor's node. It must be settled."""
+        raise NotImplementedError
+
+    def words(self) -> str:
+        """What it does, as a clause with no subject: ``kill the leader``."""
+        raise NotImplementedError
+
+
+class _OnNodes(Fault):
+    """A fault that hits nodes as such."""
+
+    short_form: ClassVar[str | None] = "node"
+    verb: ClassVar[str]
+    at_random: ClassVar[object] = {"any": ["one", "leader", "follower", "minority", "majority", "all"]}
+    on_event: ClassVar[object] = {"any": ["event", "leader", "one", "minority", "majority", "all"]}
+
+    node: Pick[SelectorField]
+    """Which nodes."""
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With the nodes chosen."""
+        return self.model_copy(update={"node": closed(self.node).settled(nodes, pick)})
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The nodes, under the kind's own name."""
+        return {"do": self.kind, "nodes": _names(closed(self.node).resolve(nodes, anchor)), "links": []}
+
+    def words(self) -> str:
+        """``kill n1 and n2``."""
+        return f"{self.verb} {closed(self.node).words()}"
+
+
+class Kill(_OnNodes):
+    """See `about`."""
+
+    kind = "kill"
+    verb = "kill"
+    about = "Kills the processes (SIGKILL). What they had written stays; after `for` they are started again."
+
+
+class PowerOff(_OnNodes):
+    """See `about`."""
+
+    kind = "power_off"
+    verb = "cut the power of"
+    about = (
+        "Cuts the power: what was written but not synced is lost or torn; after `for` they are started again."
+    )
+
+
+class Pause(_OnNodes):
+    """See `about`."""
+
+    kind = "pause"
+    verb = "pause"
+    about = "Stops the processes where they are; after `for` they go on as if no time had passed."
+
+
+class Restart(_OnNodes):
+    """See `about`."""
+
+    kind = "restart"
+    verb = "restart"
+    lasts = False
+    about = "Kills the processes and starts them again at once."
+
+
+class TransferLeader(Fault):
+    """See `about`."""
+
+    kind = "transfer_leader"
+    about = "Asks the leader to hand the leadership over to a node."
+    lasts = False
+    short_form = "to"
+    at_random = {"any": ["follower", "one"]}
+    on_event = {"any": ["event", "follower", "one"]}
+
+    to: Pick[SingleField]
+    """The node that is to lead."""
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With the node chosen."""
+        return self.model_copy(update={"to": closed(self.to).settled(nodes, pick)})
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """``nodes`` is the one that is to lead."""
+        return {"do": self.kind, "nodes": _names(closed(self.to).resolve(nodes, anchor)), "links": []}
+
+    def words(self) -> str:
+        """``hand the leadership over to n3``."""
+        return f"hand the leadership over to {closed(self.to).words()}"
+
+
+class Direction(Spec):
+    """From whom to whom."""
+
+    from_: Pick[SelectorField] = Field(alias="from")
+    """The senders."""
+    to: Pick[SelectorField]
+    """The receivers."""
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With both ends chosen."""
+        senders = closed(self.from_).settled(nodes, lambda name, count: pick(f"from.{name}", count))
+        receivers = closed(self.to).settled(nodes, lambda name, count: pick(f"to.{name}", count))
+        return self.model_copy(update={"from_": senders, "to": receivers})
+
+    def links(self, nodes: int, anchor: int | None, *, clients: bool) -> set[Link]:
+        """The links that lead from the ones to the others."""
+        senders, receivers = (closed(end).resolve(nodes, anchor) for end in (self.from_, self.to))
+        return topology.one_way(nodes, senders, receivers, clients=clients)
+
+    def ends_words(self) -> str:
+        """``the leader to all nodes``."""
+        return f"{closed(self.from_).words()} to {closed(self.to).words()}"
+
+
+class OneWay(Direction, Fault):
+    """See `about`."""
+
+    kind = "one_way"
+    about = "Cuts links in one direction only: what `from` sends to `to` is lost, the way back stays whole."
+    at_random = {"from": {"any": ["one", "leader", "minority"]}, "to": {"any": ["one", "follower", "all"]}}
+    on_event = {"from": {"any": ["event", "one"]}, "to": {"any": ["one", "minority", "all"]}}
+
+    clients: bool = False
+    """Whether the senders' answers to clients are lost too."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The links that lead one way."""
+        senders = closed(self.from_).resolve(nodes, anchor)
+        return _cut(self.links(nodes, anchor, clients=self.clients), senders)
+
+    def words(self) -> str:
+        """``cut the links from the leader to all nodes``."""
+        also = " and to the clients" if self.clients else ""
+        return f"cut the links from {self.ends_words()}{also}, one way"
+
+
+class Latency(Fault):
+    """See `about`."""
+
+    kind = "latency"
+    about = (
+        "Delays messages by `delay`, give or take `jitter`, on the links of `node`, or one way `from` … `to`."
+    )
+    at_random = {
+        "node": {"any": ["one", "leader", "minority", "all"]},
+        "delay": {"between": ["10ms", "400ms"]},
+        "jitter": {"between": ["0s", "200ms"]},
+    }
+    on_event = at_random | {"node": {"any": ["event", "one", "minority", "all"]}}
+
+    delay: Given[DelayField]
+    """How much is added to the time that a message takes."""
+    jitter: Open[DelayField] = Duration(0)
+    """By how much that may vary, both ways; no more than the delay counts."""
+    node: Pick[SelectorField] | None = None
+    """Whose links, in both directions; all nodes' if neither this nor `from` is given."""
+    from_: Pick[SelectorField] | None = Field(None, alias="from")
+    """One way: the senders; needs `to`."""
+    to: Pick[SelectorField] | None = None
+    """One way: the receivers; needs `from`."""
+    clients: bool = False
+    """Whether the links to the clients are slow too."""
+
+    @model_validator(mode="after")
+    def _node_or_both_ends(self) -> Self:
+        ends = [name for name, end in (("from", self.from_), ("to", self.to)) if end is not None]
+        if len(ends) == 1:
+            raise wrong("both `from` and `to`, or neither", at=(ends[0],))
+        if ends and self.node is not None:
+            raise wrong("either `node` or `from` and `to`", at=("node",))
+        return self
+
+    def _direction(self) -> Direction | None:
+        if self.from_ is None or self.to is None:
+            return None
+        return Direction.model_construct(from_=self.from_, to=self.to)
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With the nodes chosen, and no more jitter than delay."""
+        update: dict[str, object] = {"jitter": min(closed(self.jitter), closed(self.delay))}
+        direction = self._direction()
+        if direction is not None:
+            settled = direction.settled(nodes, pick)
+            update |= {"from_": settled.from_, "to": settled.to}
+        else:
+            update["node"] = self._node().settled(nodes, pick)
+        return self.model_copy(update=update)
+
+    def _node(self) -> Selector:
+        return Selector("all") if self.node is None else closed(self.node)
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The links, and the least and the greatest delay."""
+        delay, jitter = closed(self.delay), closed(self.jitter)
+        direction = self._direction()
+        if direction is not None:
+            hit: Sequence[int] = closed(direction.from_).resolve(nodes, anchor)
+            links = direction.links(nodes, anchor, clients=self.clients)
+        else:
+            hit = self._node().resolve(nodes, anchor)
+            links = topology.touching(nodes, hit, clients=self.clients)
+        return {
+            "do": "latency",
+            "nodes": _names(hit),
+            "links": _plain_links(links),
+            "delay_min_ns": int(delay - jitter),
+            "delay_max_ns": int(delay + jitter),
+        }
+
+    def words(self) -> str:
+        """``delay the links of the leader by 50ms ± 10ms``."""
+        direction = self._direction()
+        where = f"from {direction.ends_words()}" if direction is not None else f"of {self._node().words()}"
+        jitter = f" ± {closed(self.jitter)}" if closed(self.jitter) else ""
+        also = ", those to the clients too," if self.clients else ""
+        return f"delay the links {where}{also} by {closed(self.delay)}{jitter}"
+
+
+SHAPES = ("isolate", "halves", "majority_ring", "bridge", "groups", "sides", "one_way")
+_HEADED = ("halves", "majority_ring", "bridge")
+
+
+class Partition(Fault):
+    """See `about`."""
+
+    kind = "partition"
+    about = (
+        "Cuts links between nodes, by one shape. `partition: halves` is short for `partition: {halves: one}`."
+    )
+    at_random = {
+        "any": [
+            {"isolate": {"any": ["one", "leader", "minority"]}},
+            {"halves": {"any": ["one", "leader"]}},
+            {"bridge": {"any": ["one", "leader"]}},
+            {"majority_ring": {"any": ["one", "leader"]}},
+            {"groups": 3},
+        ]
+    }
+    on_event = {
+        "any": [{"isolate": {"any": ["event", "minority"]}}, {"halves": "event"}, {"bridge": "event"}]
+    }
+
+    isolate: Pick[GroupField] | None = None
+    """These nodes are cut off from the others, both ways; among themselves nothing changes."""
+    halves: Pick[SingleField] | None = None
+    """Two halves; this node is in the smaller one."""
+    majority_ring: Pick[SingleField] | None = None
+    """Every node still reaches a majority, and no two the same one; this node is where the ring begins."""
+    bridge: Pick[SingleField] | None = None
+    """Two halves that only this node still connects."""
+    groups: Open[Annotated[int, Field(ge=2, le=topology.MOST_NODES)]] | None = None
+    """So many groups, as equal as can be, drawn."""
+    sides: list[list[NodeField]] | None = None
+    """These groups; nodes that none of them names form one more."""
+    one_way: Direction | None = None
+    """Links in one direction only, as the fault `one_way`."""
+    order: list[NodeField] | None = None
+    """In which order the nodes are dealt into halves, ring or groups; drawn if it is not given."""
+    clients: bool = False
+    """Whether clients are cut off too: from the isolated nodes, or from all but the largest side."""
+
+    @classmethod
+    def expanded(cls, value: object) -> object:
+        """A bare shape has a drawn node at its head."""
+        if isinstance(value, str):
+            if value not in _HEADED:
+                shapes = f"{', '.join(_HEADED)}, or a mapping with one of {', '.join(SHAPES)}"
+                raise wrong(shapes, words=_HEADED)
+            return {value: "one"}
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The mapping, or a bare shape."""
+        full = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [{"enum": list(_HEADED)}, full], "description": cls.about}
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        shapes = [shape for shape in SHAPES if getattr(self, shape) is not None]
+        if len(shapes) != 1:
+            raise wrong(f"exactly one of the shapes {', '.join(SHAPES)}", at=tuple(shapes[1:2]))
+        if self.order is not None:
+            if self.shape not in {*_HEADED, "groups"}:
+                raise wrong("`order` only with halves, majority_ring, bridge or groups", at=("order",))
+            if sorted(self.order) != list(range(1, len(self.order) + 1)):
+                raise wrong("every node of the cluster once", at=("order",))
+        if self.sides is not None:
+            named = [node for side in self.sides for node in side]
+            if not named or len(set(named)) != len(named) or not all(self.sides):
+                raise wrong("lists of nodes, none empty, each node in one of them at most", at=("sides",))
+        return self
+
+    @property
+    def shape(self) -> str:
+        """Which of `SHAPES` it is."""
+        return next(shape for shape in SHAPES if getattr(self, shape) is not None)
+
+    @property
+    def least_cluster(self) -> int:
+        """A ring and a bridge need three nodes, to cut at all takes two."""
+        return 3 if self.shape in {"majority_ring", "bridge"} else 2
+
+    def _head(self) -> Selector:
+        head: Selector = closed(getattr(self, self.shape))
+        return head
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With nodes and order chosen."""
+        update: dict[str, object] = {}
+        if self.shape == "isolate" or self.shape in _HEADED:
+            update[self.shape] = self._head().settled(nodes, pick)
+        if self.one_way is not None:
+            update["one_way"] = self.one_way.settled(nodes, pick)
+        if self.groups is not None:
+            update["groups"] = min(closed(self.groups), nodes)
+        if (self.groups is not None or self.shape in _HEADED) and self.order is None:
+            rank = pick("order", math.factorial(nodes))
+            update["order"] = list(topology.permutation(nodes, rank))
+        return self.model_copy(update=update)
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The links that the shape cuts."""
+        everyone = range(1, nodes + 1)
+        hit: Sequence[int]
+        if self.one_way is not None:
+            hit = closed(self.one_way.from_).resolve(nodes, anchor)
+            return _cut(self.one_way.links(nodes, anchor, clients=self.clients), hit)
+        if self.sides is not None:
+            rest = set(everyone) - {node for side in self.sides for node in side}
+            sides = [set(side) for side in self.sides] + ([rest] if rest else [])
+            return _cut(topology.separate(nodes, sides, clients=self.clients), everyone)
+        if self.groups is not None:
+            sides = [
+                set(side) for side in topology.groups(nodes, closed(self.groups), self.order or everyone)
+            ]
+            return _cut(topology.separate(nodes, sides, clients=self.clients), everyone)
+        hit = self._head().resolve(nodes, anchor)
+        if self.isolate is not None:
+            return _cut(topology.isolate(nodes, hit, clients=self.clients), hit)
+        shapes = {
+            "halves": topology.halves,
+            "majority_ring": topology.majority_ring,
+            "bridge": topology.bridge,
+        }
+        order = topology.headed(self.order or everyone, hit[0])
+        return _cut(shapes[self.shape](nodes, order, clients=self.clients), everyone)
+
+    def words(self) -> str:
+        """``cut the leader off from the other nodes``."""
+        if self.one_way is not None:
+            words = f"cut the links from {self.one_way.ends_words()}, one way"
+        elif self.sides is not None:
+            sides = " | ".join(" ".join(node_name(node) for node in side) for side in self.sides)
+            words = f"split the nodes into {sides} | the rest"
+        elif self.groups is not None:
+            words = f"split the nodes into {closed(self.groups)} groups"
+        else:
+            head = self._head().words()
+            words = {
+                "isolate": f"cut {head} off from the other nodes",
+                "halves": f"split the nodes into halves, {head} in the smaller one",
+                "majority_ring": f"cut the nodes into a ring of overlapping majorities that begins at {head}",
+                "bridge": f"split the nodes into halves that only {head} connects",
+            }[self.shape]
+        return f"{words}, clients included" if self.clients else words
+
+
+KINDS: dict[str, type[Fault]] = {
+    fault.kind: fault
+    for fault in (Partition, OneWay, Latency, Pause, Kill, PowerOff, Restart, TransferLeader)
+}
+"""Every kind, by its name, the mildest first."""
+
+
+def _names(nodes: Sequence[int]) -> list[str]:
+    return [node_name(node) for node in nodes]
+
+
+def _plain_links(links: set[Link]) -> list[list[str]]:
+    return [list(link) for link in topology.in_order(links)]
+
+
+def _cut(links: set[Link], hit: Sequence[int]) -> Case:
+    return {"do": "cut", "nodes": _names(hit), "links": _plain_links(links)}

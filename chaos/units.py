@@ -1,0 +1,107 @@
+"""Quantities as people write them (`250ms`, `50/s`, `1%`) and as the machine counts them: in integers.
+
+No floating point anywhere: a plan must mean the same on every machine, and its text must come back unchanged.
+Each quantity is an ``int`` of its own class, so that code which draws values knows what round values are.
+"""
+
+import re
+from decimal import Decimal
+
+_NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
+_SECONDS = {"s": 1, "m": 60}
+
+DURATION_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,12})?(ns|us|ms|s|m)$"
+RATE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,12})?/(s|m)$"
+SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
+
+DURATION_EXPECTED = "a duration with a unit, such as 250ms, 2s, 1m or 300us"
+RATE_EXPECTED = "a rate with a unit, such as 50/s or 3000/m"
+SHARE_EXPECTED = "a share in percent, such as 1% or 0.5%"
+
+
+class Duration(int):
+    """A span of time in nanoseconds."""
+
+    def __str__(self) -> str:
+        return format_duration(self)
+
+
+class Rate(int):
+    """A rate in operations per 1,000 seconds."""
+
+    def __str__(self) -> str:
+        return format_rate(self)
+
+
+class Share(int):
+    """A probability in parts per million."""
+
+    def __str__(self) -> str:
+        return format_share(self)
+
+
+class UnitError(ValueError):
+    """A text is not the quantity it should be. ``expected`` says in words what is."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"expected {expected}")
+        self.expected = expected
+
+
+def parse_duration(value: object) -> Duration:
+    """Nanoseconds from a text such as ``250ms``. Raises `UnitError`, also for what is less than 1 ns apart."""
+    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
+        raise UnitError(DURATION_EXPECTED)
+    number, unit = _split(value)
+    nanoseconds = Decimal(number) * _NANOSECONDS[unit]
+    if nanoseconds != int(nanoseconds):
+        raise UnitError("a whole number of nanoseconds")
+    return Duration(nanoseconds)
+
+
+def format_duration(nanoseconds: int) -> str:
+    """The shortest exact text in one unit: ``2s``, ``1500ms``, ``300us``."""
+    if nanoseconds == 0:
+        return "0s"
+    for unit in ("s", "ms", "us"):
+        if nanoseconds % _NANOSECONDS[unit] == 0:
+            return f"{nanoseconds // _NANOSECONDS[unit]}{unit}"
+    return f"{int(nanoseconds)}ns"
+
+
+def parse_rate(value: object) -> Rate:
+    """Operations per 1,000 seconds from ``50/s`` or ``3000/m``, rounded. Raises `UnitError`."""
+    if not isinstance(value, str) or not re.fullmatch(RATE_PATTERN, value, re.ASCII):
+        raise UnitError(RATE_EXPECTED)
+    number, unit = value.split("/")
+    return Rate((Decimal(number) * 1000 / _SECONDS[unit]).to_integral_value())
+
+
+def format_rate(per_1000s: int) -> str:
+    """The exact rate per second: ``50/s``, ``2.5/s``."""
+    return f"{_decimal(per_1000s, 3)}/s"
+
+
+def parse_share(value: object) -> Share:
+    """Parts per million from a text in percent. Raises `UnitError`."""
+    if not isinstance(value, str) or not re.fullmatch(SHARE_PATTERN, value, re.ASCII):
+        raise UnitError(SHARE_EXPECTED)
+    ppm = Decimal(value.removesuffix("%")) * 10_000
+    if ppm > 1_000_000:
+        raise UnitError("at most 100%")
+    return Share(ppm)
+
+
+def format_share(ppm: int) -> str:
+    """The exact share in percent: ``0.5%``."""
+    return f"{_decimal(ppm, 4)}%"
+
+
+def _split(value: str) -> tuple[str, str]:
+    number = value.rstrip("numsm")
+    return number, value[len(number) :]
+
+
+def _decimal(value: int, places: int) -> str:
+    whole, part = divmod(int(value), 10**places)
+    return f"{whole}.{part:0{places}d}".rstrip("0").rstrip(".")
