@@ -272,6 +272,12 @@ impl Inode {
         self.before_cut = None;
     }
 
+    /// As far as half of the bytes, in whole sectors.
+    fn sync_half(&mut self) {
+        let half = self.durable_bytes.midpoint(self.content.len());
+        self.durable_bytes = self.durable_bytes.max(half / SECTOR_BYTES * SECTOR_BYTES);
+    }
+
     fn truncate(&mut self, bytes: usize) {
         if self.before_cut.is_none() {
             self.before_cut = Some((self.content.clone(), self.durable_bytes));
@@ -369,11 +375,10 @@ impl Disk for SimDisk {
     }
 
     fn sync(&mut self, file: &str) -> Result<(), DiskError> {
-        let half = |inode: &mut Inode| inode.durable_bytes += (inode.content.len() - inode.durable_bytes) / 2;
         self.operate(
             DiskOp::Sync,
             |disk| disk.inode_mut(file).map(Inode::sync),
-            |disk| disk.inode_mut(file).map(half),
+            |disk| disk.inode_mut(file).map(Inode::sync_half),
         )
     }
 
