@@ -1,0 +1,402 @@
+"""Workload clients on real nodes: what the simulator's are (`rust_core/crates/sim/src/clients`), over HTTP.
+
+A roaming client keeps a session, follows hints to the leader and tries again elsewhere; a home reader only
+ever asks its own node, so that somebody notices what a cut-off node still says.
+
+What is kept apart with care: an operation that certainly had no effect (`fail`) and one of which nobody knows
+(`info`). A request counts as sent from the moment its first byte may have left; an attempt that was sent and
+not turned away may still take effect at any later time, however often the client tries again.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import aiohttp
+
+from chaos.errors import InfrastructureError
+from harness.cluster import PLAN_START_NS, Json, RunClock
+from harness.systems import mcp_manager as system
+from harness.systems.mcp_manager import Kind, Reply, Request
+
+PAUSE_NS = 20_000_000
+"""How long a client waits before it asks again after it was turned away."""
+MAX_HOPS = 3
+"""How many hints a client follows in one attempt."""
+PROCESS_STEP = 1_000
+"""By how much a client's process number grows after an unknown outcome."""
+FIRST_HOME_PROCESS = 500
+"""The process number of n1's home reader."""
+
+_ERRORS: Mapping[Kind, str] = {
+    Kind.NOT_LEADER: "not_leader",
+    Kind.UNAVAILABLE: "unavailable",
+    Kind.SESSION_EXPIRED: "session_expired",
+    Kind.STALE_SEQUENCE: "stale_sequence",
+    Kind.MISMATCH: "mismatch",
+    Kind.UNKNOWN: "connection_reset",
+    Kind.NOT_SENT: "connection_refused",
+    Kind.NO_ANSWER: "timeout",
+    Kind.REFUSED: "refused",
+}
+"""The simulator's clients use the same words."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a client does next, as the plan has it."""
+
+    think_ns: int
+    """From the beginning of the client's operation before to the beginning of this one."""
+    key: str
+    f: str
+    """`read`, `write` or `cas`."""
+    value: int | None
+    """What is written."""
+    expected: int | None = None
+    """What a `cas` expects."""
+
+
+class Operations(Protocol):
+    """The plan's operations: a pure function of client and number, in Rust for both backends."""
+
+    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation:
+        """The n-th operation (from 0) of a client (from 1) that last saw these values."""
+
+
+class History:
+    """What clients saw, in the order in which they saw it."""
+
+    def __init__(self, clock: RunClock) -> None:
+        self.events: list[Json] = []
+        self._clock = clock
+
+    def add(self, process: int, kind: str, f: str, key: str, value: Any, **more: Any) -> None:
+        """Appends an event. Fields of ``more`` that are null or false are left out."""
+        event = {
+            "index": len(self.events),
+            "time_ns": self._clock.now_ns(),
+            "process": process,
+            "type": kind,
+            "f": f,
+            "key": key,
+            "value": value,
+        }
+        event |= {
+            name: content for name, content in more.items() if content is not None and content is not False
+        }
+        self.events.append(event)
+
+    def jsonl(self) -> bytes:
+        """`history.jsonl`."""
+        return jsonl(self.events)
+
+
+def jsonl(records: list[Json]) -> bytes:
+    """Records as JSON Lines."""
+    return "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records).encode()
+
+
+class Network:
+    """Sends requests to nodes through their clients' links."""
+
+    def __init__(self, addresses: Mapping[str, str], token: str) -> None:
+        """``addresses``: node → base URL."""
+        self.nodes = tuple(addresses)
+        self._addresses = addresses
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_mark_as_sent)
+        self._session = aiohttp.ClientSession(
+            headers=system.authorization(token),
+            connector=aiohttp.TCPConnector(limit=0),
+            trace_configs=[trace],
+        )
+
+    async def send(self, node: str, request: Request, timeout_ns: int) -> Reply:
+        """The reply, or how it failed: before anything was sent, or after."""
+        # aiohttp repeats some requests by itself on a new connection. Then the last error may be "refused"
+        # although the first try was sent; so what counts is whether anything ever was.
+        sent = SimpleNamespace(any=False)
+        timeout = aiohttp.ClientTimeout(total=max(timeout_ns, 1) / 1e9)
+        try:
+            async with self._session.request(
+                request.method,
+                self._addresses[node] + request.path,
+                json=request.body,
+                timeout=timeout,
+                trace_request_ctx=sent,
+            ) as answer:
+                return system.interpret(answer.status, await answer.read())
+        except TimeoutError:
+            return Reply(Kind.NO_ANSWER if sent.any else Kind.NOT_SENT, message="timeout")
+        except (aiohttp.ClientError, OSError) as error:
+            return Reply(
+                Kind.UNKNOWN if sent.any else Kind.NOT_SENT, message=f"{type(error).__name__}: {error}"
+            )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._session.close()
+
+
+async def _mark_as_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: Any) -> None:
+    context.trace_request_ctx.any = True
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all clients of a run know. Times are nanoseconds."""
+
+    operations: Operations
+    network: Network
+    clock: RunClock
+    history: History
+    stop_ns: int
+    """On the record's clock: no operation begins at it or later, but the final ones."""
+    attempt_timeout_ns: int
+    operation_timeout_ns: int
+
+    @staticmethod
+    def of(
+        compiled: Mapping[str, Any], operations: Operations, network: Network, clock: RunClock
+    ) -> "Setting":
+        """The setting of a compiled plan."""
+        workload = compiled["workload"]
+        return Setting(
+            operations=operations,
+            network=network,
+            clock=clock,
+            history=History(clock),
+            stop_ns=PLAN_START_NS + compiled["timeline"]["workload_ns"],
+            attempt_timeout_ns=workload["attempt_timeout_ns"],
+            operation_timeout_ns=workload["operation_timeout_ns"],
+        )
+
+
+@dataclass
+class _Task:
+    """What is under way: the opening of a session, or one operation with all its attempts."""
+
+    deadline_ns: int
+    attempt_deadline_ns: int = 0
+    hops: int = 0
+    in_doubt: bool = False
+    """An attempt was sent and not turned away: its effect is unknown."""
+    error: str = "timeout"
+
+
+class Roaming:
+    """One roaming client: one operation at a time."""
+
+    def __init__(self, setting: Setting, number: int) -> None:
+        """``number``: from 1."""
+        self._setting = setting
+        self._number = number
+        self._process = number - 1
+        self._at = (number - 1) % len(setting.network.nodes)
+        self._session: int | None = None
+        self._sequence = 0
+        self._n = 0
+        self._seen: dict[str, int | None] = {}
+
+    async def open_session(self, deadline_ns: int) -> bool:
+        """Opens a session. False if none could be opened in time."""
+        self._session, self._sequence = None, 0
+        reply = await self._settle(system.open_session(), _Task(deadline_ns))
+        if reply is None or reply.kind is not Kind.OK:
+            return False
+        self._session = reply.client
+        return True
+
+    async def run(self) -> None:
+        """Does what the plan has for this client, from the plan's start to the workload's end."""
+        setting = self._setting
+        begun_ns = PLAN_START_NS
+        while True:
+            # What it does may depend on what it has seen by then; when it does it does not.
+            think_ns = setting.operations.operation(self._number, self._n, self._seen).think_ns
+            if begun_ns + think_ns >= setting.stop_ns:
+                return
+            await _sleep_until(setting.clock, begun_ns + think_ns)
+            # An operation does not begin without a session, which may take as long as nobody leads.
+            if self._session is None and not await self.open_session(setting.stop_ns):
+                return
+            begun_ns = setting.clock.now_ns()
+            if begun_ns >= setting.stop_ns:
+                return
+            await self._operate(
+                setting.operations.operation(self._number, self._n, self._seen), is_final=False
+            )
+
+    async def write_finally(self, key: str) -> None:
+        """After the workload's end: one write, marked as final."""
+        deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
+        if self._session is None and not await self.open_session(deadline_ns):
+            return
+        value = self._number * 1_000_000 + self._n + 1
+        await self._operate(Operation(0, key, "write", value), is_final=True)
+
+    async def _operate(self, operation: Operation, *, is_final: bool) -> None:
+        """One operation, from its invocation to its outcome."""
+        setting = self._setting
+        self._n += 1
+        reads = operation.f == "read"
+        if not reads:
+            self._sequence += 1
+        argument = {"read": None, "write": operation.value, "cas": [operation.expected, operation.value]}[
+            operation.f
+        ]
+        more: Json = {"client": None, "sequence": None, "final": is_final}
+        if not reads:
+            more |= {"client": self._session, "sequence": self._sequence}
+
+        def record(kind: str, value: Any, **extra: Any) -> None:
+            node = self._setting.network.nodes[self._at]
+            setting.history.add(
+                self._process, kind, operation.f, operation.key, value, node=node, **more, **extra
+            )
+
+        record("invoke", argument)
+        task = _Task(setting.clock.now_ns() + setting.operation_timeout_ns)
+        try:
+            reply = await self._settle(self._request(operation), task)
+        except (asyncio.CancelledError, InfrastructureError):
+            # The run is being ended with the operation under way: nobody will know.
+            record("fail" if reads else "info", argument, error="interrupted")
+            raise
+        kind = reply.kind if reply is not None else None
+        if reply is not None and kind is Kind.OK:
+            self._seen[operation.key] = reply.value if reads else operation.value
+            record("ok", reply.value if reads else argument, log_index=reply.log_index)
+            return
+        if reply is not None and kind is Kind.MISMATCH:
+            self._seen[operation.key] = reply.value
+            record("fail", argument, error="mismatch", log_index=reply.log_index)
+            return
+        error = _ERRORS[kind] if kind is not None else task.error
+        if kind in {Kind.SESSION_EXPIRED, Kind.STALE_SEQUENCE}:
+            self._session = None
+        if task.in_doubt and not reads:
+            record("info", argument, error=error)
+            # The sequence number is in doubt, and so is the process: both begin anew.
+            self._process += PROCESS_STEP
+            self._session = None
+        else:
+            record("fail", argument, error=error)
+        if self._session is None:
+            await self.open_session(setting.stop_ns)
+
+    def _request(self, operation: Operation) -> Request:
+        if operation.f == "read":
+            return system.read(operation.key)
+        assert self._session is not None, "an operation has its session"
+        assert operation.value is not None, "a write has its value"
+        if operation.f == "write":
+            return system.write(operation.key, operation.value, self._session, self._sequence)
+        return system.compare_and_set(
+            operation.key, operation.expected, operation.value, self._session, self._sequence
+        )
+
+    async def _settle(self, request: Request, task: _Task) -> Reply | None:
+        """Asks until somebody decides, or the task's time is up (`None`)."""
+        setting = self._setting
+        nodes = setting.network.nodes
+        while True:
+            now_ns = setting.clock.now_ns()
+            if now_ns >= task.deadline_ns:
+                return None
+            if now_ns >= task.attempt_deadline_ns:
+                task.attempt_deadline_ns, task.hops = now_ns + setting.attempt_timeout_ns, 0
+            until_ns = min(task.attempt_deadline_ns, task.deadline_ns)
+            reply = await setting.network.send(nodes[self._at], request, until_ns - now_ns)
+            match reply.kind:
+                case Kind.OK | Kind.MISMATCH | Kind.SESSION_EXPIRED | Kind.STALE_SEQUENCE:
+                    return reply
+                case Kind.REFUSED:
+                    raise InfrastructureError(
+                        f"{nodes[self._at]} refused {request.method} {request.path}: {reply.message}"
+                    )
+                case Kind.NO_ANSWER:
+                    task.in_doubt = True
+                    task.error = _ERRORS[reply.kind]
+                    self._turn_to_next(task)
+                    continue
+                case Kind.UNKNOWN:
+                    task.in_doubt = True
+            task.error = _ERRORS[reply.kind]
+            hint = reply.leader if reply.leader in nodes and reply.leader != nodes[self._at] else None
+            if reply.kind is Kind.NOT_LEADER and hint is not None and task.hops < MAX_HOPS:
+                task.hops += 1
+                self._at = nodes.index(hint)
+            else:
+                self._turn_to_next(task)
+            await asyncio.sleep(PAUSE_NS / 1e9)
+
+    def _turn_to_next(self, task: _Task) -> None:
+        self._at = (self._at + 1) % len(self._setting.network.nodes)
+        task.attempt_deadline_ns = 0
+
+
+class Home:
+    """The reader that only ever asks one node."""
+
+    def __init__(self, setting: Setting, node: str, keys: int, interval_ns: int) -> None:
+        self._setting = setting
+        self._node = node
+        self._keys = keys
+        self._interval_ns = interval_ns
+        self._index = setting.network.nodes.index(node)
+
+    async def run(self) -> None:
+        """Reads the keys in turn, at its interval, to the workload's end."""
+        setting = self._setting
+        # Not all readers at one moment.
+        due_ns = PLAN_START_NS + self._interval_ns * self._index // len(setting.network.nodes)
+        n = 0
+        while due_ns < setting.stop_ns:
+            await _sleep_until(setting.clock, due_ns)
+            await self._read(f"k{n % self._keys}", tries_until_ns=None)
+            n += 1
+            # Reads that were due while this one was under way are left out.
+            late_ns = max(0, setting.clock.now_ns() - due_ns)
+            due_ns += (late_ns // self._interval_ns + 1) * self._interval_ns
+
+    async def read_finally(self) -> None:
+        """After the workload's end: reads every key once, marked as final; tries again for a while."""
+        for key in range(self._keys):
+            deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
+            await self._read(f"k{key}", tries_until_ns=deadline_ns)
+
+    async def _read(self, key: str, *, tries_until_ns: int | None) -> None:
+        setting = self._setting
+        process = FIRST_HOME_PROCESS + self._index
+
+        def record(kind: str, value: Any, **extra: Any) -> None:
+            setting.history.add(
+                process, kind, "read", key, value,
+                node=self._node, home=True, final=tries_until_ns is not None, **extra,
+            )  # fmt: skip
+
+        record("invoke", None)
+        while True:
+            try:
+                reply = await setting.network.send(self._node, system.read(key), setting.attempt_timeout_ns)
+            except asyncio.CancelledError:
+                record("fail", None, error="interrupted")
+                raise
+            if reply.kind is Kind.OK:
+                record("ok", reply.value, log_index=reply.log_index)
+                return
+            if tries_until_ns is None or setting.clock.now_ns() + PAUSE_NS >= tries_until_ns:
+                record("fail", None, error=_ERRORS[reply.kind])
+                return
+            await asyncio.sleep(PAUSE_NS / 1e9)
+
+
+async def _sleep_until(clock: RunClock, time_ns: int) -> None:
+    wait_ns = time_ns - clock.now_ns()
+    if wait_ns > 0:
+        await asyncio.sleep(wait_ns / 1e9)

@@ -1,0 +1,305 @@
+"""Faults on links, as proxies and toxics of a Toxiproxy server.
+
+Each directed link between nodes has a proxy of its own (peers speak over one-way streams), and each node one
+more that all clients go through. A cut swallows what flows; an added delay holds it back.
+
+`toxiproxy-python` is wrapped here and nowhere else. Its limits shape this module: the server's address is a
+class attribute, so **one process drives one server at a time** (:meth:`Links.attach` refuses a second); its
+calls have no timeout and pass most errors by, so they go through its ``APIConsumer`` with a timeout, and the
+answer is looked at.
+
+Traps in Toxiproxy 2.12 that the code steers round:
+
+* Removing a ``timeout`` toxic closes the connections it held. Another change to the same proxy before they
+  are gone from its table can block for ever: a removal is therefore followed by a short rest.
+* Adding or removing a toxic waits for the link's writer, which hangs while the receiver is paused and its
+  socket is full. After a timeout the proxy's connections are dropped (disabled, enabled), which frees it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from requests.exceptions import RequestException, Timeout
+from toxiproxy.api import APIConsumer
+from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
+from toxiproxy.server import Toxiproxy
+
+from chaos.errors import InfrastructureError
+from harness.cluster import CLIENTS, Link
+
+API_PORT = 8474
+PEER_PORT = 7001
+CLIENT_PORT = 8001
+_FIRST_CLIENT_PROXY_PORT = 19_000
+_FIRST_PEER_PROXY_PORT = 20_000
+MOST_NODES = 99
+"""The port of a link between nodes has two digits for each end."""
+
+_CALL_TIMEOUT_S = 3.0
+_REST_AFTER_REMOVAL_S = 0.02
+_PARALLEL_CALLS = 8
+_MILLISECOND_NS = 1_000_000
+_DIRECT = {"no_proxy": "*"}
+"""The server is a container on this machine: no HTTP proxy of the environment stands between."""
+
+_attachment = threading.Lock()
+_attached: "Links | None" = None
+
+
+@dataclass(frozen=True)
+class Delay:
+    """A delay as Toxiproxy takes it: uniform in latency ± jitter, whole milliseconds."""
+
+    latency_ms: int
+    jitter_ms: int
+
+    @staticmethod
+    def between(min_ns: int, max_ns: int) -> "Delay":
+        """The delay that is uniform from min to max, to the nearest millisecond."""
+        assert 0 <= min_ns <= max_ns, f"an empty range: {min_ns}..{max_ns}"
+        latency_ms = round((min_ns + max_ns) / 2 / _MILLISECOND_NS)
+        jitter_ms = min(latency_ms, round((max_ns - min_ns) / 2 / _MILLISECOND_NS))
+        return Delay(latency_ms, jitter_ms)
+
+    @property
+    def nothing(self) -> bool:
+        """Too short for Toxiproxy to make."""
+        return self.latency_ms == 0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One direction of one proxy."""
+
+    proxy: str
+    direction: str
+
+
+def number_of(node: str) -> int:
+    """3 for ``n3``."""
+    return int(node.removeprefix("n"))
+
+
+def stream_of(link: Link) -> Stream:
+    """Where a directed link's bytes flow.
+
+    Between nodes always upstream: the one who dials is the one who sends. From a node to the clients,
+    downstream: replies come back over the connection that the client opened.
+    """
+    source, target = link
+    if target == CLIENTS:
+        return Stream(f"{CLIENTS}-{source}", "downstream")
+    return Stream(f"{source}-{target}", "upstream")
+
+
+def port_of(link: Link) -> int:
+    """The port on which the proxy of a link listens."""
+    source, target = link
+    if CLIENTS in link:
+        return _FIRST_CLIENT_PROXY_PORT + number_of(target if source == CLIENTS else source)
+    return _FIRST_PEER_PROXY_PORT + 100 * number_of(source) + number_of(target)
+
+
+def peer_links(nodes: Sequence[str]) -> list[Link]:
+    """Every directed link between nodes."""
+    return [(source, target) for source in nodes for target in nodes if source != target]
+
+
+def all_links(nodes: Sequence[str]) -> list[Link]:
+    """Every directed link, the clients' included."""
+    return [*peer_links(nodes), *((CLIENTS, node) for node in nodes), *((node, CLIENTS) for node in nodes)]
+
+
+def proxies(addresses: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The proxies of a cluster, as Toxiproxy's `populate` takes them. ``addresses``: node → IP address."""
+    nodes = list(addresses)
+    assert len(nodes) <= MOST_NODES, f"at most {MOST_NODES} nodes, found {len(nodes)}"
+    links = [*peer_links(nodes), *((CLIENTS, node) for node in nodes)]
+    return [
+        {
+            "name": stream_of(link).proxy,
+            "listen": f"0.0.0.0:{port_of(link)}",
+            "upstream": f"{addresses[link[1]]}:{CLIENT_PORT if CLIENTS in link else PEER_PORT}",
+            "enabled": True,
+        }
+        for link in links
+    ]
+
+
+class Links:
+    """The links of one cluster. Blocking; safe to use from several threads."""
+
+    def __init__(self, host: str, nodes: Sequence[str]) -> None:
+        """``host``: where Toxiproxy's API listens."""
+        self._host = host
+        self._links = frozenset(all_links(nodes))
+        self._busy = {stream_of(link).proxy: threading.Lock() for link in self._links}
+        self._pool = ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="links")
+
+    def attach(self) -> None:
+        """Claims this process's one connection to a Toxiproxy server.
+
+        Raises :class:`InfrastructureError` while another cluster has it.
+        """
+        global _attached  # noqa: PLW0603 - it guards a class attribute of the library, which is global too
+        with _attachment:
+            if _attached is not None and _attached is not self:
+                raise InfrastructureError(
+                    "another cluster of this process uses Toxiproxy; run one cluster for each process"
+                )
+            Toxiproxy().update_api_consumer(self._host, API_PORT)
+            _attached = self
+
+    def detach(self) -> None:
+        """Gives it back. Repeatable."""
+        global _attached  # noqa: PLW0603
+        with _attachment:
+            if _attached is self:
+                _attached = None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def wait_until_up(self, timeout_s: float) -> None:
+        """Waits until the server answers."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._call("GET", "/version")
+            except InfrastructureError:
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def populate(self, addresses: Mapping[str, str], base: Delay) -> None:
+        """Makes every proxy in one call, and gives every link its ordinary delay, if it is to have one."""
+        self._call("POST", "/populate", proxies(addresses))
+        if not base.nothing:
+            self._delay("base", self._links, base)
+
+    def cut(self, links: Collection[Link]) -> None:
+        """Swallows what flows on these links from now on. Links that are cut already stay so."""
+        self._each(links, lambda stream: self._add(stream, "cut", "timeout", {"timeout": 0}))
+
+    def restore(self, links: Collection[Link]) -> None:
+        """Lets these links carry again. Connections that were held are closed: the ends dial anew."""
+        self._each(links, lambda stream: self._remove(stream, "cut", closes=True))
+
+    def delay(self, name: str, links: Collection[Link], min_ns: int, max_ns: int) -> Delay:
+        """Holds back what flows on these links. Delays of different names add up. At least 1 ms."""
+        delay = Delay.between(max(min_ns, _MILLISECOND_NS), max(max_ns, _MILLISECOND_NS))
+        self._delay(name, links, delay)
+        return delay
+
+    def undelay(self, name: str, links: Collection[Link]) -> None:
+        """Takes the delay of that name away; what it held back follows at once, in order."""
+        self._each(links, lambda stream: self._remove(stream, name, closes=False))
+
+    def toxics(self) -> dict[Link, list[str]]:
+        """What is in force on each link, by name, as the server itself says."""
+        listed = self._call("GET", "/proxies")
+        found: dict[Link, list[str]] = {}
+        for link in sorted(self._links):
+            stream = stream_of(link)
+            suffix = f"_{stream.direction}"
+            found[link] = [
+                toxic["name"].removesuffix(suffix)
+                for toxic in listed.get(stream.proxy, {}).get("toxics", [])
+                if toxic["stream"] == stream.direction
+            ]
+        return found
+
+    def _delay(self, name: str, links: Collection[Link], delay: Delay) -> None:
+        attributes = {"latency": delay.latency_ms, "jitter": delay.jitter_ms}
+        self._each(links, lambda stream: self._add(stream, name, "latency", attributes))
+
+    def _each(self, links: Collection[Link], change: Callable[[Stream], None]) -> None:
+        """Carries a change out on all links, several at a time. Raises the first error after all ended."""
+        unknown = sorted(set(links) - self._links)
+        if unknown:
+            raise InfrastructureError(f"no such links in this cluster: {unknown}")
+        streams = [stream_of(link) for link in sorted(set(links))]
+        failures = [
+            failure
+            for failure in self._pool.map(lambda stream: _failure_of(change, stream), streams)
+            if failure
+        ]
+        if failures:
+            raise failures[0]
+
+    def _add(self, stream: Stream, name: str, kind: str, attributes: Mapping[str, int]) -> None:
+        toxic = f"{name}_{stream.direction}"
+        body = {
+            "name": toxic,
+            "type": kind,
+            "stream": stream.direction,
+            "toxicity": 1.0,
+            "attributes": attributes,
+        }
+
+        def add() -> None:
+            with suppress(ProxyExists):  # HTTP 409: it is there already, which is what was wanted
+                self._call("POST", f"/proxies/{stream.proxy}/toxics", body)
+
+        with self._busy[stream.proxy]:
+            self._change(stream.proxy, add, lambda names: toxic in names)
+
+    def _remove(self, stream: Stream, name: str, *, closes: bool) -> None:
+        toxic = f"{name}_{stream.direction}"
+
+        def remove() -> None:
+            with suppress(NotFound):  # it is gone already
+                self._call("DELETE", f"/proxies/{stream.proxy}/toxics/{toxic}")
+
+        with self._busy[stream.proxy]:
+            self._change(stream.proxy, remove, lambda names: toxic not in names)
+            if closes:
+                time.sleep(_REST_AFTER_REMOVAL_S)
+
+    def _change(self, proxy: str, change: Callable[[], None], holds: Callable[[set[str]], bool]) -> None:
+        """Carries a change out; if the link's writer hangs, drops the proxy's connections and looks again."""
+        try:
+            change()
+        except _TimedOutError:
+            self._call("POST", f"/proxies/{proxy}", {"enabled": False})
+            self._call("POST", f"/proxies/{proxy}", {"enabled": True})
+            names = {toxic["name"] for toxic in self._call("GET", f"/proxies/{proxy}/toxics")}
+            if not holds(names):
+                change()
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        """One call of Toxiproxy's API. 404 and 409 are raised as the library's own exceptions."""
+        what = f"Toxiproxy at {self._host}: {method} {path}"
+        try:
+            if method == "GET":
+                response = APIConsumer.get(path, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
+            elif method == "DELETE":
+                response = APIConsumer.delete(path, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
+            else:
+                response = APIConsumer.post(path, json=body, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
+        except Timeout as error:
+            raise _TimedOutError(f"{what}: no answer in {_CALL_TIMEOUT_S} s") from error
+        except InvalidToxic as error:
+            raise InfrastructureError(f"{what}: {error}") from error
+        except RequestException as error:
+            raise InfrastructureError(f"{what}: {error}") from error
+        if response.status_code >= 400:
+            raise InfrastructureError(f"{what}: HTTP {response.status_code} {response.text[:200]}")
+        return response.json() if response.content else None
+
+
+class _TimedOutError(InfrastructureError):
+    """The server did not answer in time."""
+
+
+def _failure_of(change: Callable[[Stream], None], stream: Stream) -> InfrastructureError | None:
+    try:
+        change(stream)
+    except InfrastructureError as error:
+        return error
+    return None

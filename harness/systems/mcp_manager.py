@@ -1,0 +1,249 @@
+"""The adapter of `mcp-manager`: its command line, its HTTP API, its status. No other module knows these.
+
+Replies are sorted by what they say about an operation's *effect*, since that decides between `fail` and
+`info` in the history: a reply that cannot be understood says nothing, so its effect is unknown.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from harness.cluster import NodeStatus
+
+PROGRAM = "mcp-manager"
+PEER_PORT = 7001
+CLIENT_PORT = 8001
+DATA_DIRECTORY = "/data"
+TRACE_DIRECTORY = "/trace"
+SECRETS_DIRECTORY = "/secrets"
+DIRECTORIES = (DATA_DIRECTORY, TRACE_DIRECTORY, SECRETS_DIRECTORY)
+"""What the image must offer, writable to the node."""
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "stopped gracefully",
+    1: "failed",
+    2: "refused its command line",
+    3: "refused its data directory",
+    101: "panicked",
+}
+CRASHES = frozenset({101, 132, 134, 135, 136, 139})
+"""Exit codes of a process that broke down: a panic, or a signal that a fault in it raised."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request. ``mutates``: whether it may change replicated state."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+    mutates: bool = False
+
+
+class Kind(Enum):
+    """What a reply says."""
+
+    OK = "ok"
+    MISMATCH = "mismatch"
+    NOT_LEADER = "not_leader"
+    UNAVAILABLE = "unavailable"
+    SESSION_EXPIRED = "session_expired"
+    STALE_SEQUENCE = "stale_sequence"
+    UNKNOWN = "unknown"
+    """It may or may not have an effect, now or later."""
+    NOT_SENT = "not_sent"
+    """Nothing left the client: no effect. (Made by clients, never by a node.)"""
+    NO_ANSWER = "no_answer"
+    """None came in time: unknown. (Made by clients, never by a node.)"""
+    REFUSED = "refused"
+    """The request itself was wrong: a fault of the harness."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply in the adapter's terms."""
+
+    kind: Kind
+    value: int | None = None
+    """What the register held: on a read, and where a compare-and-set did not match. Null: never written."""
+    log_index: int | None = None
+    node: str | None = None
+    client: int | None = None
+    leader: str | None = None
+    """Who leads, as the answering node believes."""
+    message: str = ""
+
+
+_BY_CODE = {
+    "mismatch": Kind.MISMATCH,
+    "not_leader": Kind.NOT_LEADER,
+    "unavailable": Kind.UNAVAILABLE,
+    "session_expired": Kind.SESSION_EXPIRED,
+    "stale_sequence": Kind.STALE_SEQUENCE,
+    "timeout": Kind.UNKNOWN,
+    "bad_request": Kind.REFUSED,
+    "unauthorized": Kind.REFUSED,
+    "not_found": Kind.REFUSED,
+}
+
+
+def serve_command(
+    node: str,
+    peers: Mapping[str, str],
+    compiled: Mapping[str, Any],
+    epoch_ns: int,
+    plants: Sequence[str],
+) -> list[str]:
+    """The arguments with which a node starts. ``peers``: name → IP:PORT at which *this* node reaches it."""
+    options = compiled["options"]
+    arguments = [
+        "serve",
+        f"--id={node}",
+        f"--data-dir={DATA_DIRECTORY}",
+        f"--listen-peers=0.0.0.0:{PEER_PORT}",
+        f"--listen-clients=0.0.0.0:{CLIENT_PORT}",
+        f"--tls-dir={SECRETS_DIRECTORY}",
+        f"--token-file={SECRETS_DIRECTORY}/token",
+        f"--trace={trace_path(node)}",
+        f"--epoch-ns={epoch_ns}",
+        f"--seed={compiled['seed']}",
+        f"--tick-ms={options['tick_ns'] // 1_000_000}",
+        f"--heartbeat-ticks={options['heartbeat_ticks']}",
+        f"--election-ticks={options['election_ticks']}",
+        f"--snapshot-every={options['snapshot_every_entries']}",
+        f"--keep-entries={options['keep_entries']}",
+    ]
+    arguments += [f"--peer={name}={address}" for name, address in peers.items()]
+    arguments += [f"--plant={plant}" for plant in plants]
+    return arguments
+
+
+def certificates_command(program: str, directory: str, nodes: int) -> list[str]:
+    """The command that writes the cluster's TLS material."""
+    return [program, "certs", "--out", directory, "--nodes", str(nodes)]
+
+
+def version_command(program: str) -> list[str]:
+    """The command that prints version and features."""
+    return [program, "version", "--json"]
+
+
+def secrets_of(node: str) -> tuple[str, ...]:
+    """The files of the TLS material that a node needs."""
+    return ("ca.pem", f"{node}.pem", f"{node}.key")
+
+
+def trace_path(node: str) -> str:
+    """Where a node writes its trace."""
+    return f"{TRACE_DIRECTORY}/{node}.jsonl"
+
+
+def authorization(token: str) -> dict[str, str]:
+    """The header that a node asks for."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def status() -> Request:
+    """Asks for a node's status."""
+    return Request("GET", "/v1/status")
+
+
+def initialize(cluster: str, voters: Sequence[str]) -> Request:
+    """Founds the cluster on one node. Repeatable with the same arguments."""
+    return Request("POST", "/v1/init", {"cluster": cluster, "voters": list(voters)})
+
+
+def transfer_leader(to: str) -> Request:
+    """Asks a leader to hand over."""
+    return Request("POST", "/v1/leader/transfer", {"to": to})
+
+
+def open_session() -> Request:
+    """Opens a session: a replicated operation, harmless if repeated (an unused session expires)."""
+    return Request("POST", "/v1/sessions", {})
+
+
+def read(key: str) -> Request:
+    """Reads a register."""
+    return Request("GET", f"/v1/settings/{key}")
+
+
+def write(key: str, value: int, client: int, sequence: int) -> Request:
+    """Writes a register."""
+    body = {"client": client, "sequence": sequence, "value": str(value)}
+    return Request("PUT", f"/v1/settings/{key}", body, mutates=True)
+
+
+def compare_and_set(key: str, expected: int | None, value: int, client: int, sequence: int) -> Request:
+    """Writes a register if it holds ``expected`` (``None``: was never written)."""
+    body = {
+        "client": client,
+        "sequence": sequence,
+        "expected": {"value": None if expected is None else str(expected)},
+        "value": str(value),
+    }
+    return Request("POST", f"/v1/settings/{key}/compare-and-set", body, mutates=True)
+
+
+def interpret(status_code: int, content: bytes) -> Reply:
+    """What a reply says. Anything that is not one of the API's own answers leaves the effect unknown."""
+    try:
+        body = json.loads(content) if content else {}
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        return Reply(Kind.UNKNOWN, message=f"HTTP {status_code} with a body that is not an object")
+    try:
+        return _interpret(status_code, body)
+    except (KeyError, TypeError, ValueError) as error:
+        return Reply(Kind.UNKNOWN, message=f"HTTP {status_code} with an unexpected body ({error!r})")
+
+
+def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
+    log_index, node = body.get("log_index"), body.get("node")
+    if 200 <= status_code < 300:
+        value = body.get("value")
+        return Reply(
+            Kind.OK,
+            value=None if value is None else int(value),
+            log_index=log_index,
+            node=node,
+            client=body.get("client"),
+        )
+    code = body["error"]
+    kind = _BY_CODE.get(code, Kind.UNKNOWN)
+    if kind is Kind.UNKNOWN and body.get("effect") == "none":
+        kind = Kind.UNAVAILABLE  # a code of a newer node, which says that nothing happened
+    actual = body.get("actual")
+    return Reply(
+        kind,
+        value=None if actual is None else int(actual),
+        log_index=log_index,
+        node=node,
+        leader=body.get("leader"),
+        message=f"{code}: {body.get('message', '')}".rstrip(": "),
+    )
+
+
+def read_status(content: bytes) -> NodeStatus:
+    """A node's status. Raises :class:`ValueError` if that is not what it is."""
+    try:
+        body = json.loads(content)
+        return NodeStatus(
+            node=body["node"],
+            boot=int(body["boot"]),
+            role=body["role"],
+            term=int(body["term"]),
+            leader=body["leader"],
+            commit=int(body["commit"]),
+            applied=int(body["applied"]),
+            state=str(body["state"]),
+            received={str(peer): int(count) for peer, count in body["received"].items()},
+            version=str(body.get("version", "")),
+            features=tuple(body.get("features", ())),
+            plants=tuple(body.get("plants", ())),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a node's status: {error!r} in {content[:200]!r}") from error
