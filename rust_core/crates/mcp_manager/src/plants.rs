@@ -95,8 +95,9 @@ impl Plants {
             "stale-read" => self.stale_read = true,
             "vote-not-durable" => self.vote_not_durable = true,
             _ => {
-                let nearest =
-                    PLANTS.iter().map(|plant| plant.name).min_by_key(|valid| edit_distance(name, valid));
+                // The beginning of a name is meant for that name, however short it is.
+                let distance = |valid: &&str| (!valid.starts_with(name), edit_distance(name, valid));
+                let nearest = PLANTS.iter().map(|plant| plant.name).min_by_key(distance);
                 return Err(UnknownPlant::Unknown {
                     name: name.to_owned(),
                     nearest: nearest.expect("there are plants"),

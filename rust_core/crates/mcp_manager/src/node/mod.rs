@@ -7,168 +7,46 @@
 //!   in the order of the tokens.
 //! - `SaveSnapshot`: write the snapshot's file atomically and durably, then `Input::SnapshotSaved`. The log
 //!   below it may then be cut, but for `Options::keep_entries`.
-//! - `Fatal`: the node has stopped and ignores every further input. The shell ends it as after a panic, but
-//!   the trace says `stopped`, with the reason.
+//! - `Fatal`: the node has stopped, answers nobody and ignores every further input. The shell ends it as after
+//!   a panic, but the trace says `stopped`, with the reason.
 //!
 //! How trouble is answered:
 //! - An entry that does not decode is applied as `Outcome::Rejected`, the same on every replica.
 //! - A snapshot that does not restore, or another cluster's, is [`StartError`] at the start, and
 //!   [`FatalError`] when the leader sent it: the node cannot go on without the state, nor with half of it.
-//! - A message for another node, or from nobody, is dropped. That peers belong to the same cluster is for
-//!   the shell to see to, before it hands over what they send.
+//! - A message for another node, or from nobody, is dropped. That a peer belongs to the same cluster, and is
+//!   whom its messages say they are from, is for the shell to see to before it hands them over.
 //! - A node that was never founded answers `Unavailable`, and neither votes nor listens.
 
+mod boundary;
 mod durable_log;
+mod errors;
+mod inspect;
 mod options;
 mod pending;
+mod recovery;
 #[cfg(feature = "plants")]
 mod speculation;
 mod status;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use mcp_chaos_consensus::{
-    Batch, Effect, Entry, EntryKind, Event, Message, Recovered, Replica, Snapshot, SnapshotMeta,
+    Effect, Entry, EntryKind, Event, Message, Recovered, Replica, Snapshot, SnapshotMeta,
 };
-use mcp_chaos_evidence::{NodeId, Role, TraceEvent};
+use mcp_chaos_evidence::{NodeId, TraceEvent};
 
+pub use self::boundary::{Input, Output};
 use self::durable_log::DurableLog;
 pub use self::durable_log::LogEntry;
+pub use self::errors::{FatalError, InitError, MAX_CLUSTER_BYTES, StartError};
 pub use self::options::Options;
 use self::pending::{Pending, Stage};
+use self::recovery::{check_log, check_options, restore};
 pub use self::status::{NodeStatus, Observation};
 use crate::command::{Command, Query, Request, Response};
 use crate::limits::{self, SessionLimits};
-use crate::machine::{Machine, SnapshotError};
-
-/// What happens to a node.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// One tick of the clock passed.
-    Tick,
-    /// A message arrived from a peer.
-    Peer(Message),
-    /// A client asks for something.
-    Client {
-        /// The shell's number for it, unique within a boot. Exactly one `Output::Reply` carries it, unless it
-        /// is cancelled first.
-        ticket: u64,
-        /// What it asks for.
-        request: Request,
-    },
-    /// The batch of `Output::Persist` is on disk.
-    Persisted {
-        /// Which.
-        token: u64,
-    },
-    /// The snapshot of `Output::SaveSnapshot` is on disk.
-    SnapshotSaved {
-        /// Its last index.
-        index: u64,
-    },
-    /// A peer could not be reached (its queue was full, its connection broke).
-    Unreachable {
-        /// Which.
-        peer: NodeId,
-    },
-    /// A message that carried a snapshot could be delivered to the peer's connection, or not.
-    SnapshotSent {
-        /// Which.
-        peer: NodeId,
-        /// Whether it could.
-        delivered: bool,
-    },
-    /// The client no longer waits. Its request may still take effect.
-    Cancel {
-        /// Which.
-        ticket: u64,
-    },
-}
-
-/// What the shell is to do.
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// Write the batch, sync if it must, then `Input::Persisted`.
-    Persist {
-        /// For the answer.
-        token: u64,
-        /// What to write.
-        batch: Batch,
-    },
-    /// Write the snapshot of the node's own state, durably, then `Input::SnapshotSaved`.
-    SaveSnapshot(Snapshot),
-    /// Hand the message to the network.
-    Send(Message),
-    /// Answer a client.
-    Reply {
-        /// Whom.
-        ticket: u64,
-        /// What.
-        response: Response,
-    },
-    /// Write this to the node's trace.
-    Trace(TraceEvent),
-    /// The node has stopped for good.
-    Fatal(FatalError),
-}
-
-/// Why a cluster could not be founded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InitError {
-    /// The voters are not a cluster with this node in it.
-    #[error("a cluster needs at least one voter, each named once and numbered from 1, this node among them")]
-    BadVoters,
-    /// The cluster's name is not one.
-    #[error("a cluster's name has 1 to {MAX_CLUSTER_BYTES} bytes and no control characters")]
-    BadCluster,
-}
-
-/// Longest name of a cluster, in bytes.
-pub const MAX_CLUSTER_BYTES: usize = 128;
-
-/// Why a node could not start on what its disk held. Nothing has been touched.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The options contradict each other.
-    #[error("bad options: {0}")]
-    BadOptions(&'static str),
-    /// The newest snapshot's content cannot be used.
-    #[error("the snapshot at index {index}: {error}")]
-    Snapshot {
-        /// Its last index.
-        index: u64,
-        /// What is wrong.
-        error: SnapshotError,
-    },
-    /// The log cannot have been written by a node.
-    #[error("the log cannot be trusted: {0}; give this node its whole directory back, or a new identity")]
-    Log(&'static str),
-    /// The options name other session limits than the cluster was founded with.
-    #[error(
-        "the cluster was founded with {founded:?}, this node is started with {configured:?}: replicas that \
-         disagreed would part ways; start it with the former"
-    )]
-    SessionLimits {
-        /// The cluster's.
-        founded: SessionLimits,
-        /// The options'.
-        configured: SessionLimits,
-    },
-}
-
-/// Why a running node had to stop.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FatalError {
-    /// The leader's snapshot is durable, but cannot be restored.
-    #[error("the leader's snapshot at index {index} cannot be restored: {error}")]
-    Restore {
-        /// Its last index.
-        index: u64,
-        /// What is wrong.
-        error: SnapshotError,
-    },
-}
+use crate::machine::Machine;
 
 /// A snapshot of the node's own state, on its way to the disk.
 #[derive(Clone, Debug)]
@@ -284,10 +162,9 @@ impl Node {
                 }
             }
             Input::Peer(message) => {
-                *self.received.entry(message.from).or_default() += 1;
-                let is_ours =
-                    message.to == self.options.id && message.from != 0 && message.from != self.options.id;
-                if is_ours && self.founded {
+                let Message { from, to, .. } = message;
+                if self.founded && to == self.options.id && from != 0 && from != to {
+                    *self.received.entry(from).or_default() += 1;
                     self.step(Event::Receive(message), out);
                 }
             }
@@ -587,146 +464,6 @@ impl Node {
             out.push(Output::Reply { ticket, response: Response::Applied { outcome, log_index } });
         }
     }
-}
-
-/// Looking at a node.
-impl Node {
-    /// This node.
-    pub fn id(&self) -> NodeId {
-        self.options.id
-    }
-
-    /// Whether it leads, as far as it knows.
-    pub fn is_leader(&self) -> bool {
-        self.replica.is_leader()
-    }
-
-    /// Its part in the protocol.
-    pub fn role(&self) -> Role {
-        self.replica.status().role
-    }
-
-    /// Its term.
-    pub fn term(&self) -> u64 {
-        self.replica.status().term
-    }
-
-    /// Who leads, as far as it knows.
-    pub fn leader(&self) -> Option<NodeId> {
-        self.replica.leader()
-    }
-
-    /// Last index applied.
-    pub fn applied(&self) -> u64 {
-        self.applied.0
-    }
-
-    /// Checksum of the state.
-    pub fn state_checksum(&self) -> u64 {
-        self.machine.state_checksum()
-    }
-
-    /// The state itself.
-    pub fn machine(&self) -> &Machine {
-        &self.machine
-    }
-
-    /// What it says of itself to operators.
-    pub fn status(&self) -> NodeStatus {
-        let status = self.replica.status();
-        NodeStatus {
-            node: self.options.id,
-            boot: self.boot,
-            cluster: self.machine.cluster().to_owned(),
-            role: status.role,
-            term: status.term,
-            vote: status.vote,
-            leader: status.leader,
-            voters: status.configuration.voters,
-            commit: status.commit,
-            applied: self.applied.0,
-            first_index: status.first_index,
-            last_index: status.last_index,
-            persisted: status.persisted,
-            snapshot_index: status.snapshot_index,
-            state: self.machine.state_checksum(),
-            sessions: self.machine.session_count(),
-            settings: self.machine.setting_count(),
-            servers: self.machine.server_count(),
-            pending: self.pending.len(),
-            received: self.received.clone(),
-            plants: self.options.plants.names(),
-        }
-    }
-
-    /// What a debugger sees. Costs a copy of the whole log's outline.
-    pub fn observe(&self) -> Observation {
-        let status = self.replica.status();
-        Observation {
-            role: status.role,
-            term: status.term,
-            vote: status.vote,
-            leader: status.leader,
-            commit: status.commit,
-            applied: self.applied.0,
-            last_index: status.last_index,
-            snapshot_index: status.snapshot_index,
-            state: self.machine.state_checksum(),
-            log: self.durable_log.entries(),
-        }
-    }
-}
-
-fn check_options(options: &Options) -> Result<(), StartError> {
-    if options.id == 0 {
-        return Err(StartError::BadOptions("nodes are numbered from 1"));
-    }
-    if options.heartbeat_ticks == 0 || options.election_ticks <= options.heartbeat_ticks {
-        return Err(StartError::BadOptions(
-            "the election timeout must be longer than the heartbeat, which is at least 1",
-        ));
-    }
-    if options.request_timeout_ticks == 0 || options.max_pending == 0 {
-        return Err(StartError::BadOptions(
-            "the request timeout and the most pending requests are at least 1",
-        ));
-    }
-    Ok(())
-}
-
-/// The replica takes what it recovers for its own: what no replica writes is refused here, in words.
-fn check_log(recovered: &Recovered) -> Result<(), StartError> {
-    let Some(snapshot) = &recovered.snapshot else {
-        let is_empty = recovered.cluster.is_empty() && recovered.entries.is_empty();
-        return if is_empty {
-            Ok(())
-        } else {
-            Err(StartError::Log("it stands on a snapshot that is missing"))
-        };
-    };
-    let mut last = (snapshot.meta.index, snapshot.meta.term);
-    for entry in &recovered.entries {
-        if entry.index != last.0 + 1 || entry.term < last.1 {
-            return Err(StartError::Log("entries are missing, or their terms fall"));
-        }
-        last = (entry.index, entry.term);
-    }
-    if recovered.hard_state.commit > last.0 {
-        return Err(StartError::Log("it ends below what was known to be committed: entries are lost"));
-    }
-    Ok(())
-}
-
-/// Restores a snapshot that must be this cluster's.
-fn restore(data: &Bytes, cluster: &str) -> Result<Machine, SnapshotError> {
-    let machine = Machine::restore(data)?;
-    if machine.cluster() != cluster {
-        return Err(SnapshotError::ForeignCluster {
-            expected: cluster.to_owned(),
-            found: machine.cluster().to_owned(),
-        });
-    }
-    Ok(machine)
 }
 
 fn unavailable(reason: &str) -> Response {

@@ -1,0 +1,78 @@
+//! What crosses a node's boundary: inputs, and outputs.
+
+use mcp_chaos_consensus::{Batch, Message, Snapshot};
+use mcp_chaos_evidence::{NodeId, TraceEvent};
+
+use super::errors::FatalError;
+use crate::command::{Request, Response};
+
+/// What happens to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// One tick of the clock passed.
+    Tick,
+    /// A message arrived from a peer.
+    Peer(Message),
+    /// A client asks for something.
+    Client {
+        /// The shell's number for it, unique within a boot. Exactly one `Output::Reply` carries it, unless it
+        /// is cancelled first.
+        ticket: u64,
+        /// What it asks for.
+        request: Request,
+    },
+    /// The batch of `Output::Persist` is on disk.
+    Persisted {
+        /// Which.
+        token: u64,
+    },
+    /// The snapshot of `Output::SaveSnapshot` is on disk.
+    SnapshotSaved {
+        /// Its last index.
+        index: u64,
+    },
+    /// A peer could not be reached (its queue was full, its connection broke).
+    Unreachable {
+        /// Which.
+        peer: NodeId,
+    },
+    /// A message that carried a snapshot could be delivered to the peer's connection, or not.
+    SnapshotSent {
+        /// Which.
+        peer: NodeId,
+        /// Whether it could.
+        delivered: bool,
+    },
+    /// The client no longer waits. Its request may still take effect.
+    Cancel {
+        /// Which.
+        ticket: u64,
+    },
+}
+
+/// What the shell is to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Write the batch, sync if it must, then `Input::Persisted`.
+    Persist {
+        /// For the answer.
+        token: u64,
+        /// What to write.
+        batch: Batch,
+    },
+    /// Write the snapshot of the node's own state, durably, then `Input::SnapshotSaved`.
+    SaveSnapshot(Snapshot),
+    /// Hand the message to the network.
+    Send(Message),
+    /// Answer a client.
+    Reply {
+        /// Whom.
+        ticket: u64,
+        /// What.
+        response: Response,
+    },
+    /// Write this to the node's trace.
+    Trace(TraceEvent),
+    /// The node has stopped for good.
+    Fatal(FatalError),
+}
