@@ -1,0 +1,65 @@
+//! What a check answers.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::Check;
+
+/// A check's answer. Unknown is never a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The property holds over all of the evidence.
+    Valid,
+    /// The property is violated; the evidence says where.
+    Invalid,
+    /// Nobody can tell: evidence is missing or malformed, or the budget ran out.
+    Unknown,
+    /// The system under test cannot give the evidence that the check needs.
+    NotApplicable,
+}
+
+/// One check's verdict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// The check's name.
+    pub check: Check,
+    /// The answer.
+    pub verdict: Verdict,
+    /// In words: what was found, or why nothing can be said.
+    pub reason: String,
+    /// The same as data: operations, records, counts.
+    pub evidence: Value,
+}
+
+impl Judgement {
+    pub(crate) fn new(
+        check: Check,
+        verdict: Verdict,
+        reason: impl Into<String>,
+        evidence: Value,
+    ) -> Judgement {
+        Judgement { check, verdict, reason: reason.into(), evidence }
+    }
+
+    pub(crate) fn valid(check: Check, reason: impl Into<String>, evidence: Value) -> Judgement {
+        Judgement::new(check, Verdict::Valid, reason, evidence)
+    }
+
+    pub(crate) fn invalid(check: Check, reason: impl Into<String>, evidence: Value) -> Judgement {
+        Judgement::new(check, Verdict::Invalid, reason, evidence)
+    }
+
+    pub(crate) fn unknown(check: Check, reason: impl Into<String>, evidence: Value) -> Judgement {
+        Judgement::new(check, Verdict::Unknown, reason, evidence)
+    }
+
+    /// The answer of a check that needs a trace and has none.
+    pub(crate) fn without_trace(check: Check, system_has_trace: bool) -> Judgement {
+        if system_has_trace {
+            Judgement::unknown(check, "no trace: the nodes left no record of what they did", json!({}))
+        } else {
+            Judgement::new(check, Verdict::NotApplicable, "this system writes no trace", json!({}))
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Every boot of a node ends as it should: killed by the nemesis, stopped gracefully, or with the run. A panic
+//! is never legal; nor is it, within the fault model, to refuse the node's own data or to stop for another
+//! reason (the fault model: ARCHITECTURE.md).
+//!
+//! A boot that ends without a word, while the nemesis has killed that node less often than its boots ended so,
+//! has crashed by itself (out of memory, say).
+
+use std::collections::BTreeMap;
+
+use mcp_chaos_evidence::{NodeId, Phase, Status, TraceEvent, TraceRecord, node_name};
+use serde_json::json;
+
+use crate::{Check, Evidence, Judgement, words::seconds};
+
+const CHECK: Check = Check::NoPanic;
+
+pub(crate) fn judge(evidence: &Evidence) -> Judgement {
+    if evidence.traces.is_empty() {
+        return Judgement::without_trace(CHECK, evidence.system_has_trace);
+    }
+    let bad = |record: &TraceRecord, what: String| {
+        let reason = format!("{} {what} at {}", node_name(record.node), seconds(record.time_ns));
+        Judgement::invalid(CHECK, reason, json!({"record": record}))
+    };
+    /// The boot in which a node was last seen, whether it said that it ended, how many ended without a word.
+    #[derive(Default)]
+    struct Node {
+        boot: Option<u64>,
+        ended: bool,
+        silent_ends: u64,
+    }
+    let mut kills: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for record in evidence.nemesis {
+        // A kill that is reported as failed may have killed all the same.
+        if record.phase == Phase::Install
+            && record.status != Status::Skipped
+            && matches!(record.kind.as_str(), "kill" | "power_off" | "restart")
+        {
+            for node in &record.nodes {
+                *kills.entry(*node).or_default() += 1;
+            }
+        }
+    }
+    let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
+    let mut boots = 0;
+    for record in evidence.traces {
+        match &record.event {
+            TraceEvent::Panicked { message } => return bad(record, format!("panicked ({message})")),
+            TraceEvent::Refused { reason } => {
+                return bad(record, format!("refused to start on its own data ({reason})"));
+            }
+            TraceEvent::Stopped { reason } if reason != "graceful" => {
+                return bad(record, format!("stopped by itself ({reason})"));
+            }
+            TraceEvent::Stopped { .. } => nodes.entry(record.node).or_default().ended = true,
+            TraceEvent::Started { .. } => {
+                boots += 1;
+                let node = nodes.entry(record.node).or_default();
+                if node.boot.is_some_and(|boot| boot != record.boot) && !node.ended {
+                    node.silent_ends += 1;
+                    if node.silent_ends > kills.get(&record.node).copied().unwrap_or(0) {
+                        return bad(
+                            record,
+                            format!(
+                                "came up as boot {} though nothing had ended boot {}: it crashed before this,",
+                                record.boot,
+                                node.boot.unwrap_or(0)
+                            ),
+                        );
+                    }
+                }
+                *node = Node { boot: Some(record.boot), ended: false, silent_ends: node.silent_ends };
+            }
+            _ => {}
+        }
+    }
+    Judgement::valid(CHECK, format!("{boots} boots, and each ended as it should"), json!({"boots": boots}))
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_chaos_evidence::NemesisRecord;
+
+    use super::*;
+    use crate::{Verdict, testing::*};
+
+    fn judge_run(events: Vec<(NodeId, TraceEvent)>, nemesis: &[NemesisRecord]) -> Judgement {
+        let traces = trace(events);
+        judge(&Evidence { history: &[], traces: &traces, nemesis, system_has_trace: true })
+    }
+
+    #[test]
+    fn a_panic_a_refusal_a_stop_and_a_silent_end_fire() {
+        for (event, word) in [
+            (TraceEvent::Panicked { message: "oh".into() }, "panicked (oh)"),
+            (TraceEvent::Refused { reason: "torn".into() }, "refused"),
+            (TraceEvent::Stopped { reason: "disk full".into() }, "disk full"),
+            (started(1, None, 0), "though nothing had ended boot 1"),
+        ] {
+            let judgement = judge_run(vec![(1, started(1, None, 0)), (1, event)], &[]);
+            assert_eq!(judgement.verdict, Verdict::Invalid, "{word}");
+            assert!(judgement.reason.contains(word), "{}", judgement.reason);
+        }
+    }
+
+    #[test]
+    fn killed_and_graceful_ends_are_silent() {
+        let run = vec![
+            (1, started(1, None, 0)),
+            (1, started(1, None, 0)),
+            (1, TraceEvent::Stopped { reason: "graceful".into() }),
+            (1, started(1, None, 0)),
+        ];
+        let kill = nemesis(Some(0), Phase::Install, "kill", 0, &[1]);
+        assert_eq!(judge_run(run.clone(), &[kill]).verdict, Verdict::Valid);
+        assert_eq!(judge_run(run, &[]).verdict, Verdict::Invalid);
+    }
+}

@@ -1,0 +1,42 @@
+//! How times, values and operations read in a reason.
+
+use mcp_chaos_evidence::{Function, NodeId, node_name};
+use serde_json::Value;
+
+use crate::operations::Operation;
+
+/// A time for people: `4.213 s`.
+pub(crate) fn seconds(time_ns: u64) -> String {
+    let ms = time_ns / 1_000_000;
+    format!("{}.{:03} s", ms / 1000, ms % 1000)
+}
+
+/// Several nodes for people: `n1, n2`.
+pub(crate) fn nodes(ids: impl IntoIterator<Item = NodeId>) -> String {
+    ids.into_iter().map(node_name).collect::<Vec<_>>().join(", ")
+}
+
+/// `read k0`, `write k0 = 3`, `compare-and-set k0 from 3 to 4`.
+pub(crate) fn call(operation: &Operation) -> String {
+    let invoke = operation.invoke;
+    match &invoke.f {
+        Function::Read => match operation.ok() {
+            Some(answer) => format!("read {} = {}", invoke.key, answer.value),
+            None => format!("read {}", invoke.key),
+        },
+        Function::Write => format!("write {} = {}", invoke.key, invoke.value),
+        Function::Cas => {
+            format!(
+                "compare-and-set {} from {} to {}",
+                invoke.key,
+                part(&invoke.value, 0),
+                part(&invoke.value, 1)
+            )
+        }
+        Function::Other(name) => format!("{name} {} {}", invoke.key, invoke.value),
+    }
+}
+
+fn part(value: &Value, position: usize) -> &Value {
+    value.get(position).unwrap_or(&Value::Null)
+}
