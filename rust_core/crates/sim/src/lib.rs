@@ -1,1 +1,49 @@
-//! The deterministic world.
+//! The deterministic world: a whole cluster of nodes with its clients, network, disks and faults, on a
+//! virtual clock.
+//!
+//! [`simulate`] carries out a compiled [`Plan`] and gives a [`Run`]: a history, a trace, a nemesis log and a
+//! hash over all of them. [`World`] is the same, stepped by hand.
+//!
+//! # What closes the world
+//! Two runs of one plan are equal, record for record, in any process on any machine. Nothing enters a run but
+//! the plan: virtual time instead of clocks; events ordered by (time, sequence); draws by counters from streams
+//! of their own for each link, node, client and purpose (see `mcp_chaos_evidence::rng`); no threads, no map
+//! in random order, no floating-point number. A draw depends on nothing but its stream and its number, so
+//! a step taken out of a plan never shifts another's draws.
+//!
+//! # What is simulated, and how
+//! - **Process.** One whole node (`mcp_manager::Node`) at a time handles one input at one virtual moment.
+//!   A tick comes every `tick_ns`, with a phase of the node's own. A paused process handles nothing: what
+//!   arrives waits (in bounded space), ticks are lost. A killed one comes up again after 20 to 80 ms.
+//! - **Disk.** The node's own log (`mcp_chaos_wal::Wal`) on a simulated disk. A storage thread takes all batches
+//!   that wait, writes them at once, and syncs them after a drawn time; only then the node learns of it. So
+//!   power lost between takes or tears what was written. Steps may also fall exactly on a write or sync.
+//! - **Network.** See [`network`]. A sender learns that its connection broke, and what became of a snapshot.
+//! - **Clients.** See [`clients`]. A dead process refuses or breaks connections; a machine without power, and
+//!   a cut link, only keep silent.
+
+pub mod clients;
+mod fingerprint;
+pub mod network;
+mod panics;
+pub mod plan;
+mod process;
+pub mod queue;
+mod records;
+#[cfg(test)]
+mod testing;
+pub mod workload;
+mod world;
+
+pub use fingerprint::fingerprint;
+pub use plan::{Plan, PlanError};
+pub use records::{Run, Stats};
+pub use world::{CLUSTER, START_NS, World};
+
+/// Carries out a whole plan, with these planted bugs, in one go.
+///
+/// # Errors
+/// If a planted bug of this name does not exist.
+pub fn simulate(plan: Plan, plants: &[impl AsRef<str>]) -> Result<Run, PlanError> {
+    Ok(World::new(plan, plants)?.finish())
+}

@@ -1,0 +1,540 @@
+//! A client that keeps a session, follows hints to the leader and tries again elsewhere.
+//!
+//! It keeps apart what certainly had no effect (`fail`) from what nobody knows (`info`): an attempt that was
+//! sent and never answered may still be proposed, applied, or both, at any later time.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId};
+use mcp_manager::command::{Expected, Operation, Outcome, Query, Request, Response};
+use serde_json::{Value, json};
+
+use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, event, read_result, to_json};
+use crate::{
+    plan::PROCESS_STEP,
+    workload::{self, Action},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    /// Until the next operation begins.
+    Thinking,
+    Asking,
+    /// Before the next request of the same task.
+    Pausing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    OpenSession,
+    Operate { key: u32, action: Action },
+}
+
+/// What is under way: the opening of a session, or one operation with all its attempts.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    deed: Deed,
+    deadline_ns: u64,
+    attempt_deadline_ns: u64,
+    hops: u32,
+    /// An attempt was sent and not turned away: its effect is unknown.
+    in_doubt: bool,
+    is_final: bool,
+    error: &'static str,
+}
+
+/// One roaming client.
+#[derive(Debug)]
+pub struct Roaming {
+    setting: Arc<Setting>,
+    number: u32,
+    process: u64,
+    node: NodeId,
+    session: Option<u64>,
+    sequence: u64,
+    /// Operations begun so far.
+    n: u64,
+    begun_ns: u64,
+    /// What it last saw in each register.
+    seen: Vec<Option<Option<i64>>>,
+    alarm: Alarm,
+    serial: u32,
+    phase: Phase,
+    task: Option<Task>,
+    finals: VecDeque<u32>,
+}
+
+impl Roaming {
+    /// Client `number`, from 1.
+    pub fn new(setting: Arc<Setting>, number: u32) -> Roaming {
+        Roaming {
+            number,
+            process: u64::from(number) - 1,
+            node: (u64::from(number) - 1) % setting.nodes + 1,
+            session: None,
+            sequence: 0,
+            n: 0,
+            begun_ns: setting.start_ns,
+            seen: vec![None; setting.keys.len()],
+            alarm: Alarm::default(),
+            serial: 0,
+            phase: Phase::Idle,
+            task: None,
+            finals: VecDeque::new(),
+            setting,
+        }
+    }
+
+    /// Begins: opens its session.
+    pub fn start(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        self.open_session(now_ns, out);
+    }
+
+    /// True if no operation is under way and none will begin by itself.
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// After the workload's end: write each of these registers once, and mark it as final.
+    pub fn begin_finals(&mut self, now_ns: u64, keys: impl Iterator<Item = u32>, out: &mut Vec<Effect>) {
+        self.finals.extend(keys);
+        if self.is_idle() {
+            self.next(now_ns, out);
+        }
+    }
+
+    /// Gives up what it could not begin for want of a session: final operations that count as failed.
+    pub fn abandon(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        if matches!(self.task, Some(Task { deed: Deed::Operate { .. }, .. })) {
+            return;
+        }
+        for key in std::mem::take(&mut self.finals) {
+            let action = Action::Write(workload::value(self.number, self.n));
+            self.n += 1;
+            self.task = Some(Task::new(Deed::Operate { key, action }, now_ns, true));
+            let invoke = self.event(now_ns, key, action, Kind::Invoke, argument(action));
+            let failed = self.event(now_ns, key, action, Kind::Fail, argument(action));
+            out.push(Effect::Record(invoke));
+            out.push(Effect::Record(HistoryEvent { error: Some("no_session".to_owned()), ..failed }));
+        }
+        self.task = None;
+        self.phase = Phase::Idle;
+        self.alarm.clear();
+    }
+
+    /// The moment it waited for has come.
+    pub fn wake(&mut self, now_ns: u64, epoch: u32, out: &mut Vec<Effect>) {
+        if epoch != self.alarm.epoch {
+            return;
+        }
+        match self.phase {
+            Phase::Idle => {}
+            Phase::Thinking => self.begin_next(now_ns, out),
+            Phase::Asking => {
+                out.push(Effect::Cancel { node: self.node, serial: self.serial });
+                let task = self.task();
+                task.in_doubt = true;
+                task.error = "timeout";
+                self.turn_to_next_node();
+                self.attempt(now_ns, out);
+            }
+            Phase::Pausing => {
+                if now_ns < self.task().attempt_deadline_ns {
+                    self.ask(now_ns, out);
+                } else {
+                    self.attempt(now_ns, out);
+                }
+            }
+        }
+    }
+
+    /// A reply came, or the connection failed.
+    pub fn reply(&mut self, now_ns: u64, serial: u32, reply: &Reply, out: &mut Vec<Effect>) {
+        if self.phase != Phase::Asking || serial != self.serial {
+            return;
+        }
+        match reply {
+            Reply::Response(Response::NotLeader { leader }) => self.not_leader(now_ns, *leader, out),
+            Reply::Response(Response::Applied { outcome, log_index }) => {
+                self.applied(now_ns, outcome, *log_index, out)
+            }
+            Reply::Response(response @ Response::Read { .. }) => self.read(now_ns, response, out),
+            Reply::Response(Response::Unavailable { .. }) | Reply::Refused => {
+                self.turned_away(now_ns, reply, out)
+            }
+            Reply::Response(Response::Unknown { .. } | Response::Accepted) | Reply::Reset => {
+                self.task().in_doubt = true;
+                self.turned_away(now_ns, reply, out);
+            }
+        }
+    }
+
+    fn task(&mut self) -> &mut Task {
+        self.task.as_mut().expect("a task is under way")
+    }
+
+    fn turn_to_next_node(&mut self) {
+        self.node = self.node % self.setting.nodes + 1;
+    }
+
+    fn open_session(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        self.session = None;
+        self.sequence = 0;
+        self.task = Some(Task::new(Deed::OpenSession, u64::MAX, false));
+        self.attempt(now_ns, out);
+    }
+
+    /// After a task: the session, the final operations, the workload's next operation, or nothing.
+    fn next(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        self.task = None;
+        if self.session.is_none() {
+            return self.open_session(now_ns, out);
+        }
+        if let Some(key) = self.finals.pop_front() {
+            let action = Action::Write(workload::value(self.number, self.n));
+            return self.begin(now_ns, key, action, true, out);
+        }
+        let Setting { seed, workload, start_ns, stop_ns, .. } = &*self.setting;
+        let think_ns = workload::think_ns(*seed, workload, self.number, self.n);
+        let due_ns = (self.begun_ns + think_ns).max(now_ns).max(*start_ns);
+        if due_ns >= *stop_ns {
+            self.phase = Phase::Idle;
+            self.alarm.clear();
+            return;
+        }
+        self.phase = Phase::Thinking;
+        self.alarm.set(due_ns, out);
+    }
+
+    fn begin_next(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        let Setting { seed, workload, .. } = &*self.setting;
+        let operation =
+            workload::operation(*seed, workload, self.number, self.n, |key| self.seen[key as usize]);
+        self.begin(now_ns, operation.key, operation.action, false, out);
+    }
+
+    fn begin(&mut self, now_ns: u64, key: u32, action: Action, is_final: bool, out: &mut Vec<Effect>) {
+        self.n += 1;
+        self.begun_ns = now_ns;
+        if action != Action::Read {
+            self.sequence += 1;
+        }
+        let deadline_ns = now_ns + self.setting.workload.operation_timeout_ns;
+        self.task = Some(Task::new(Deed::Operate { key, action }, deadline_ns, is_final));
+        let invoke = self.event(now_ns, key, action, Kind::Invoke, argument(action));
+        out.push(Effect::Record(invoke));
+        self.attempt(now_ns, out);
+    }
+
+    /// Begins an attempt at the node it uses now, unless the operation has run out of time.
+    fn attempt(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        let attempt_timeout_ns = self.setting.workload.attempt_timeout_ns;
+        let task = self.task();
+        if now_ns >= task.deadline_ns {
+            return self.give_up(now_ns, out);
+        }
+        task.attempt_deadline_ns = now_ns + attempt_timeout_ns;
+        task.hops = 0;
+        self.ask(now_ns, out);
+    }
+
+    fn ask(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        let task = *self.task();
+        if now_ns >= task.deadline_ns {
+            return self.give_up(now_ns, out);
+        }
+        self.serial += 1;
+        self.phase = Phase::Asking;
+        out.push(Effect::Send { node: self.node, serial: self.serial, request: self.request(task.deed) });
+        self.alarm.set(task.attempt_deadline_ns.min(task.deadline_ns), out);
+    }
+
+    fn pause(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        self.phase = Phase::Pausing;
+        self.alarm.set(now_ns + PAUSE_NS, out);
+    }
+
+    fn request(&self, deed: Deed) -> Request {
+        let Deed::Operate { key, action } = deed else { return Request::OpenSession };
+        let key = self.setting.keys[key as usize].clone();
+        let operation = match action {
+            Action::Read => return Request::Query(Query::Setting { key }),
+            Action::Write(value) => Operation::Write { key, value: value.to_string() },
+            Action::Cas { expected, new } => Operation::CompareAndSet {
+                key,
+                expected: Expected::Value(expected.map(|value| value.to_string())),
+                value: new.to_string(),
+            },
+        };
+        let client = self.session.expect("an operation has its session");
+        Request::Operate { client, sequence: self.sequence, operation }
+    }
+
+    fn not_leader(&mut self, now_ns: u64, leader: Option<NodeId>, out: &mut Vec<Effect>) {
+        let node = self.node;
+        let task = self.task();
+        task.error = "not_leader";
+        match leader {
+            Some(leader) if leader != node && task.hops < MAX_HOPS => {
+                task.hops += 1;
+                self.node = leader;
+            }
+            _ => {
+                task.attempt_deadline_ns = now_ns;
+                self.turn_to_next_node();
+            }
+        }
+        self.pause(now_ns, out);
+    }
+
+    fn turned_away(&mut self, now_ns: u64, reply: &Reply, out: &mut Vec<Effect>) {
+        let task = self.task();
+        task.error = error_code(reply);
+        task.attempt_deadline_ns = now_ns;
+        self.turn_to_next_node();
+        self.pause(now_ns, out);
+    }
+
+    fn read(&mut self, now_ns: u64, response: &Response, out: &mut Vec<Effect>) {
+        match (self.task().deed, read_result(response)) {
+            (Deed::Operate { key, action: Action::Read }, Some((text, log_index))) => {
+                self.seen[key as usize] = seen(text);
+                let done = self.event(now_ns, key, Action::Read, Kind::Ok, to_json(text));
+                out.push(Effect::Record(HistoryEvent { log_index: Some(log_index), ..done }));
+                self.next(now_ns, out);
+            }
+            _ => self.finish(now_ns, Kind::Info, "unexpected_answer", None, out),
+        }
+    }
+
+    fn applied(&mut self, now_ns: u64, outcome: &Outcome, log_index: u64, out: &mut Vec<Effect>) {
+        match (self.task().deed, outcome) {
+            (Deed::OpenSession, Outcome::Session { client }) => {
+                self.session = Some(*client);
+                self.next(now_ns, out);
+            }
+            (Deed::OpenSession, _) => self.attempt(now_ns, out),
+            (Deed::Operate { key, action }, Outcome::Done { .. }) => {
+                if let Action::Write(new) | Action::Cas { new, .. } = action {
+                    self.seen[key as usize] = Some(Some(new));
+                }
+                let done = self.event(now_ns, key, action, Kind::Ok, argument(action));
+                out.push(Effect::Record(HistoryEvent { log_index: Some(log_index), ..done }));
+                self.next(now_ns, out);
+            }
+            (Deed::Operate { key, .. }, Outcome::Mismatch { actual, .. }) => {
+                self.seen[key as usize] = seen(actual.as_deref());
+                self.finish(now_ns, Kind::Fail, "mismatch", Some(log_index), out);
+            }
+            (_, Outcome::SessionExpired) => {
+                let kind = if self.task().in_doubt { Kind::Info } else { Kind::Fail };
+                self.session = None;
+                self.finish(now_ns, kind, "session_expired", None, out);
+            }
+            (_, Outcome::Rejected { .. }) => self.finish(now_ns, Kind::Fail, "rejected", None, out),
+            _ => self.finish(now_ns, Kind::Info, "unexpected_answer", None, out),
+        }
+    }
+
+    fn give_up(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
+        let Task { deed, in_doubt, error, .. } = *self.task();
+        let is_read = matches!(deed, Deed::Operate { action: Action::Read, .. });
+        let kind = if in_doubt && !is_read { Kind::Info } else { Kind::Fail };
+        self.finish(now_ns, kind, error, None, out);
+    }
+
+    /// Ends an operation that did not succeed.
+    fn finish(
+        &mut self,
+        now_ns: u64,
+        kind: Kind,
+        error: &str,
+        log_index: Option<u64>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Deed::Operate { key, action } = self.task().deed else { return self.open_session(now_ns, out) };
+        let ended = self.event(now_ns, key, action, kind, argument(action));
+        out.push(Effect::Record(HistoryEvent { error: Some(error.to_owned()), log_index, ..ended }));
+        if kind == Kind::Info {
+            // The sequence number is in doubt, and so is the process: both begin anew.
+            self.process += PROCESS_STEP;
+            self.session = None;
+        }
+        self.next(now_ns, out);
+    }
+
+    fn event(&self, now_ns: u64, key: u32, action: Action, kind: Kind, value: Value) -> HistoryEvent {
+        let f = match action {
+            Action::Read => Function::Read,
+            Action::Write(_) => Function::Write,
+            Action::Cas { .. } => Function::Cas,
+        };
+        let replicated = action != Action::Read;
+        HistoryEvent {
+            node: Some(self.node),
+            client: self.session.filter(|_| replicated),
+            sequence: replicated.then_some(self.sequence),
+            is_final: self.task.is_some_and(|task| task.is_final),
+            ..event(now_ns, self.process, kind, f, &self.setting.keys[key as usize], value)
+        }
+    }
+}
+
+impl Task {
+    fn new(deed: Deed, deadline_ns: u64, is_final: bool) -> Task {
+        Task {
+            deed,
+            deadline_ns,
+            attempt_deadline_ns: 0,
+            hops: 0,
+            in_doubt: false,
+            is_final,
+            error: "timeout",
+        }
+    }
+}
+
+fn argument(action: Action) -> Value {
+    match action {
+        Action::Read => Value::Null,
+        Action::Write(value) => Value::from(value),
+        Action::Cas { expected, new } => json!([expected, new]),
+    }
+}
+
+fn seen(text: Option<&str>) -> Option<Option<i64>> {
+    match text {
+        None => Some(None),
+        Some(text) => text.parse().ok().map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_manager::command::Answer;
+
+    use super::super::testing::{recorded, sent, setting, wake};
+    use super::*;
+
+    const START_NS: u64 = 3_000_000_000;
+
+    /// A client whose session is open and whose first operation is a write, just sent.
+    fn writing() -> (Roaming, u64, Vec<Effect>) {
+        let mut setting = Arc::into_inner(setting()).unwrap();
+        (setting.workload.read_percent, setting.workload.cas_percent) = (0, 0);
+        let mut client = Roaming::new(Arc::new(setting), 2);
+        let mut out = Vec::new();
+        client.start(START_NS - 1_000, &mut out);
+        assert_eq!(sent(&out), (2, 1, Request::OpenSession));
+        let opened = Response::Applied { outcome: Outcome::Session { client: 17 }, log_index: 17 };
+        client.reply(START_NS - 500, 1, &Reply::Response(opened), &mut out);
+        let (due_ns, epoch) = wake(&out);
+        out.clear();
+        client.wake(due_ns, epoch, &mut out);
+        (client, due_ns, out)
+    }
+
+    fn operates(request: &Request) -> (u64, u64) {
+        match request {
+            Request::Operate { client, sequence, .. } => (*client, *sequence),
+            other => panic!("expected an operation, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn follows_hints_with_the_same_sequence_number() {
+        let (mut client, now_ns, mut out) = writing();
+        let (node, serial, first) = sent(&out);
+        assert_eq!((node, operates(&first)), (2, (17, 1)));
+        client.reply(now_ns + 1, serial, &Reply::Response(Response::NotLeader { leader: Some(3) }), &mut out);
+        let (again_ns, epoch) = wake(&out);
+        assert_eq!(again_ns, now_ns + 1 + PAUSE_NS);
+        client.wake(again_ns, epoch, &mut out);
+        let (node, serial, second) = sent(&out);
+        assert_eq!((node, &second), (3, &first));
+        let done = Response::Applied { outcome: Outcome::Done { version: 20 }, log_index: 20 };
+        client.reply(again_ns, serial, &Reply::Response(done), &mut out);
+        let ok = *recorded(&out).last().unwrap();
+        assert_eq!(
+            (ok.kind, ok.log_index, ok.node, ok.client, ok.sequence),
+            (Kind::Ok, Some(20), Some(3), Some(17), Some(1))
+        );
+        assert_eq!(ok.value, Value::from(2_000_001));
+    }
+
+    #[test]
+    fn an_operation_that_may_have_been_proposed_ends_unknown_under_a_new_process_and_session() {
+        let (mut client, begun_ns, mut out) = writing();
+        let mut nodes = Vec::new();
+        loop {
+            nodes.push(sent(&out).0);
+            let (due_ns, epoch) = wake(&out);
+            client.wake(due_ns, epoch, &mut out);
+            if let Some(end) = recorded(&out).get(1) {
+                assert_eq!((end.kind, end.time_ns), (Kind::Info, begun_ns + 2_000_000_000));
+                assert_eq!(end.process, 1);
+                break;
+            }
+        }
+        assert_eq!(nodes, [2, 3, 1, 2], "each attempt asks the next node");
+        assert_eq!(sent(&out).2, Request::OpenSession);
+        assert_eq!(client.process, 1_001);
+    }
+
+    #[test]
+    fn an_operation_that_was_only_ever_turned_away_fails() {
+        let (mut client, _, mut out) = writing();
+        loop {
+            let (_, serial, _) = sent(&out);
+            let (due_ns, epoch) = wake(&out);
+            if client.phase == Phase::Asking {
+                client.reply(due_ns - 490_000_000, serial, &Reply::Refused, &mut out);
+            } else {
+                client.wake(due_ns, epoch, &mut out);
+            }
+            if let Some(end) = recorded(&out).get(1) {
+                assert_eq!((end.kind, end.error.as_deref()), (Kind::Fail, Some("connection_refused")));
+                break;
+            }
+        }
+        assert_eq!(client.process, 1, "a failure leaves the process as it was");
+    }
+
+    #[test]
+    fn an_expired_session_is_a_failure_at_first_and_unknown_on_a_retry() {
+        let expired = Reply::Response(Response::Applied { outcome: Outcome::SessionExpired, log_index: 30 });
+        let (mut client, now_ns, mut out) = writing();
+        client.reply(now_ns, sent(&out).1, &expired, &mut out);
+        assert_eq!(recorded(&out).last().unwrap().kind, Kind::Fail);
+        assert_eq!(sent(&out).2, Request::OpenSession);
+
+        let (mut client, _, mut out) = writing();
+        let (timeout_ns, epoch) = wake(&out);
+        client.wake(timeout_ns, epoch, &mut out);
+        client.reply(timeout_ns, sent(&out).1, &expired, &mut out);
+        assert_eq!(recorded(&out).last().unwrap().kind, Kind::Info);
+    }
+
+    #[test]
+    fn a_mismatch_fails_with_what_it_saw_and_late_replies_are_passed_over() {
+        let (mut client, now_ns, mut out) = writing();
+        let (_, serial, _) = sent(&out);
+        let stale = Reply::Response(Response::Read {
+            answer: Answer::Setting { value: None, version: 0 },
+            log_index: 1,
+        });
+        client.reply(now_ns, serial - 1, &stale, &mut out);
+        assert_eq!(recorded(&out).len(), 1);
+        let outcome = Outcome::Mismatch { actual: Some("5".into()), version: 4 };
+        client.reply(
+            now_ns,
+            serial,
+            &Reply::Response(Response::Applied { outcome, log_index: 31 }),
+            &mut out,
+        );
+        let end = *recorded(&out).last().unwrap();
+        assert_eq!((end.kind, end.error.as_deref(), end.log_index), (Kind::Fail, Some("mismatch"), Some(31)));
+        assert!(client.seen.contains(&Some(Some(5))));
+    }
+}

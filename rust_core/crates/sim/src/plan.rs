@@ -1,0 +1,723 @@
+//! The compiled plan: what the simulator carries out, as JSON that `chaos.plan.compile` writes.
+//!
+//! Reading is strict: an unknown key, a missing one, a node outside the cluster or an empty range is an
+//! error that names the path (`steps[3].cases.n2.links[0]`). Selectors are already resolved, into one case
+//! for each node that may turn out to be the anchor.
+
+use std::collections::BTreeMap;
+
+use mcp_chaos_evidence::{NodeId, TraceEvent, parse_node_name};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// The only format this crate reads.
+pub const FORMAT: u64 = 1;
+/// The most nodes a simulated cluster may have.
+pub const MAX_NODES: u64 = 99;
+/// The most roaming clients: their process numbers must stay below the home readers' (500, 501, …).
+pub const MAX_CLIENTS: u32 = 499;
+/// Home readers and other clients of one run are told apart by process number below this; after an unknown
+/// outcome a client's number grows by it.
+pub const PROCESS_STEP: u64 = 1_000;
+/// The process number of node 1's home reader.
+pub const FIRST_HOME_PROCESS: u64 = 500;
+/// The longest duration a plan may name: one virtual day. Sums of a few such times cannot overflow.
+pub const MAX_DURATION_NS: u64 = 86_400_000_000_000;
+/// The side of clients on a link: node numbers begin at 1.
+pub const CLIENTS: NodeId = 0;
+/// Pseudo-event of `on` steps: a write to the disk, before it is reported done.
+pub const DISK_WRITE: &str = "disk_write";
+/// Pseudo-event of `on` steps: a sync of the disk, before it is reported done.
+pub const DISK_SYNC: &str = "disk_sync";
+
+/// A plan that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("compiled plan: {path}: {message}")]
+pub struct PlanError {
+    /// Where in the plan, such as `steps[3].when.at_ns`.
+    pub path: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl PlanError {
+    pub(crate) fn new(path: impl Into<String>, message: impl ToString) -> PlanError {
+        PlanError { path: path.into(), message: message.to_string() }
+    }
+}
+
+/// One run, in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Seed of every draw of the run.
+    pub seed: u64,
+    /// Number of nodes, named `n1`, `n2`, ….
+    pub nodes: u64,
+    /// Settings of the nodes.
+    pub options: Options,
+    /// Behaviour of every link.
+    pub network: Network,
+    /// Behaviour of every disk.
+    pub disk: Disk,
+    /// What clients do.
+    pub workload: Workload,
+    /// When the parts of the run end.
+    pub timeline: Timeline,
+    /// Faults, in order of their ids.
+    pub steps: Vec<Step>,
+    /// Names of the checks that judge the run.
+    pub checks: Vec<String>,
+}
+
+/// Settings of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Nanoseconds from tick to tick.
+    pub tick_ns: u64,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: u32,
+    /// Shortest election timeout in ticks; the longest is twice this.
+    pub election_ticks: u32,
+    /// Applied entries from one snapshot to the next.
+    pub snapshot_every_entries: u64,
+    /// Entries kept behind a snapshot for followers that lag a little.
+    pub keep_entries: u64,
+}
+
+/// Behaviour of every link, clients' links included.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Shortest one-way delay.
+    pub latency_min_ns: u64,
+    /// Longest one-way delay.
+    pub latency_max_ns: u64,
+    /// Messages lost, in parts of a million. Links between nodes only: a client's request rides on TCP.
+    pub loss_ppm: u32,
+}
+
+/// Behaviour of every disk.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Shortest time of a sync.
+    pub sync_min_ns: u64,
+    /// Longest time of a sync.
+    pub sync_max_ns: u64,
+}
+
+/// What clients do. See [`crate::workload`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// `registers`: versioned settings `k0`, `k1`, … read, written, compared and set.
+    pub kind: WorkloadKind,
+    /// Roaming clients.
+    pub clients: u32,
+    /// Operations that all roaming clients together begin in 1,000 s.
+    pub rate_per_1000s: u64,
+    /// Registers.
+    pub keys: u32,
+    /// Share of reads, in percent.
+    pub read_percent: u32,
+    /// Share of compare-and-sets, in percent; the rest are writes.
+    pub cas_percent: u32,
+    /// One reader more for each node, which asks that node only.
+    pub home_readers: bool,
+    /// Time from one such read to the next.
+    pub home_read_interval_ns: u64,
+    /// How long a client waits for an answer before it asks another node.
+    pub attempt_timeout_ns: u64,
+    /// How long a client goes on trying before it gives an operation up.
+    pub operation_timeout_ns: u64,
+}
+
+/// The workloads there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadKind {
+    /// Registers over the versioned settings.
+    Registers,
+}
+
+/// When the parts of the run end, counted from the plan's start.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeline {
+    /// Clients begin no operation after this.
+    pub workload_ns: u64,
+    /// Every fault still in force ends here.
+    pub heal_ns: u64,
+    /// How long after the heal the cluster may take to agree again.
+    pub recovers_within_ns: u64,
+    /// The longest time without a successful operation, for the checks. Null: no limit.
+    pub unavailable_at_most_ns: Option<u64>,
+}
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Number of the step, unique in the plan.
+    pub id: u64,
+    /// True if the author fixed it: skipping it makes the run unknown.
+    pub fixed: bool,
+    /// The fault's kind, as the scenario calls it.
+    pub kind: String,
+    /// When it is due.
+    pub when: When,
+    /// How long it stays; `None`: until everything is healed.
+    pub for_ns: Option<u64>,
+    /// What is known only at run time, and selects the case.
+    pub anchor: Anchor,
+    /// The action for each anchor; under [`Step::ANY`] if there is none.
+    pub cases: BTreeMap<NodeId, Action>,
+}
+
+impl Step {
+    /// The key of the one case of a step without an anchor (`*` in JSON).
+    pub const ANY: NodeId = 0;
+}
+
+/// When a step is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// So long after the plan's start.
+    At {
+        /// Nanoseconds.
+        at_ns: u64,
+    },
+    /// At the nth occurrence of an event.
+    On {
+        /// The event.
+        event: Trigger,
+        /// Which occurrence, from 1, over the whole run.
+        nth: u64,
+        /// Only this node's events count; `None`: all nodes'.
+        node: Option<NodeId>,
+    },
+}
+
+/// What an `on` step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A trace event of this name.
+    Trace(&'static str),
+    /// A write to the disk.
+    DiskWrite,
+    /// A sync of the disk.
+    DiskSync,
+}
+
+/// What is known only when a step is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anchor {
+    /// Nothing: one case.
+    None,
+    /// Who leads.
+    Leader,
+    /// Where the event happened.
+    Event,
+}
+
+/// What is done, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing passes these directed links.
+    Cut {
+        /// Nodes meant, for the record.
+        nodes: Vec<NodeId>,
+        /// Links from, to; [`CLIENTS`] for the side of the clients.
+        links: Vec<(NodeId, NodeId)>,
+    },
+    /// Every message on these directed links takes longer, by a drawn time.
+    Latency {
+        /// Nodes meant, for the record.
+        nodes: Vec<NodeId>,
+        /// Links from, to.
+        links: Vec<(NodeId, NodeId)>,
+        /// The least that is added.
+        delay_min_ns: u64,
+        /// The most that is added.
+        delay_max_ns: u64,
+    },
+    /// The processes die; what they wrote survives.
+    Kill(Vec<NodeId>),
+    /// The machines lose power; what was not synced is lost or torn.
+    PowerOff(Vec<NodeId>),
+    /// The processes are stopped as by SIGSTOP.
+    Pause(Vec<NodeId>),
+    /// The processes die and are started at once.
+    Restart(Vec<NodeId>),
+    /// The leader is told to hand over to this node.
+    TransferLeader(NodeId),
+}
+
+impl Action {
+    /// The nodes it names.
+    pub fn nodes(&self) -> &[NodeId] {
+        match self {
+            Action::Cut { nodes, .. } | Action::Latency { nodes, .. } => nodes,
+            Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Pause(nodes) | Action::Restart(nodes) => {
+                nodes
+            }
+            Action::TransferLeader(node) => std::slice::from_ref(node),
+        }
+    }
+
+    /// The directed links it names.
+    pub fn links(&self) -> &[(NodeId, NodeId)] {
+        match self {
+            Action::Cut { links, .. } | Action::Latency { links, .. } => links,
+            _ => &[],
+        }
+    }
+}
+
+impl Plan {
+    /// Reads a compiled plan. The error names the path of what is wrong.
+    pub fn parse(text: &str) -> Result<Plan, PlanError> {
+        let value: Value = serde_json::from_str(text).map_err(|error| PlanError::new("(document)", error))?;
+        Plan::from_value(value)
+    }
+
+    /// Reads a compiled plan from JSON that is already parsed.
+    pub fn from_value(value: Value) -> Result<Plan, PlanError> {
+        let mut fields = Fields::new("", value)?;
+        let format: u64 = fields.take("format")?;
+        if format != FORMAT {
+            let message = format!("expected {FORMAT}, found {format}: compile the plan with this release");
+            return Err(PlanError::new("format", message));
+        }
+        let nodes = fields.take("nodes")?;
+        within("nodes", nodes, 1, MAX_NODES)?;
+        let steps: Vec<Value> = fields.take("steps")?;
+        let plan = Plan {
+            seed: fields.take("seed")?,
+            nodes,
+            options: fields.take("options")?,
+            network: fields.take("network")?,
+            disk: fields.take("disk")?,
+            workload: fields.take("workload")?,
+            timeline: fields.take("timeline")?,
+            steps: steps
+                .into_iter()
+                .enumerate()
+                .map(|(position, step)| Step::from_value(&format!("steps[{position}]"), step, nodes))
+                .collect::<Result<_, _>>()?,
+            checks: fields.take("checks")?,
+        };
+        fields.end()?;
+        plan.validate()?;
+        Ok(plan)
+    }
+
+    fn validate(&self) -> Result<(), PlanError> {
+        let Plan { options, network, disk, workload, timeline, .. } = self;
+        within("options.tick_ns", options.tick_ns, 1_000_000, 1_000_000_000)?;
+        within("options.heartbeat_ticks", options.heartbeat_ticks.into(), 1, 1_000)?;
+        let above = u64::from(options.heartbeat_ticks) + 1;
+        within("options.election_ticks", options.election_ticks.into(), above, 10_000)?;
+        within("options.snapshot_every_entries", options.snapshot_every_entries, 1, u64::MAX)?;
+        range("network.latency", network.latency_min_ns, network.latency_max_ns)?;
+        within("network.loss_ppm", network.loss_ppm.into(), 0, 1_000_000)?;
+        range("disk.sync", disk.sync_min_ns, disk.sync_max_ns)?;
+        within("workload.clients", workload.clients.into(), 1, MAX_CLIENTS.into())?;
+        within("workload.rate_per_1000s", workload.rate_per_1000s, 1, 100_000_000)?;
+        within("workload.keys", workload.keys.into(), 1, 10_000)?;
+        within("workload.read_percent", workload.read_percent.into(), 0, 100)?;
+        let rest = 100 - u64::from(workload.read_percent);
+        within("workload.cas_percent", workload.cas_percent.into(), 0, rest)?;
+        for (path, time_ns) in [
+            ("workload.home_read_interval_ns", workload.home_read_interval_ns),
+            ("workload.attempt_timeout_ns", workload.attempt_timeout_ns),
+            ("workload.operation_timeout_ns", workload.operation_timeout_ns),
+        ] {
+            within(path, time_ns, 1_000_000, MAX_DURATION_NS)?;
+        }
+        within("timeline.workload_ns", timeline.workload_ns, 0, MAX_DURATION_NS)?;
+        within("timeline.heal_ns", timeline.heal_ns, 0, timeline.workload_ns)?;
+        within("timeline.recovers_within_ns", timeline.recovers_within_ns, 0, MAX_DURATION_NS)?;
+        let mut ids = std::collections::BTreeSet::new();
+        for (position, step) in self.steps.iter().enumerate() {
+            if !ids.insert(step.id) {
+                let message = format!("{} is the id of an earlier step: ids are unique", step.id);
+                return Err(PlanError::new(format!("steps[{position}].id"), message));
+            }
+            if let When::At { at_ns } = step.when {
+                within(&format!("steps[{position}].when.at_ns"), at_ns, 0, timeline.heal_ns)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// Reads a step to be carried out now, in a cluster of `nodes`: its `when` may be left out.
+    pub fn parse_immediate(text: &str, nodes: u64) -> Result<Step, PlanError> {
+        let mut value: Value = serde_json::from_str(text).map_err(|error| PlanError::new("(step)", error))?;
+        if let Value::Object(fields) = &mut value {
+            fields.entry("when").or_insert_with(|| serde_json::json!({"at_ns": 0}));
+        }
+        Step::from_value("step", value, nodes)
+    }
+
+    fn from_value(path: &str, value: Value, nodes: u64) -> Result<Step, PlanError> {
+        let mut fields = Fields::new(path, value)?;
+        let anchor = fields.take("anchor")?;
+        let when = When::from_value(&fields.path("when"), fields.take("when")?, nodes)?;
+        if anchor == Anchor::Event && matches!(when, When::At { .. }) && path != "step" {
+            return Err(PlanError::new(fields.path("anchor"), "\"event\" needs `when: {\"on\": …}`"));
+        }
+        let cases: Map<String, Value> = fields.take("cases")?;
+        let step = Step {
+            id: fields.take("id")?,
+            fixed: fields.take("fixed")?,
+            kind: fields.take("kind")?,
+            when,
+            for_ns: fields.take_or_null("for_ns")?,
+            anchor,
+            cases: read_cases(&fields.path("cases"), cases, anchor, nodes)?,
+        };
+        if let Some(for_ns) = step.for_ns {
+            within(&fields.path("for_ns"), for_ns, 0, MAX_DURATION_NS)?;
+        }
+        fields.end()?;
+        Ok(step)
+    }
+}
+
+fn read_cases(
+    path: &str,
+    cases: Map<String, Value>,
+    anchor: Anchor,
+    nodes: u64,
+) -> Result<BTreeMap<NodeId, Action>, PlanError> {
+    let mut read = BTreeMap::new();
+    for (name, case) in cases {
+        let path = format!("{path}.{name}");
+        let key = match (anchor, name.as_str()) {
+            (Anchor::None, "*") => Step::ANY,
+            (Anchor::None, _) => {
+                return Err(PlanError::new(path, "a step without an anchor has one case, \"*\""));
+            }
+            (_, name) => node(&path, name, nodes)?,
+        };
+        read.insert(key, Action::from_value(&path, case, nodes)?);
+    }
+    if read.is_empty() {
+        return Err(PlanError::new(path, "expected at least one case, found none"));
+    }
+    Ok(read)
+}
+
+impl When {
+    fn from_value(path: &str, value: Value, nodes: u64) -> Result<When, PlanError> {
+        let mut fields = Fields::new(path, value)?;
+        let when = if fields.has("on") {
+            let mut on = Fields::new(&fields.path("on"), fields.take("on")?)?;
+            let event: String = on.take("event")?;
+            let node_name: Option<String> = on.take_or_null("node")?;
+            let when = When::On {
+                event: trigger(&on.path("event"), &event)?,
+                nth: on.take("nth")?,
+                node: node_name.map(|name| node(&on.path("node"), &name, nodes)).transpose()?,
+            };
+            if let When::On { nth, .. } = when {
+                within(&on.path("nth"), nth, 1, u64::MAX)?;
+            }
+            on.end()?;
+            when
+        } else {
+            When::At { at_ns: fields.take("at_ns")? }
+        };
+        fields.end()?;
+        Ok(when)
+    }
+}
+
+/// Names of the trace events that an `on` step may wait for, as they stand in JSON.
+pub const EVENTS: [&str; 14] = [
+    "started",
+    "initialized",
+    "role_changed",
+    "vote_cast",
+    "appended",
+    "truncated",
+    "committed",
+    "applied",
+    "snapshot_made",
+    "snapshot_installed",
+    "config_changed",
+    "stopped",
+    "panicked",
+    "refused",
+];
+
+/// The position of an event's name in [`EVENTS`]: counters are kept by it.
+pub(crate) fn event_number(event: &TraceEvent) -> usize {
+    match event {
+        TraceEvent::Started { .. } => 0,
+        TraceEvent::Initialized { .. } => 1,
+        TraceEvent::RoleChanged { .. } => 2,
+        TraceEvent::VoteCast { .. } => 3,
+        TraceEvent::Appended { .. } => 4,
+        TraceEvent::Truncated { .. } => 5,
+        TraceEvent::Committed { .. } => 6,
+        TraceEvent::Applied { .. } => 7,
+        TraceEvent::SnapshotMade { .. } => 8,
+        TraceEvent::SnapshotInstalled { .. } => 9,
+        TraceEvent::ConfigChanged { .. } => 10,
+        TraceEvent::Stopped { .. } => 11,
+        TraceEvent::Panicked { .. } => 12,
+        TraceEvent::Refused { .. } => 13,
+    }
+}
+
+fn trigger(path: &str, event: &str) -> Result<Trigger, PlanError> {
+    match event {
+        DISK_WRITE => Ok(Trigger::DiskWrite),
+        DISK_SYNC => Ok(Trigger::DiskSync),
+        _ => match EVENTS.iter().find(|known| **known == event) {
+            Some(known) => Ok(Trigger::Trace(known)),
+            None => {
+                let message = format!(
+                    "no event {event:?}; expected {DISK_WRITE}, {DISK_SYNC} or one of {}",
+                    EVENTS.join(", ")
+                );
+                Err(PlanError::new(path, message))
+            }
+        },
+    }
+}
+
+impl Action {
+    fn from_value(path: &str, value: Value, nodes: u64) -> Result<Action, PlanError> {
+        let mut fields = Fields::new(path, value)?;
+        let what: String = fields.take("do")?;
+        let names: Vec<String> = fields.take("nodes")?;
+        let ends: Vec<(String, String)> = fields.take("links")?;
+        let targets = names
+            .iter()
+            .enumerate()
+            .map(|(position, name)| node(&fields.path(&format!("nodes[{position}]")), name, nodes))
+            .collect::<Result<Vec<_>, _>>()?;
+        let links = ends
+            .iter()
+            .enumerate()
+            .map(|(position, ends)| link(&fields.path(&format!("links[{position}]")), ends, nodes))
+            .collect::<Result<Vec<_>, _>>()?;
+        let on_links = matches!(what.as_str(), "cut" | "latency");
+        if on_links == links.is_empty() {
+            let expected = if on_links { "at least one link" } else { "no links" };
+            return Err(PlanError::new(fields.path("links"), format!("{what} takes {expected}")));
+        }
+        if !on_links && targets.is_empty() {
+            return Err(PlanError::new(fields.path("nodes"), format!("{what} takes at least one node")));
+        }
+        let action = match what.as_str() {
+            "cut" => Action::Cut { nodes: targets, links },
+            "latency" => {
+                let (delay_min_ns, delay_max_ns) =
+                    (fields.take("delay_min_ns")?, fields.take("delay_max_ns")?);
+                range(&fields.path("delay"), delay_min_ns, delay_max_ns)?;
+                Action::Latency { nodes: targets, links, delay_min_ns, delay_max_ns }
+            }
+            "kill" => Action::Kill(targets),
+            "power_off" => Action::PowerOff(targets),
+            "pause" => Action::Pause(targets),
+            "restart" => Action::Restart(targets),
+            "transfer_leader" => match targets[..] {
+                [node] => Action::TransferLeader(node),
+                _ => {
+                    return Err(PlanError::new(
+                        fields.path("nodes"),
+                        "transfer_leader takes exactly one node",
+                    ));
+                }
+            },
+            _ => {
+                let message = format!(
+                    "no action {what:?}; expected cut, latency, kill, power_off, pause, restart or transfer_leader"
+                );
+                return Err(PlanError::new(fields.path("do"), message));
+            }
+        };
+        fields.end()?;
+        Ok(action)
+    }
+}
+
+fn node(path: &str, name: &str, nodes: u64) -> Result<NodeId, PlanError> {
+    parse_node_name(name)
+        .filter(|id| *id <= nodes)
+        .ok_or_else(|| PlanError::new(path, format!("no node {name:?}; expected n1 to n{nodes}")))
+}
+
+fn link(path: &str, (from, to): &(String, String), nodes: u64) -> Result<(NodeId, NodeId), PlanError> {
+    let end = |name: &str| if name == "clients" { Ok(CLIENTS) } else { node(path, name, nodes) };
+    let (from, to) = (end(from)?, end(to)?);
+    if from == to {
+        return Err(PlanError::new(path, "a link has two different ends"));
+    }
+    Ok((from, to))
+}
+
+fn within(path: &str, value: u64, low: u64, high: u64) -> Result<(), PlanError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(PlanError::new(path, format!("expected {low} to {high}, found {value}")))
+}
+
+fn range(path: &str, min_ns: u64, max_ns: u64) -> Result<(), PlanError> {
+    within(&format!("{path}_max_ns"), max_ns, 0, MAX_DURATION_NS)?;
+    within(&format!("{path}_min_ns"), min_ns, 0, max_ns)
+}
+
+/// The fields of one JSON object, taken one by one; what is left at the end nobody knows.
+struct Fields {
+    path: String,
+    fields: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    fn new(path: &str, value: Value) -> Result<Fields, PlanError> {
+        match value {
+            Value::Object(fields) => Ok(Fields { path: path.to_owned(), fields, known: Vec::new() }),
+            other => {
+                let path = if path.is_empty() { "(document)" } else { path };
+                Err(PlanError::new(path, format!("expected an object, found {other}")))
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, PlanError> {
+        if !self.has(name) {
+            return Err(PlanError::new(self.path(name), "missing"));
+        }
+        self.take_or_null(name)
+    }
+
+    fn take_or_null<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, PlanError> {
+        self.known.push(name);
+        let value = self.fields.remove(name).unwrap_or(Value::Null);
+        serde_json::from_value(value).map_err(|error| PlanError::new(self.path(name), error))
+    }
+
+    fn end(&self) -> Result<(), PlanError> {
+        match self.fields.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("unknown key; expected {}", self.known.join(", "));
+                Err(PlanError::new(self.path(name), message))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan() -> Value {
+        crate::testing::plan_json(7, 3)
+    }
+
+    fn step(cases: Value, anchor: &str, when: Value) -> Value {
+        json!({"id": 0, "fixed": true, "kind": "partition", "when": when, "for_ns": 1_000, "anchor": anchor, "cases": cases})
+    }
+
+    fn error_of(plan: Value) -> String {
+        Plan::from_value(plan).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn reads_every_kind_of_step() {
+        let mut value = plan();
+        value["steps"] = json!([step(
+            json!({"n1": {"do": "cut", "nodes": ["n1"], "links": [["n1", "n2"], ["clients", "n1"]]}}),
+            "leader",
+            json!({"at_ns": 5})
+        ),]);
+        let plan = Plan::from_value(value).unwrap();
+        assert_eq!(
+            plan.steps[0].cases[&1],
+            Action::Cut { nodes: vec![1], links: vec![(1, 2), (CLIENTS, 1)] }
+        );
+        let step = step(
+            json!({"n3": {"do": "power_off", "nodes": ["n3"], "links": []}}),
+            "event",
+            json!({"on": {"event": "vote_cast", "nth": 2, "node": null}}),
+        );
+        let step = Step::from_value("steps[0]", step, 3).unwrap();
+        assert_eq!(step.when, When::On { event: Trigger::Trace("vote_cast"), nth: 2, node: None });
+    }
+
+    #[test]
+    fn errors_name_the_path_and_what_was_expected() {
+        let cut = json!({"*": {"do": "cut", "nodes": [], "links": [["n1", "n9"]]}});
+        let mut bad_link = plan();
+        bad_link["steps"] = json!([step(cut, "none", json!({"at_ns": 5}))]);
+        assert_eq!(
+            error_of(bad_link),
+            "compiled plan: steps[0].cases.*.links[0]: no node \"n9\"; expected n1 to n3"
+        );
+
+        let mut unknown = plan();
+        unknown["network"]["jitter"] = json!(1);
+        assert!(error_of(unknown).starts_with("compiled plan: network: unknown field `jitter`"));
+
+        let mut top = plan();
+        top["colour"] = json!("red");
+        assert!(error_of(top).starts_with("compiled plan: colour: unknown key; expected format, nodes"));
+
+        let mut missing = plan();
+        missing.as_object_mut().unwrap().remove("seed");
+        assert_eq!(error_of(missing), "compiled plan: seed: missing");
+
+        let mut event = plan();
+        let kill = json!({"n1": {"do": "kill", "nodes": ["n1"], "links": []}});
+        event["steps"] =
+            json!([step(kill, "event", json!({"on": {"event": "vote", "nth": 1, "node": null}}))]);
+        assert!(
+            error_of(event)
+                .starts_with("compiled plan: steps[0].when.on.event: no event \"vote\"; expected disk_write")
+        );
+
+        let mut late = plan();
+        let kill = json!({"*": {"do": "kill", "nodes": ["n1"], "links": []}});
+        late["steps"] = json!([step(kill, "none", json!({"at_ns": 1_000_000_000_000u64}))]);
+        assert!(error_of(late).starts_with("compiled plan: steps[0].when.at_ns: expected 0 to "));
+
+        let mut empty = plan();
+        empty["network"]["latency_min_ns"] = json!(9_000_000_000u64);
+        assert!(error_of(empty).contains("network.latency_min_ns: expected 0 to"));
+
+        assert!(Plan::parse("{").unwrap_err().to_string().starts_with("compiled plan: (document): "));
+        assert!(Plan::parse("[]").unwrap_err().to_string().contains("expected an object"));
+        let mut format = plan();
+        format["format"] = json!(2);
+        assert!(error_of(format).contains("format: expected 1, found 2"));
+    }
+
+    #[test]
+    fn event_names_and_numbers_agree() {
+        let events = [TraceEvent::Stopped { reason: String::new() }, TraceEvent::Committed { index: 1 }];
+        for event in events {
+            assert_eq!(EVENTS[event_number(&event)], event.name());
+        }
+    }
+}

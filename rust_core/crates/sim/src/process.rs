@@ -1,0 +1,179 @@
+//! One machine: its process in one of its states, and the disk that outlives it.
+
+use std::collections::VecDeque;
+
+use mcp_chaos_consensus::{Batch, Snapshot};
+use mcp_chaos_evidence::{NodeId, rng::Stream};
+use mcp_chaos_wal::{SimDisk, Wal};
+use mcp_manager::{Input, Node};
+
+use crate::plan;
+
+/// What waits at a stopped process, at most: the buffers of its sockets are bounded too.
+pub(crate) const MAX_INBOX: usize = 4_096;
+/// How long a process takes to come up, in nanoseconds.
+pub(crate) const START_MIN_NS: u64 = 20_000_000;
+/// As above, at most.
+pub(crate) const START_MAX_NS: u64 = 80_000_000;
+
+/// A machine.
+pub(crate) struct Machine {
+    pub state: State,
+    /// Counts lives: what was meant for an earlier one is passed over.
+    pub life: u64,
+    /// Steps that hold the process down.
+    pub holds: u32,
+    /// The boot counter, as last read from the disk.
+    pub boot: u64,
+    /// Ticks that a pause withheld, over the whole run.
+    pub ticks_withheld: u64,
+    /// What a full inbox of a paused process turned away, over the whole run.
+    pub overflowed: u64,
+    pub sync_times: Draws,
+    pub start_times: Draws,
+    pub power_losses: Draws,
+}
+
+/// A stream with the number of its next draw.
+pub(crate) struct Draws {
+    pub stream: Stream,
+    pub n: u64,
+}
+
+impl Draws {
+    fn new(seed: u64, label: &str, node: NodeId) -> Draws {
+        Draws { stream: Stream::new(seed, label, node, 0), n: 0 }
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        let n = self.take();
+        self.stream.between(n, low, high)
+    }
+
+    /// The number of the next draw, taken.
+    pub fn take(&mut self) -> u64 {
+        self.n += 1;
+        self.n - 1
+    }
+}
+
+/// A process's state. The disk is in the hands of the process while it is up.
+pub(crate) enum State {
+    Up(Box<Running>),
+    /// On its way up.
+    Starting(SimDisk),
+    /// `powered`: the machine is on, and refuses connections; else it keeps silent.
+    Down {
+        disk: SimDisk,
+        powered: bool,
+    },
+    /// It panicked, stopped of its own accord or refused its data, and nothing brings it up again.
+    Ended(SimDisk),
+}
+
+/// A process that is up.
+pub(crate) struct Running {
+    pub node: Node,
+    pub wal: Wal<SimDisk>,
+    /// What the storage thread is to do next.
+    pub jobs: VecDeque<Job>,
+    /// What it is doing.
+    pub flight: Option<Flight>,
+    /// Steps that stop the process.
+    pub pauses: u32,
+    /// What arrived since it was stopped.
+    pub inbox: VecDeque<Waiting>,
+}
+
+/// A task for the storage thread.
+pub(crate) enum Job {
+    Persist { token: u64, batch: Batch },
+    SaveSnapshot(Snapshot),
+}
+
+/// What the storage thread is doing until the disk is done.
+pub(crate) enum Flight {
+    /// These batches are written; the sync comes at the end.
+    Batches(Vec<u64>),
+    /// These batches are synced, but the process is stopped and has not learned of it.
+    Synced(Vec<u64>),
+    /// The snapshot's file is written and synced at the end.
+    Snapshot(Snapshot),
+}
+
+/// What waits for a stopped process.
+pub(crate) enum Waiting {
+    Input(Input),
+    DiskDone,
+}
+
+impl Machine {
+    pub fn new(seed: u64, id: NodeId) -> Machine {
+        Machine {
+            state: State::Down { disk: SimDisk::new(), powered: true },
+            life: 0,
+            holds: 0,
+            boot: 0,
+            ticks_withheld: 0,
+            overflowed: 0,
+            sync_times: Draws::new(seed, "sync", id),
+            start_times: Draws::new(seed, "start", id),
+            power_losses: Draws::new(seed, "power_off", id),
+        }
+    }
+
+    /// The process, if it is up (perhaps paused).
+    pub fn running(&mut self) -> Option<&mut Running> {
+        match &mut self.state {
+            State::Up(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// The node, if its process is up and not paused.
+    pub fn live_node(&self) -> Option<&Node> {
+        match &self.state {
+            State::Up(running) if running.pauses == 0 => Some(&running.node),
+            _ => None,
+        }
+    }
+
+    /// The state in one word, as evidence has it.
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            State::Up(running) if running.pauses > 0 => "paused",
+            State::Up(_) => "up",
+            State::Starting(_) => "starting",
+            // Nothing holds it down: its disk has crashed just now, at the point that a step had set.
+            State::Down { .. } if self.holds == 0 => "crashed",
+            State::Down { .. } => "down",
+            State::Ended(_) => "ended",
+        }
+    }
+
+    pub fn disk(&self) -> &SimDisk {
+        match &self.state {
+            State::Up(running) => running.wal.disk(),
+            State::Starting(disk) | State::Ended(disk) | State::Down { disk, .. } => disk,
+        }
+    }
+
+    /// Takes the disk out of whatever state the machine is in; the caller puts a new state in its place.
+    pub fn take_disk(&mut self) -> SimDisk {
+        let gone = State::Down { disk: SimDisk::new(), powered: true };
+        match std::mem::replace(&mut self.state, gone) {
+            State::Up(running) => running.wal.into_disk(),
+            State::Starting(disk) | State::Ended(disk) | State::Down { disk, .. } => disk,
+        }
+    }
+
+    /// Draws how long the next sync takes.
+    pub fn sync_time_ns(&mut self, disk: &plan::Disk) -> u64 {
+        self.sync_times.between(disk.sync_min_ns, disk.sync_max_ns)
+    }
+
+    /// Draws how long the next start takes.
+    pub fn start_time_ns(&mut self) -> u64 {
+        self.start_times.between(START_MIN_NS, START_MAX_NS)
+    }
+}

@@ -1,0 +1,270 @@
+//! The world: everything that happens in a run, on one virtual clock.
+//!
+//! [`World::advance`] is the loop: take the next event, set the clock to its time, carry it out. What an event
+//! leads to is put into the queue, or done at the same virtual time; nothing else moves the world.
+
+mod machines;
+mod nemesis;
+mod observe;
+mod recovery;
+mod traffic;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mcp_chaos_consensus::Message;
+use mcp_chaos_evidence::{NodeId, node_name, rng::Stream};
+use mcp_manager::command::Request;
+use mcp_manager::{Input, Output, Plants};
+
+use crate::clients::{self, Home, Reply, Roaming, Setting};
+use crate::network::Network;
+use crate::plan::{Plan, PlanError};
+use crate::process::Machine;
+use crate::queue::Queue;
+use crate::records::{Records, Run, Stats};
+use nemesis::Nemesis;
+use recovery::Stage;
+use traffic::Call;
+
+/// The plan's time 0 on the world's clock. Before it the cluster is founded, elects a leader, and clients
+/// open their sessions.
+pub const START_NS: u64 = 3_000_000_000;
+/// When clients open their sessions.
+const SESSIONS_NS: u64 = 1_500_000_000;
+/// The name under which every simulated cluster is founded.
+pub const CLUSTER: &str = "sim";
+
+/// What happens in the world.
+enum Event {
+    Tick {
+        node: NodeId,
+    },
+    /// A message reaches the end of its link.
+    Peer(Message),
+    Request {
+        node: NodeId,
+        client: usize,
+        serial: u32,
+        request: Request,
+    },
+    Cancel {
+        node: NodeId,
+        client: usize,
+        serial: u32,
+    },
+    Reply {
+        node: NodeId,
+        client: usize,
+        serial: u32,
+        reply: Reply,
+    },
+    /// The disk is done with what it was given last.
+    DiskDone {
+        node: NodeId,
+        life: u64,
+    },
+    /// The process is up.
+    Start {
+        node: NodeId,
+        life: u64,
+    },
+    /// The sender's connection tells it what became of an earlier message.
+    Feedback {
+        node: NodeId,
+        life: u64,
+        input: Input,
+    },
+    ClientStart {
+        client: usize,
+    },
+    ClientWake {
+        client: usize,
+        epoch: u32,
+    },
+    StepDue {
+        step: usize,
+    },
+    StepEnd {
+        step: usize,
+    },
+    /// See whether leadership was handed over.
+    TransferSeen {
+        step: usize,
+    },
+    HealAll,
+    /// After the workload: see how far recovery has come.
+    Recovery,
+}
+
+/// One simulated cluster with its clients and its nemesis, steppable. See [`crate::simulate`] for a whole plan.
+pub struct World {
+    plan: Arc<Plan>,
+    plants: Plants,
+    now_ns: u64,
+    queue: Queue<Event>,
+    network: Network,
+    machines: Vec<Machine>,
+    roaming: Vec<Roaming>,
+    /// One for each node, at least for the final reads.
+    homes: Vec<Home>,
+    /// The request that each client waits on; roaming clients first.
+    calls: Vec<Call>,
+    nemesis: Nemesis,
+    stage: Stage,
+    records: Records,
+    events: u64,
+    /// Inputs due at this very moment, in order: (node, its life, input).
+    due: VecDeque<(NodeId, u64, Input)>,
+    /// Kept for their capacity.
+    outputs: Vec<Output>,
+    effects: Vec<clients::Effect>,
+}
+
+impl World {
+    /// A founded cluster at virtual time 0; the plan begins at [`START_NS`]. `plants` are names of planted bugs.
+    pub fn new(plan: Plan, plants: &[impl AsRef<str>]) -> Result<World, PlanError> {
+        let plants = Plants::parse(plants).map_err(|error| PlanError::new("(plants)", error))?;
+        let plan = Arc::new(plan);
+        let setting = Arc::new(Setting::new(&plan, START_NS));
+        let roaming: Vec<_> =
+            (1..=plan.workload.clients).map(|number| Roaming::new(setting.clone(), number)).collect();
+        let mut world = World {
+            plants,
+            now_ns: 0,
+            queue: Queue::default(),
+            network: Network::new(plan.seed, plan.nodes, plan.network.clone()),
+            machines: (1..=plan.nodes).map(|id| Machine::new(plan.seed, id)).collect(),
+            calls: vec![Call::default(); roaming.len() + plan.nodes as usize],
+            roaming,
+            homes: (1..=plan.nodes).map(|node| Home::new(setting.clone(), node)).collect(),
+            nemesis: Nemesis::new(&plan),
+            stage: Stage::default(),
+            records: Records::default(),
+            events: 0,
+            due: VecDeque::new(),
+            outputs: Vec::new(),
+            effects: Vec::new(),
+            plan,
+        };
+        world.begin();
+        Ok(world)
+    }
+
+    fn begin(&mut self) {
+        for node in 1..=self.plan.nodes {
+            self.found(node);
+            let tick_ns = self.plan.options.tick_ns;
+            let phase_ns = Stream::new(self.plan.seed, "tick", node, 0).between(0, 0, tick_ns - 1);
+            self.queue.push(phase_ns, Event::Tick { node });
+        }
+        let clients = if self.plan.workload.home_readers { self.calls.len() } else { self.roaming.len() };
+        for client in 0..clients {
+            self.queue.push(SESSIONS_NS, Event::ClientStart { client });
+        }
+        self.schedule_steps();
+        self.queue.push(START_NS + self.plan.timeline.heal_ns, Event::HealAll);
+        self.queue.push(START_NS + self.plan.timeline.workload_ns, Event::Recovery);
+        self.settle();
+    }
+
+    /// The virtual time, in nanoseconds since the cluster was founded.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// True once the plan's timeline has come to its end: nothing happens any more.
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Over
+    }
+
+    /// Lets everything happen that is due up to and including `until_ns`.
+    pub fn advance(&mut self, until_ns: u64) {
+        while !self.is_over() && self.queue.next_time_ns().is_some_and(|time_ns| time_ns <= until_ns) {
+            let (time_ns, event) = self.queue.pop().expect("there is a next event");
+            debug_assert!(time_ns >= self.now_ns, "time never goes back");
+            self.now_ns = time_ns;
+            self.events += 1;
+            self.carry_out(event);
+            self.settle();
+        }
+        if !self.is_over() {
+            self.now_ns = self.now_ns.max(until_ns);
+        }
+    }
+
+    /// Lets the rest of the plan happen: faults, heal, recovery, final operations.
+    pub fn finish(mut self) -> Run {
+        while !self.is_over() {
+            let next_ns = self.queue.next_time_ns().expect("the recovery goes on until the run is over");
+            self.advance(next_ns);
+        }
+        let stats = self.stats();
+        self.records.into_run(self.plan.nodes, stats)
+    }
+
+    fn carry_out(&mut self, event: Event) {
+        match event {
+            Event::Tick { node } => self.tick(node),
+            Event::Peer(message) => self.peer_message_arrives(message),
+            Event::Request { node, client, serial, request } => {
+                self.request_arrives(node, client, serial, request)
+            }
+            Event::Cancel { node, client, serial } => self.cancel_arrives(node, client, serial),
+            Event::Reply { node, client, serial, reply } => self.reply_arrives(node, client, serial, &reply),
+            Event::DiskDone { node, life } => self.disk_done(node, life),
+            Event::Start { node, life } => self.start(node, life),
+            Event::Feedback { node, life, input } => self.due.push_back((node, life, input)),
+            Event::ClientStart { client } => self.start_client(client),
+            Event::ClientWake { client, epoch } => self.wake_client(client, epoch),
+            Event::StepDue { step } => self.step_due(step),
+            Event::StepEnd { step } => self.step_ends(step),
+            Event::TransferSeen { step } => self.see_transfer(step),
+            Event::HealAll => self.heal_all(),
+            Event::Recovery => self.recovery(),
+        }
+    }
+
+    /// Does what is due at this very moment: inputs in order, and after each the steps that it set off.
+    fn settle(&mut self) {
+        loop {
+            self.fire_steps_set_off();
+            let Some((node, life, input)) = self.due.pop_front() else { return };
+            self.hand_over(node, life, input);
+        }
+    }
+
+    fn machine(&mut self, node: NodeId) -> &mut Machine {
+        &mut self.machines[node as usize - 1]
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ns / 1_000_000
+    }
+
+    fn stats(&self) -> Stats {
+        let links = self.network.totals();
+        Stats {
+            simulated_ns: self.now_ns,
+            events: self.events,
+            messages: links.sent,
+            delivered: links.delivered,
+            withheld: links.withheld,
+            lost: links.lost,
+            disk_writes: self.machines.iter().map(|machine| machine.disk().writes()).sum(),
+            disk_syncs: self.machines.iter().map(|machine| machine.disk().syncs()).sum(),
+            operations: self
+                .records
+                .history
+                .iter()
+                .filter(|event| event.kind == mcp_chaos_evidence::Kind::Invoke)
+                .count() as u64,
+            trace_records: self.records.trace.len() as u64,
+        }
+    }
+}
+
+/// A link's end, as JSON has it.
+fn end_name(end: NodeId) -> String {
+    if end == crate::plan::CLIENTS { "clients".to_owned() } else { node_name(end) }
+}

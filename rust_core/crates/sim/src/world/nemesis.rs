@@ -1,0 +1,582 @@
+//! Carries out the plan's steps: when each is due, on whom, what shows that it held, and when it ends.
+
+use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, node_name};
+use mcp_manager::Input;
+use mcp_manager::command::Request;
+use serde_json::{Map, Value, json};
+
+use super::{Event, START_NS, World, end_name};
+use crate::network::LinkCounters;
+use crate::plan::{self, Action, Anchor, Plan, PlanError, Step, Trigger, When};
+use crate::process::State;
+
+/// A timed step that needs a leader waits for one in such paces …
+const RETRY_NS: u64 = 20_000_000;
+/// … for so long.
+const RETRY_FOR_NS: u64 = 2_000_000_000;
+/// How long a new leader may take to show after leadership was handed over.
+const TRANSFER_NS: u64 = 2_000_000_000;
+/// The ticket of the nemesis's own requests: of no client.
+const NEMESIS_TICKET: u64 = u64::MAX;
+
+/// The steps and how far each has come.
+pub(super) struct Nemesis {
+    steps: Vec<StepState>,
+    watches: Vec<Watch>,
+    /// Steps whose event has happened, with its node: due once the handling is complete.
+    set_off: Vec<(usize, NodeId)>,
+    healed: bool,
+}
+
+struct StepState {
+    step: Step,
+    /// When the plan has it, on the world's clock.
+    planned_ns: Option<u64>,
+    /// A step given by hand says when it was given.
+    progress: Progress,
+}
+
+enum Progress {
+    Waiting,
+    InForce(Force),
+    Over,
+}
+
+/// A fault in force, and what is needed to end it and to tell what it did.
+struct Force {
+    action: Action,
+    anchor: Option<NodeId>,
+    /// Position of its record of installation: completed when the fault ends.
+    record: usize,
+    /// Counters of its links when it began.
+    links_before: Vec<LinkCounters>,
+    /// Nodes that it paused, with their lives and the ticks withheld before.
+    paused: Vec<(NodeId, u64, u64)>,
+    /// Nodes that it restarted and that are not up yet.
+    awaited: Vec<NodeId>,
+    leader_before: Option<NodeId>,
+}
+
+struct Watch {
+    step: usize,
+    trigger: Trigger,
+    /// Occurrences that are still missing.
+    missing: u64,
+    node: Option<NodeId>,
+}
+
+impl Nemesis {
+    pub fn new(plan: &Plan) -> Nemesis {
+        let mut nemesis =
+            Nemesis { steps: Vec::new(), watches: Vec::new(), set_off: Vec::new(), healed: false };
+        for (position, step) in plan.steps.iter().enumerate() {
+            let planned_ns = match step.when {
+                When::At { at_ns } => Some(START_NS + at_ns),
+                When::On { event, nth, node } => {
+                    nemesis.watches.push(Watch { step: position, trigger: event, missing: nth, node });
+                    None
+                }
+            };
+            nemesis.steps.push(StepState { step: step.clone(), planned_ns, progress: Progress::Waiting });
+        }
+        nemesis
+    }
+
+    pub fn see_event(&mut self, node: NodeId, event: &TraceEvent) {
+        if !self.watches.is_empty() {
+            let name = event.name();
+            self.see(node, 1, |trigger| matches!(trigger, Trigger::Trace(wanted) if wanted == name));
+        }
+    }
+
+    /// `count` disk operations of one kind happened at `node`.
+    pub fn see_disk(&mut self, node: NodeId, kind: Trigger, count: u64) {
+        if count > 0 && !self.watches.is_empty() {
+            self.see(node, count, |trigger| trigger == kind);
+        }
+    }
+
+    fn see(&mut self, node: NodeId, count: u64, is_it: impl Fn(Trigger) -> bool) {
+        let set_off = &mut self.set_off;
+        self.watches.retain_mut(|watch| {
+            if !is_it(watch.trigger) || watch.node.is_some_and(|wanted| wanted != node) {
+                return true;
+            }
+            watch.missing = watch.missing.saturating_sub(count);
+            if watch.missing == 0 {
+                set_off.push((watch.step, node));
+            }
+            watch.missing > 0
+        });
+    }
+
+    /// The nearest disk operation of `node` at which a step would take this very process down, as (kind,
+    /// which one from now on, the step's id).
+    pub fn nearest_crash(&self, node: NodeId) -> Option<(Trigger, u64, u64)> {
+        self.watches
+            .iter()
+            .filter(|watch| matches!(watch.trigger, Trigger::DiskWrite | Trigger::DiskSync))
+            .filter(|watch| watch.node.is_none_or(|wanted| wanted == node))
+            .filter(|watch| self.steps[watch.step].step.takes_down(node))
+            .min_by_key(|watch| watch.missing)
+            .map(|watch| (watch.trigger, watch.missing, self.steps[watch.step].step.id))
+    }
+}
+
+impl Step {
+    fn case(&self, anchor: Option<NodeId>) -> Option<&Action> {
+        match self.anchor {
+            Anchor::None => self.cases.get(&Step::ANY),
+            Anchor::Leader | Anchor::Event => self.cases.get(&anchor?),
+        }
+    }
+
+    /// Whether the step, set off at `node`, takes that node's own process down.
+    fn takes_down(&self, node: NodeId) -> bool {
+        match self.case(Some(node)) {
+            Some(Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Restart(nodes)) => {
+                nodes.contains(&node)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn schedule_steps(&mut self) {
+        for (step, state) in self.nemesis.steps.iter().enumerate() {
+            if let Some(planned_ns) = state.planned_ns {
+                self.queue.push(planned_ns, Event::StepDue { step });
+            }
+        }
+    }
+
+    /// Carries a step out now, whatever its `when` says, and gives its record.
+    ///
+    /// # Errors
+    /// If the step cannot be read, or its id is taken.
+    pub fn apply(&mut self, step: &str) -> Result<NemesisRecord, PlanError> {
+        let step = Step::parse_immediate(step, self.plan.nodes)?;
+        if self.nemesis.steps.iter().any(|known| known.step.id == step.id) {
+            let message = format!("{} is the id of another step of this run: ids are unique", step.id);
+            return Err(PlanError::new("step.id", message));
+        }
+        let record = self.records.nemesis.len();
+        let position = self.nemesis.steps.len();
+        self.nemesis.steps.push(StepState {
+            step,
+            planned_ns: Some(self.now_ns),
+            progress: Progress::Waiting,
+        });
+        if self.nemesis.healed {
+            self.skip(
+                position,
+                "every fault is healed already: apply it before the plan's heal_ns".to_owned(),
+            );
+        } else {
+            match self.anchor_of(position) {
+                Ok(anchor) => self.fire(position, anchor),
+                Err(reason) => self.skip(position, reason.to_owned()),
+            }
+        }
+        self.settle();
+        Ok(self.records.nemesis[record].clone())
+    }
+
+    /// A timed step is due, or tried again.
+    pub(super) fn step_due(&mut self, step: usize) {
+        let state = &self.nemesis.steps[step];
+        if !matches!(state.progress, Progress::Waiting) {
+            return;
+        }
+        match self.anchor_of(step) {
+            Ok(anchor) => self.fire(step, anchor),
+            Err(reason) => {
+                let due_ns = state.planned_ns.expect("a timed step has its time");
+                if self.now_ns + RETRY_NS <= due_ns + RETRY_FOR_NS {
+                    self.queue.push(self.now_ns + RETRY_NS, Event::StepDue { step });
+                } else {
+                    self.skip(step, format!("{reason}, for 2 s"));
+                }
+            }
+        }
+    }
+
+    /// Fires the steps whose event has happened.
+    pub(super) fn fire_steps_set_off(&mut self) {
+        while !self.nemesis.set_off.is_empty() {
+            for (step, node) in std::mem::take(&mut self.nemesis.set_off) {
+                let state = &self.nemesis.steps[step];
+                if !matches!(state.progress, Progress::Waiting) {
+                    continue;
+                }
+                match state.step.anchor {
+                    Anchor::Event => self.fire(step, Some(node)),
+                    _ => match self.anchor_of(step) {
+                        Ok(anchor) => self.fire(step, anchor),
+                        Err(reason) => self.skip(step, reason.to_owned()),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Who leads, as the live nodes see it: of those that call themselves leader the one with the greatest term.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        let live = self.machines.iter().filter_map(|machine| machine.live_node());
+        live.filter(|node| node.role() == Role::Leader).max_by_key(|node| node.term()).map(|node| node.id())
+    }
+
+    fn anchor_of(&self, step: usize) -> Result<Option<NodeId>, &'static str> {
+        let step = &self.nemesis.steps[step].step;
+        let needs_leader = step.anchor == Anchor::Leader
+            || step.cases.values().any(|case| matches!(case, Action::TransferLeader(_)));
+        match (needs_leader, self.leader()) {
+            (true, None) => Err("nobody led"),
+            (true, leader) if step.anchor == Anchor::Leader => Ok(leader),
+            _ if step.anchor == Anchor::Event => Err("there is no event to say which node is meant"),
+            _ => Ok(None),
+        }
+    }
+
+    fn fire(&mut self, step: usize, anchor: Option<NodeId>) {
+        let state = &self.nemesis.steps[step];
+        let Some(action) = state.step.case(anchor).cloned() else {
+            let anchor = anchor.map_or_else(String::new, node_name);
+            return self.skip(step, format!("the plan has no case for {anchor}"));
+        };
+        match self.obstacle(&action) {
+            Some(reason) => self.skip(step, reason),
+            None => self.install(step, action, anchor),
+        }
+    }
+
+    /// Why an action cannot be carried out in the state that the cluster is in.
+    fn obstacle(&self, action: &Action) -> Option<String> {
+        match action {
+            Action::Pause(nodes) => {
+                let down = |node: &NodeId| !matches!(self.machines[*node as usize - 1].state, State::Up(_));
+                nodes.iter().all(down).then(|| "there was no process to stop: the nodes were down".to_owned())
+            }
+            Action::TransferLeader(to) => match self.leader() {
+                None => Some("nobody led".to_owned()),
+                Some(leader) if leader == *to => Some(format!("{} led already", node_name(*to))),
+                Some(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn install(&mut self, position: usize, action: Action, anchor: Option<NodeId>) {
+        let Step { id, for_ns, .. } = &self.nemesis.steps[position].step;
+        let (id, for_ns) = (*id, *for_ns);
+        let words_before = self.words(action.nodes());
+        let mut force = Force {
+            links_before: action.links().iter().map(|(from, to)| self.network.counters(*from, *to)).collect(),
+            record: self.records.nemesis.len(),
+            anchor,
+            paused: Vec::new(),
+            awaited: Vec::new(),
+            leader_before: self.leader(),
+            action,
+        };
+        let record = self.record(position, Phase::Install, Status::Done, Some((&force.action, anchor)));
+        self.records.nemesis(record);
+        match &force.action {
+            Action::Cut { links, .. } => links.iter().for_each(|(from, to)| self.network.cut(*from, *to)),
+            Action::Latency { links, delay_min_ns, delay_max_ns, .. } => {
+                for (from, to) in links {
+                    self.network.slow(*from, *to, id, *delay_min_ns, *delay_max_ns);
+                }
+            }
+            Action::Kill(nodes) => {
+                for node in nodes {
+                    self.kill(*node);
+                    self.machine(*node).holds += 1;
+                }
+            }
+            Action::PowerOff(nodes) => {
+                for node in nodes {
+                    self.power_goes(*node);
+                    self.machine(*node).holds += 1;
+                }
+            }
+            Action::Restart(nodes) => {
+                for node in nodes {
+                    self.kill(*node);
+                    if !matches!(self.machine(*node).state, State::Ended(_)) {
+                        force.awaited.push(*node);
+                    }
+                    if self.machine(*node).holds == 0 {
+                        self.schedule_start(*node);
+                    }
+                }
+            }
+            Action::Pause(nodes) => {
+                for node in nodes {
+                    if self.pause(*node) {
+                        let machine = self.machine(*node);
+                        force.paused.push((*node, machine.life, machine.ticks_withheld));
+                    }
+                }
+            }
+            Action::TransferLeader(to) => {
+                let leader = force.leader_before.expect("somebody leads, or the step is skipped");
+                let life = self.machine(leader).life;
+                let request = Request::TransferLeader { to: *to };
+                self.due.push_back((leader, life, Input::Client { ticket: NEMESIS_TICKET, request }));
+                self.queue.push(self.now_ns + RETRY_NS, Event::TransferSeen { step: position });
+            }
+        }
+        let evidence = self.evidence(&force, words_before);
+        self.records.nemesis[force.record].evidence = evidence;
+        if let (Some(for_ns), false) =
+            (for_ns, matches!(force.action, Action::TransferLeader(_) | Action::Restart(_)))
+        {
+            self.queue.push(self.now_ns + for_ns, Event::StepEnd { step: position });
+        }
+        self.nemesis.steps[position].progress = Progress::InForce(force);
+    }
+
+    /// Kills a process, if there is one.
+    fn kill(&mut self, node: NodeId) {
+        self.process_dies(node, false);
+        let machine = self.machine(node);
+        if let (State::Down { powered, .. }, 0) = (&mut machine.state, machine.holds) {
+            // Its disk crashed at the point that a step had set for a kill: the machine itself stays on.
+            if !std::mem::replace(powered, true) {
+                self.reset_calls(node);
+            }
+        }
+    }
+
+    pub(super) fn step_ends(&mut self, step: usize) {
+        let progress = &mut self.nemesis.steps[step].progress;
+        if !matches!(progress, Progress::InForce(_)) {
+            return;
+        }
+        let Progress::InForce(force) = std::mem::replace(progress, Progress::Over) else { return };
+        self.complete_evidence(&force);
+        match &force.action {
+            Action::Cut { links, .. } => links.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
+            Action::Latency { links, .. } => {
+                let id = self.nemesis.steps[step].step.id;
+                links.iter().for_each(|(from, to)| self.network.quicken(*from, *to, id));
+            }
+            Action::Kill(nodes) | Action::PowerOff(nodes) => {
+                nodes.iter().for_each(|node| self.release(*node))
+            }
+            Action::Pause(_) => {
+                for (node, life, _) in &force.paused {
+                    if self.machine(*node).life == *life {
+                        self.resume(*node);
+                    }
+                }
+            }
+            Action::Restart(_) => {}
+            // Nothing is taken away: it was over when a leader showed, or did not.
+            Action::TransferLeader(_) => return,
+        }
+        let mut record = self.record(step, Phase::Heal, Status::Done, Some((&force.action, force.anchor)));
+        record.evidence = self.evidence_of_end(&force.action);
+        self.records.nemesis(record);
+    }
+
+    /// One step less holds the process down.
+    fn release(&mut self, node: NodeId) {
+        let machine = self.machine(node);
+        machine.holds = machine.holds.checked_sub(1).expect("a process is released as often as it was held");
+        if machine.holds == 0 {
+            self.schedule_start(node);
+        }
+    }
+
+    /// A process came up: a step that restarted it may be over.
+    pub(super) fn process_is_up(&mut self, node: NodeId) {
+        for step in 0..self.nemesis.steps.len() {
+            if let Progress::InForce(force) = &mut self.nemesis.steps[step].progress {
+                let awaited = force.awaited.len();
+                force.awaited.retain(|awaited| *awaited != node);
+                if awaited > 0 && force.awaited.is_empty() {
+                    self.step_ends(step);
+                }
+            }
+        }
+    }
+
+    /// Looks whether the node that was to lead does.
+    pub(super) fn see_transfer(&mut self, step: usize) {
+        let leader = self.leader();
+        let Progress::InForce(force) = &self.nemesis.steps[step].progress else { return };
+        let Action::TransferLeader(to) = force.action else { return };
+        let begun_ns = self.records.nemesis[force.record].time_ns;
+        if leader != Some(to) && self.now_ns < begun_ns + TRANSFER_NS {
+            self.queue.push(self.now_ns + RETRY_NS, Event::TransferSeen { step });
+        } else {
+            self.step_ends(step);
+        }
+    }
+
+    /// Everything still in force ends; what has not happened by now never will.
+    pub(super) fn heal_all(&mut self) {
+        self.nemesis.healed = true;
+        for step in 0..self.nemesis.steps.len() {
+            match &self.nemesis.steps[step].progress {
+                Progress::InForce(_) => self.step_ends(step),
+                Progress::Waiting => {
+                    let reason = self.why_never(step);
+                    self.skip(step, reason);
+                }
+                Progress::Over => {}
+            }
+        }
+        self.nemesis.watches.clear();
+        let evidence = json!({
+            "links_cut": self.network.cut_links().count(),
+            "links_slow": self.network.slow_links().count(),
+            "processes": self.words(&(1..=self.plan.nodes).collect::<Vec<_>>()),
+        });
+        self.records.nemesis(NemesisRecord {
+            step: None,
+            phase: Phase::AllHealed,
+            status: Status::Done,
+            planned_ns: Some(self.now_ns),
+            time_ns: self.now_ns,
+            kind: "all_healed".to_owned(),
+            nodes: Vec::new(),
+            links: Vec::new(),
+            anchor: None,
+            evidence,
+            reason: None,
+            fixed: false,
+        });
+    }
+
+    fn why_never(&self, step: usize) -> String {
+        match self.nemesis.steps[step].step.when {
+            When::At { .. } => "every fault was healed before it could be carried out".to_owned(),
+            When::On { event, nth, .. } => {
+                let missing = self
+                    .nemesis
+                    .watches
+                    .iter()
+                    .find(|watch| watch.step == step)
+                    .map_or(nth, |watch| watch.missing);
+                let name = match event {
+                    Trigger::Trace(name) => name,
+                    Trigger::DiskWrite => plan::DISK_WRITE,
+                    Trigger::DiskSync => plan::DISK_SYNC,
+                };
+                format!("{name} happened {} of {nth} times before the heal", nth - missing)
+            }
+        }
+    }
+
+    fn skip(&mut self, step: usize, reason: String) {
+        self.nemesis.steps[step].progress = Progress::Over;
+        let mut record = self.record(step, Phase::Install, Status::Skipped, None);
+        record.reason = Some(reason);
+        self.records.nemesis(record);
+    }
+
+    fn record(
+        &self,
+        step: usize,
+        phase: Phase,
+        status: Status,
+        target: Option<(&Action, Option<NodeId>)>,
+    ) -> NemesisRecord {
+        let StepState { step, planned_ns, .. } = &self.nemesis.steps[step];
+        let planned_ns = match phase {
+            Phase::Heal => planned_ns.map(|planned_ns| match step.for_ns {
+                Some(for_ns) => planned_ns + for_ns,
+                None => START_NS + self.plan.timeline.heal_ns,
+            }),
+            _ => *planned_ns,
+        };
+        let (nodes, links) =
+            target.map_or((&[][..], &[][..]), |(action, _)| (action.nodes(), action.links()));
+        NemesisRecord {
+            step: Some(step.id),
+            phase,
+            status,
+            planned_ns,
+            time_ns: self.now_ns,
+            kind: step.kind.clone(),
+            nodes: nodes.to_vec(),
+            links: links.iter().map(|(from, to)| (end_name(*from), end_name(*to))).collect(),
+            anchor: target.and_then(|(_, anchor)| anchor),
+            evidence: Value::Null,
+            reason: None,
+            fixed: step.fixed,
+        }
+    }
+
+    /// Each node's process state in a word.
+    fn words(&self, nodes: &[NodeId]) -> Map<String, Value> {
+        let word = |node: &NodeId| (node_name(*node), Value::from(self.machines[*node as usize - 1].word()));
+        nodes.iter().map(word).collect()
+    }
+
+    /// What shows that a fault has begun.
+    fn evidence(&self, force: &Force, before: Map<String, Value>) -> Value {
+        match &force.action {
+            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
+            Action::TransferLeader(_) => json!({"leader_before": force.leader_before.map(node_name)}),
+            action => json!({"processes_before": before, "processes": self.words(action.nodes())}),
+        }
+    }
+
+    /// When the fault ends it is known what it did: the record of its beginning is completed.
+    fn complete_evidence(&mut self, force: &Force) {
+        let evidence = match &force.action {
+            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
+            Action::Pause(_) => {
+                let withheld: Map<String, Value> = force
+                    .paused
+                    .iter()
+                    .map(|(node, _, before)| {
+                        let withheld = self.machines[*node as usize - 1].ticks_withheld - before;
+                        (node_name(*node), Value::from(withheld))
+                    })
+                    .collect();
+                let mut evidence = self.records.nemesis[force.record].evidence.take();
+                evidence["ticks_withheld"] = Value::Object(withheld);
+                evidence
+            }
+            Action::TransferLeader(_) => {
+                json!({"leader_before": force.leader_before.map(node_name), "leader_after": self.leader().map(node_name)})
+            }
+            Action::Kill(_) | Action::PowerOff(_) | Action::Restart(_) => return,
+        };
+        self.records.nemesis[force.record].evidence = evidence;
+    }
+
+    /// What each link did since the fault began, in messages.
+    fn evidence_of_links(&self, force: &Force) -> Value {
+        let links = force.action.links().iter().zip(&force.links_before).map(|((from, to), before)| {
+            let now = self.network.counters(*from, *to);
+            json!({
+                "link": [end_name(*from), end_name(*to)],
+                "sent": now.sent - before.sent,
+                "withheld": now.withheld - before.withheld,
+                "delayed": now.delayed - before.delayed,
+                "delivered": now.delivered - before.delivered,
+            })
+        });
+        json!({"links": links.collect::<Vec<_>>()})
+    }
+
+    /// What shows that a fault is gone, or which other one still holds.
+    fn evidence_of_end(&self, action: &Action) -> Value {
+        let among = |links: Vec<(NodeId, NodeId)>| {
+            let still = links.into_iter().filter(|link| action.links().contains(link));
+            still.map(|(from, to)| json!([end_name(from), end_name(to)])).collect::<Vec<_>>()
+        };
+        match action {
+            Action::Cut { .. } => json!({"links_still_cut": among(self.network.cut_links().collect())}),
+            Action::Latency { .. } => json!({"links_still_slow": among(self.network.slow_links().collect())}),
+            action => json!({"processes": self.words(action.nodes())}),
+        }
+    }
+}
