@@ -1,0 +1,351 @@
+//! The task that owns the node: inputs come in over bounded queues, outputs are carried out in order.
+//!
+//! The node itself does no I/O. Here its batches go to the storage thread, its messages to the peers' queues,
+//! its replies to the HTTP handlers, and its trace to a file: in the order given, the trace's records written
+//! before any message or reply behind them leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mcp_chaos_consensus::{HardState, MessageKind, Recovered};
+use mcp_chaos_evidence::{NodeId, Role, TraceEvent, node_name};
+use mcp_manager::command::{Request, Response};
+use mcp_manager::node::{Input, Node, Options, Output};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use crate::calls::{Call, InitRefused};
+use crate::clock::wall_ms;
+use crate::failure::Failure;
+use crate::peers::{PeerEvent, Peers};
+use crate::storage::{Command, Done, Storage};
+use crate::trace::TraceWriter;
+
+/// Inputs of one kind handled before the outputs of all are carried out: larger groups for the disk and the
+/// network, and still a bound on how long anyone waits.
+const GROUP: usize = 128;
+/// How long a stopping leader waits for its successor, in all and for each candidate.
+const HAND_OVER_WITHIN: Duration = Duration::from_millis(1_500);
+const EACH_SUCCESSOR: Duration = Duration::from_millis(500);
+
+/// All that feeds the node.
+pub struct Inputs {
+    /// What the disk has done.
+    pub done: mpsc::UnboundedReceiver<Done>,
+    /// What the network brought.
+    pub peers: mpsc::Receiver<PeerEvent>,
+    /// What the process itself asks.
+    pub calls: mpsc::Receiver<Call>,
+}
+
+/// The node and what carries out its outputs.
+pub struct Actor {
+    /// What the node was started with; founding starts it anew.
+    pub options: Options,
+    /// The node.
+    pub node: Node,
+    /// The disk.
+    pub storage: Storage,
+    /// The network.
+    pub peers: Peers,
+    /// The nodes this one has addresses of, itself included.
+    pub known: BTreeSet<NodeId>,
+    /// The trace.
+    pub trace: TraceWriter,
+    /// Tells the network that the node was founded, and for which cluster.
+    pub cluster: watch::Sender<Option<String>>,
+    /// Counts ticks: a sign of life for `/healthz`.
+    pub beat: watch::Sender<u64>,
+    /// Outputs not carried out yet.
+    pub outputs: Vec<Output>,
+    /// Clients that wait, by ticket.
+    pub waiting: BTreeMap<u64, oneshot::Sender<Response>>,
+    /// The next ticket.
+    pub next_ticket: u64,
+}
+
+/// Why the loop ends.
+enum End {
+    Graceful,
+    Failed(Failure),
+}
+
+/// The way out of a leader that is to stop.
+struct HandOver {
+    since: Instant,
+    /// Successors asked, and when the last was.
+    asked: BTreeSet<NodeId>,
+    asked_at: Instant,
+}
+
+impl Actor {
+    /// Runs until the node is stopped (`Ok`) or cannot go on.
+    pub async fn run(mut self, mut inputs: Inputs) -> Result<(), Failure> {
+        let mut ticks = interval(Duration::from_nanos(self.options.tick_ns));
+        // A process that was paused must not catch up on its ticks: time stood still for it, not for others.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = match self.carry_out().await {
+            Ok(()) => self.serve(&mut inputs, &mut ticks).await,
+            Err(failure) => End::Failed(failure),
+        };
+        let (reason, result) = match end {
+            End::Graceful => ("graceful".to_owned(), Ok(())),
+            End::Failed(failure) => (failure.to_string(), Err(failure)),
+        };
+        for (_, reply) in std::mem::take(&mut self.waiting) {
+            let _ = reply.send(Response::Unknown { reason: "the node stopped".to_owned() });
+        }
+        let storage = self.storage;
+        // What is queued still gets its sync; a disk that hangs is not waited for for ever.
+        let flushed = tokio::task::spawn_blocking(move || storage.finish());
+        let _ = tokio::time::timeout(Duration::from_secs(5), flushed).await;
+        self.trace.write(TraceEvent::Stopped { reason }).map_err(|error| trace_failed(&error))?;
+        result
+    }
+
+    async fn serve(&mut self, inputs: &mut Inputs, ticks: &mut Interval) -> End {
+        let mut hand_over: Option<HandOver> = None;
+        loop {
+            let more = tokio::select! {
+                biased;
+                _ = ticks.tick() => { self.tick(); Ok(()) }
+                Some(done) = inputs.done.recv() => self.done(done),
+                Some(event) = inputs.peers.recv() => { self.peer(event); Ok(()) }
+                Some(call) = inputs.calls.recv() => self.call(call, &mut hand_over).await,
+            };
+            if let Err(failure) = more {
+                return End::Failed(failure);
+            }
+            if let Err(failure) = self.gather(inputs, &mut hand_over).await {
+                return End::Failed(failure);
+            }
+            if let Err(failure) = self.carry_out().await {
+                return End::Failed(failure);
+            }
+            if let Some(hand_over) = &mut hand_over {
+                if self.has_handed_over(hand_over) {
+                    return End::Graceful;
+                }
+                if let Err(failure) = self.carry_out().await {
+                    return End::Failed(failure);
+                }
+            }
+        }
+    }
+
+    /// Handles what else has arrived, up to a group of each kind.
+    async fn gather(&mut self, inputs: &mut Inputs, hand_over: &mut Option<HandOver>) -> Result<(), Failure> {
+        while let Ok(done) = inputs.done.try_recv() {
+            self.done(done)?;
+        }
+        for _ in 0..GROUP {
+            let Ok(event) = inputs.peers.try_recv() else { break };
+            self.peer(event);
+        }
+        for _ in 0..GROUP {
+            let Ok(call) = inputs.calls.try_recv() else { break };
+            self.call(call, hand_over).await?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.node.handle(wall_ms(), input, &mut self.outputs);
+    }
+
+    fn tick(&mut self) {
+        self.beat.send_modify(|beat| *beat += 1);
+        self.handle(Input::Tick);
+        let gone: Vec<u64> =
+            self.waiting.iter().filter(|(_, reply)| reply.is_closed()).map(|(ticket, _)| *ticket).collect();
+        for ticket in gone {
+            self.waiting.remove(&ticket);
+            self.handle(Input::Cancel { ticket });
+        }
+    }
+
+    fn done(&mut self, done: Done) -> Result<(), Failure> {
+        match done {
+            Done::Persisted { token } => self.handle(Input::Persisted { token }),
+            Done::SnapshotSaved { index } => self.handle(Input::SnapshotSaved { index }),
+            Done::Failed(error) => return Err(Failure::Other(error.to_string())),
+        }
+        Ok(())
+    }
+
+    fn peer(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Received(message, _permit) => self.handle(Input::Peer(message)),
+            PeerEvent::Unreachable(peer) => self.handle(Input::Unreachable { peer }),
+            PeerEvent::SnapshotSent { peer, delivered } => {
+                self.handle(Input::SnapshotSent { peer, delivered });
+            }
+        }
+    }
+
+    async fn call(&mut self, call: Call, hand_over: &mut Option<HandOver>) -> Result<(), Failure> {
+        match call {
+            Call::Client(_, reply) if hand_over.is_some() => {
+                let _ = reply.send(Response::Unavailable { reason: "this node is stopping".to_owned() });
+            }
+            Call::Client(request, reply) => {
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                self.waiting.insert(ticket, reply);
+                self.handle(Input::Client { ticket, request });
+            }
+            Call::Init { cluster, voters, reply } => {
+                let result = self.init(cluster, &voters).await;
+                let failed = match &result {
+                    Err(InitRefused::Stopping) => {
+                        Some(Failure::Other("the disk failed while founding".to_owned()))
+                    }
+                    _ => None,
+                };
+                let _ = reply.send(result);
+                return failed.map_or(Ok(()), Err);
+            }
+            Call::Status(reply) => {
+                let _ = reply.send(self.node.status());
+            }
+            Call::Stop => {
+                if hand_over.is_none() {
+                    let now = Instant::now();
+                    *hand_over = Some(HandOver { since: now, asked: BTreeSet::new(), asked_at: now });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out all outputs, in order.
+    async fn carry_out(&mut self) -> Result<(), Failure> {
+        let mut unreachable = BTreeSet::new();
+        while !self.outputs.is_empty() {
+            for output in std::mem::take(&mut self.outputs) {
+                match output {
+                    Output::Trace(event) => self.trace.push(event),
+                    Output::Persist { token, batch } => self.ask(Command::Persist { token, batch }).await,
+                    Output::SaveSnapshot(snapshot) => self.ask(Command::SaveSnapshot(snapshot)).await,
+                    Output::Send(message) => {
+                        self.flush_trace()?;
+                        let (to, kind) = (message.to, message.kind);
+                        if !self.peers.send(message) {
+                            if kind == MessageKind::Snapshot {
+                                self.handle(Input::SnapshotSent { peer: to, delivered: false });
+                            }
+                            unreachable.insert(to);
+                        }
+                    }
+                    Output::Reply { ticket, response } => {
+                        self.flush_trace()?;
+                        if let Some(reply) = self.waiting.remove(&ticket) {
+                            // An error: the client has gone.
+                            let _ = reply.send(response);
+                        }
+                    }
+                    Output::Fatal(error) => {
+                        self.flush_trace()?;
+                        return Err(Failure::Other(error.to_string()));
+                    }
+                }
+            }
+            for peer in std::mem::take(&mut unreachable) {
+                self.handle(Input::Unreachable { peer });
+            }
+        }
+        self.flush_trace()
+    }
+
+    async fn ask(&self, command: Command) {
+        if !self.storage.ask(command).await {
+            // The thread's last report says why, and ends the loop.
+            tracing::debug!("the disk is no longer there");
+        }
+    }
+
+    fn flush_trace(&mut self) -> Result<(), Failure> {
+        self.trace.flush().map_err(|error| trace_failed(&error))
+    }
+
+    /// Founds the node: its identity and first snapshot become durable, then a node is started on them.
+    async fn init(&mut self, cluster: String, voters: &[NodeId]) -> Result<(), InitRefused> {
+        let bad = |error: &dyn std::fmt::Display| InitRefused::Bad(error.to_string());
+        let snapshot = Node::found(&cluster, self.options.id, voters).map_err(|error| bad(&error))?;
+        let status = self.node.status();
+        if !status.cluster.is_empty() {
+            if status.cluster == cluster && status.voters == snapshot.meta.configuration.voters {
+                return Ok(());
+            }
+            let voters: Vec<String> = status.voters.iter().map(|id| node_name(*id)).collect();
+            return Err(InitRefused::Already(format!(
+                "this node already belongs to cluster {:?} with the voters {}",
+                status.cluster,
+                voters.join(", ")
+            )));
+        }
+        if let Some(unknown) = voters.iter().find(|id| !self.known.contains(id)) {
+            return Err(InitRefused::Bad(format!(
+                "no address is known for {}: start this node with --peer {}=IP:PORT",
+                node_name(*unknown),
+                node_name(*unknown)
+            )));
+        }
+        let (reply, founded) = oneshot::channel();
+        self.ask(Command::Found { cluster: cluster.clone(), snapshot: snapshot.clone(), reply }).await;
+        match founded.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "could not found the node");
+                return Err(InitRefused::Stopping);
+            }
+            Err(_) => return Err(InitRefused::Stopping),
+        }
+        let recovered = Recovered {
+            boot: status.boot,
+            cluster: cluster.clone(),
+            hard_state: HardState { term: snapshot.meta.term, vote: 0, commit: snapshot.meta.index },
+            snapshot: Some(snapshot),
+            entries: Vec::new(),
+        };
+        self.trace.push(TraceEvent::Initialized { cluster: cluster.clone(), voters: voters.to_vec() });
+        self.node =
+            Node::new(self.options.clone(), recovered, &mut self.outputs).map_err(|error| bad(&error))?;
+        tracing::info!(cluster, "founded");
+        self.cluster.send_replace(Some(cluster));
+        Ok(())
+    }
+
+    /// Whether this node may stop: it does not lead, or nobody takes over in time.
+    fn has_handed_over(&mut self, hand_over: &mut HandOver) -> bool {
+        if hand_over.since.elapsed() >= HAND_OVER_WITHIN {
+            return true;
+        }
+        if self.node.role() != Role::Leader {
+            // Until the successor is heard of: its election may need this node's vote.
+            return hand_over.asked.is_empty()
+                || self.node.leader().is_some()
+                || hand_over.asked_at.elapsed() >= EACH_SUCCESSOR;
+        }
+        if !hand_over.asked.is_empty() && hand_over.asked_at.elapsed() < EACH_SUCCESSOR {
+            return false;
+        }
+        let status = self.node.status();
+        let successor = status.voters.iter().copied().find(|id| {
+            *id != self.options.id && self.peers.is_connected(*id) && !hand_over.asked.contains(id)
+        });
+        let Some(to) = successor else { return true };
+        tracing::info!(to = node_name(to), "handing over leadership");
+        hand_over.asked.insert(to);
+        hand_over.asked_at = Instant::now();
+        // Nobody waits for this answer: what counts is the role.
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.handle(Input::Client { ticket, request: Request::TransferLeader { to } });
+        false
+    }
+}
+
+fn trace_failed(error: &std::io::Error) -> Failure {
+    Failure::Other(format!("the trace cannot be written: {error}"))
+}

@@ -1,0 +1,192 @@
+//! HTTP/JSON for clients and operators.
+//!
+//! Every reply is JSON (but `/metrics`), every body is bounded. A node that does not lead says who does: a
+//! name, not an address, since how a node is reached is the caller's own business.
+
+mod api;
+mod auth;
+mod probes;
+mod reply;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::serve::{Listener, ListenerExt};
+use axum::{Router, extract};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use self::auth::Token;
+use self::reply::Problem;
+use crate::calls::Calls;
+use crate::metrics::Metrics;
+
+/// Longest request body: `mcp_manager::limits::MAX_VALUE_BYTES` twice over (an expected and a new value),
+/// with room for JSON's escapes.
+const MAX_BODY_BYTES: usize = 512 * 1024;
+/// Open connections; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 1_024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct App {
+    /// The way to the node.
+    pub calls: Calls,
+    /// This node's name.
+    pub name: Arc<str>,
+    /// What clients must show, if anything.
+    pub token: Option<Token>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The node's ticks.
+    pub beat: watch::Receiver<u64>,
+}
+
+impl App {
+    /// The handlers' share.
+    pub fn new(
+        calls: Calls,
+        name: &str,
+        token: Option<&str>,
+        metrics: Arc<Metrics>,
+        beat: watch::Receiver<u64>,
+    ) -> App {
+        App { calls, name: name.into(), token: token.map(Token::new), metrics, beat }
+    }
+}
+
+/// Serves until `stop` is done, then lets running requests end.
+pub async fn serve(
+    app: App,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = Bounded { listener, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
+    let listener = listener.tap_io(|connection: &mut Guarded| {
+        // Small replies go at once; a failure only costs latency.
+        let _ = connection.stream.set_nodelay(true);
+    });
+    axum::serve(listener, router(app)).with_graceful_shutdown(stop).await
+}
+
+fn router(app: App) -> Router {
+    let guarded = Router::new()
+        .route("/v1/init", post(api::init))
+        .route("/v1/sessions", post(api::open_session))
+        .route("/v1/settings/{key}", get(api::read_setting).put(api::write_setting))
+        .route("/v1/settings/{key}/compare-and-set", post(api::compare_and_set))
+        .route("/v1/servers", get(api::list_servers))
+        .route(
+            "/v1/servers/{name}",
+            get(api::read_server).put(api::register_server).delete(api::deregister_server),
+        )
+        .route("/v1/leader/transfer", post(api::transfer_leader))
+        .route("/v1/snapshot", post(api::snapshot))
+        .route("/v1/status", get(probes::status))
+        .route("/metrics", get(probes::metrics))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn_with_state(app.clone(), auth::require_token));
+    let open = Router::new().route("/healthz", get(probes::health)).route("/readyz", get(probes::ready));
+    open.merge(guarded)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+/// Counts every request by its status code.
+async fn count(extract::State(app): extract::State<App>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    app.metrics.count_request(response.status().as_u16());
+    response
+}
+
+async fn unknown_path(extract::State(app): extract::State<App>, request: Request) -> Response {
+    let message = format!("no such path: {}", request.uri().path());
+    Problem::none(StatusCode::NOT_FOUND, "not_found", message).reply(&app)
+}
+
+async fn unknown_method(
+    extract::State(app): extract::State<App>,
+    method: Method,
+    request: Request,
+) -> Response {
+    let message = format!("{} does not take {method}", request.uri().path());
+    Problem::none(StatusCode::METHOD_NOT_ALLOWED, "bad_request", message).reply(&app)
+}
+
+/// A listener that accepts only so many connections at a time.
+struct Bounded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+/// A connection that gives its place back when it ends.
+struct Guarded {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener for Bounded {
+    type Io = Guarded;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Guarded, Self::Addr) {
+        let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
+        // axum's own way of accepting deals with the errors of a full file table.
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        (Guarded { stream, _place: place }, address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+mod io {
+    //! A guarded connection reads and writes as the stream inside it does.
+    use std::io::{IoSlice, Result};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::Guarded;
+
+    impl AsyncRead for Guarded {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<Result<()>> {
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Guarded {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(cx, buf)
+        }
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(cx)
+        }
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        }
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<Result<usize>> {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        }
+        fn is_write_vectored(&self) -> bool {
+            self.stream.is_write_vectored()
+        }
+    }
+}
