@@ -391,6 +391,7 @@ impl Network {
                 assert_eq!(replaced, None, "n{id} appended {index} twice without truncating");
             }
             TraceEvent::Truncated { from } => {
+                assert!(*from > node.traced_commit, "n{id} truncated what it had committed");
                 let removed = node.traced_log.split_off(from);
                 assert!(!removed.is_empty(), "n{id} truncated nothing");
             }
