@@ -261,7 +261,8 @@ mod tests {
         let mut almost_blank = vec![0; 1500];
         almost_blank[600] = 1;
         let striped: Vec<u8> = (0..3000_usize).map(|at| (at / 512) as u8).collect();
-        for payload in [vec![0; 1500], almost_blank, vec![1; 1500], striped, vec![0; 480]] {
+        let sparse: Vec<u8> = (0..3000_usize).map(|at| u8::from(at % 300 == 0)).collect();
+        for payload in [vec![0; 1500], almost_blank, vec![1; 1500], striped, sparse, vec![0; 480]] {
             for offset in [0, 16, 480, 496] {
                 let bytes = segment_with(offset, &payload);
                 let place = Place { sequence: 1, offset };

@@ -241,14 +241,14 @@ impl SegmentContents {
     }
 }
 
-/// Every segment but the last is whole, and as long as its successor says.
+/// Every segment but the last is as long as its successor says, so none of them is torn.
 fn check_joints(segments: &[SegmentContents]) -> Result<(), OpenError> {
     for pair in segments.windows(2) {
         let (segment, next) = (&pair[0], &pair[1]);
-        segment.must_be_whole()?;
-        if next.header()?.previous_bytes != segment.whole_bytes {
-            return Err(segment
-                .corrupt(segment.whole_bytes, "the segment has not the length that its successor knows"));
+        let complete_bytes = next.header()?.previous_bytes;
+        if complete_bytes != segment.whole_bytes {
+            let what = format!("a complete segment of {complete_bytes} bytes is whole only up to here");
+            return Err(segment.corrupt(segment.whole_bytes, &what));
         }
     }
     Ok(())

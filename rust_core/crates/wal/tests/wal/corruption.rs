@@ -177,3 +177,36 @@ fn a_file_that_vanished_or_shrank_is_refused() {
         }
     }
 }
+
+/// The last segment never got its header to the disk; but it was begun, so the one before was complete.
+#[test]
+fn a_torn_segment_before_an_unborn_one_is_refused() {
+    let (disk, state) = synced();
+    let mut damaged = files(&disk);
+    let last = damaged.keys().rfind(|name| name.ends_with(".wal")).expect("a segment").clone();
+    let (number, unborn) =
+        (last[4..24].parse::<u64>().expect("a number"), |number| format!("log-{number:020}.wal"));
+    damaged.insert(unborn(number + 1), Vec::new());
+    let (mut wal, recovered) =
+        Wal::open(disk_with(&damaged), options()).expect("as if it had never been begun");
+    assert_eq!(State::from(&recovered), state);
+    assert!(!wal.disk_mut().list().expect("powered").contains(&unborn(number + 1)));
+
+    damaged.get_mut(&last).expect("listed").pop();
+    let error = Wal::open(disk_with(&damaged), options()).expect_err("torn").error;
+    assert!(matches!(&error, OpenError::Corrupt { file, .. } if *file == last), "{error}");
+}
+
+/// An older snapshot lies about, but the log knows of a newer one, and may have dropped what lay between.
+#[test]
+fn an_older_snapshot_does_not_stand_in_for_a_missing_one() {
+    let (founded, _) = Run::start(SimDisk::new(), options());
+    let founding = files(&founded.into_disk()).pop_last().expect("the founding snapshot");
+    let (disk, _) = synced();
+    let mut damaged = files(&disk);
+    let (newest, _) = damaged.pop_last().expect("a snapshot");
+    assert!(newest > founding.0 && founding.0.starts_with("snapshot-"));
+    damaged.extend([founding]);
+    let error = Wal::open(disk_with(&damaged), options()).expect_err("missing").error;
+    assert!(matches!(&error, OpenError::Corrupt { file, .. } if *file == newest), "{error}");
+}

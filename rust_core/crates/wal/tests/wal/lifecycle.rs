@@ -141,6 +141,20 @@ fn compaction_frees_segments_but_none_that_a_start_or_a_follower_needs() {
 }
 
 #[test]
+fn superseded_entries_hold_no_segment() {
+    let mut wal = founded(Options { segment_bytes: 300, ..Options::new(3) });
+    for index in (2..=60).chain(5..=10) {
+        wal.write(&batch(vec![entry(index, vec![7; 50])])).expect("contiguous");
+    }
+    let meta = SnapshotMeta { index: 10, term: 1, ..SnapshotMeta::default() };
+    wal.save_snapshot(&Snapshot { meta, data: Bytes::new() }).expect("powered");
+    wal.compact(u64::MAX).expect("powered");
+    assert_eq!(wal.disk().list().expect("powered").len(), 2, "one segment and the snapshot");
+    let (_, recovered) = open(wal.into_disk(), Options::new(3)).expect("intact");
+    assert_eq!(recovered.entries, []);
+}
+
+#[test]
 fn a_long_batch_takes_several_frames_and_comes_back_whole() {
     let mut wal = founded(Options::new(3));
     let entries: Vec<Entry> = (2..7).map(|index| entry(index, vec![index as u8; 9 << 20])).collect();
