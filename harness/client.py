@@ -234,9 +234,13 @@ class Roaming:
     async def write_finally(self, key: str) -> None:
         """After the workload's end: one write, marked as final."""
         deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
-        if self._session is None and not await self.open_session(deadline_ns):
-            return
         value = self._number * 1_000_000 + self._n + 1
+        if self._session is None and not await self.open_session(deadline_ns):
+            history, node = self._setting.history, self._setting.network.nodes[self._at]
+            self._n += 1
+            history.add(self._process, "invoke", "write", key, value, node=node, final=True)
+            history.add(self._process, "fail", "write", key, value, node=node, final=True, error="no_session")
+            return
         await self._operate(Operation(0, key, "write", value), is_final=True)
 
     async def _operate(self, operation: Operation, *, is_final: bool) -> None:

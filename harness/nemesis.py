@@ -1,8 +1,10 @@
 """Carries a compiled plan's steps out on a cluster in real time, and records what really happened.
 
 Overlapping steps compose: a link stays cut until every step that cut it has ended, a node stays down while
-any step holds it down, a paused node that is killed comes back paused. So the end of a step removes only what
-that step did. Everything ends at the plan's heal time.
+any step holds it down. So the end of a step removes only what that step did. (A pause ends with the process:
+a paused node that is killed comes back running.) Everything ends at the plan's heal time.
+
+The meaning of each step is the simulator's (`rust_core/crates/sim/src/world/nemesis.rs`).
 
 That a cut took hold is shown by the receivers' own counters, not by the proxies' word: if anything came over
 a link that was cut, the step *failed*, and the run says nothing about the system.
@@ -32,9 +34,6 @@ GRACE_NS = 250_000_000
 """How long after a cut frames may still arrive that were in the receiver's socket already."""
 _TRANSFER_AT_MOST_S = 2.0
 
-_MOMENTARY = frozenset({"restart", "transfer_leader"})
-"""Actions that end by themselves: they have no heal."""
-
 
 class Holds:
     """Who holds what: for each thing (a link, a node) the steps that keep it in a state."""
@@ -62,6 +61,10 @@ class Holds:
                 if not holders:
                     freed.append(thing)
         return freed
+
+    def drop(self, thing: Any) -> None:
+        """Nobody holds it any more, whoever did."""
+        self._holders.pop(thing, None)
 
     def holders(self, thing: Any) -> set[int]:
         """The steps that hold a thing."""
@@ -98,11 +101,12 @@ class CutEvidence:
     def json(self) -> Json:
         """For the record."""
         return {
-            "passed": self.passed,
-            "held": self.held,
-            "unwatched": self.unwatched,
-            "flowed_elsewhere": self.flowed,
-            "window_ns": self.window_ns,
+            "messages_passed": sum(self.passed.values()),
+            "messages_elsewhere": self.flowed,
+            "counted_for_ms": self.window_ns // 1_000_000,
+            "links_held": self.held,
+            "links_passed": self.passed,
+            "links_unwatched": self.unwatched,
         }
 
 
@@ -196,7 +200,7 @@ class Nemesis:
                 "status": "failed" if leftover else "done",
                 "planned_ns": self._heal_ns,
                 "time_ns": self._clock.now_ns(),
-                "kind": "heal",
+                "kind": "all_healed",
                 "nodes": [],
                 "links": [],
                 "evidence": {"do_not_answer": dead, "still_in_force": leftover},
@@ -208,11 +212,13 @@ class Nemesis:
         planned_ns = PLAN_START_NS + step["when"]["at_ns"]
         await self._sleep_until(min(planned_ns, self._heal_ns))
         if self._healing.is_set() or planned_ns >= self._heal_ns:
-            self._skip(step, planned_ns, "it is due when everything is healed")
+            self._skip(step, planned_ns, "every fault was healed before it could be carried out")
             return
         anchor, case = await self._resolve(step)
         if case is None:
-            why = "nobody led" if step["anchor"] == "leader" else f"the plan has no case for {anchor}"
+            why = (
+                "nobody led, for 2 s" if step["anchor"] == "leader" else f"the plan has no case for {anchor}"
+            )
             self._skip(step, planned_ns, why)
             return
         record = self._begin(step, case, "install", planned_ns, anchor)
@@ -222,8 +228,8 @@ class Nemesis:
             record |= {"status": "failed", "reason": str(error)}
         record["time_ns"] = self._clock.now_ns()
         self._record(record)
-        if case["do"] in _MOMENTARY:
-            return
+        if case["do"] == "transfer_leader" or record["status"] == "skipped":
+            return  # nothing was done that would have to be undone
         # What failed half-way is healed too: it may have taken hold in part.
         await self._stand(step, case, record)
         due_ns = None if step["for_ns"] is None else planned_ns + step["for_ns"]
@@ -237,6 +243,8 @@ class Nemesis:
 
     async def _stand(self, step: Mapping[str, Any], case: Mapping[str, Any], record: Json) -> None:
         """Waits until the fault's time is up, and gathers the evidence that a cut holds."""
+        if case["do"] == "restart":
+            return
         end_ns = self._heal_ns
         if step["for_ns"] is not None:
             end_ns = min(end_ns, record["time_ns"] + step["for_ns"])
@@ -257,7 +265,7 @@ class Nemesis:
         after = await self._sample()
         still_whole = [link for link in whole if link not in self._cuts.held()]
         evidence = judge_cut(links, still_whole, before, after)
-        record["evidence"]["counters"] = evidence.json()
+        record["evidence"] |= evidence.json()
         if evidence.passed:
             record |= {
                 "status": "failed",
@@ -272,21 +280,19 @@ class Nemesis:
                     fresh = self._cuts.take(_links(case), number)
                     record["evidence"] = await self._cluster.cut(fresh) if fresh else {}
                     if len(fresh) < len(case["links"]):
-                        record["evidence"]["cut_before"] = len(case["links"]) - len(fresh)
+                        record["evidence"]["links_cut_before"] = len(case["links"]) - len(fresh)
             case "latency":
                 async with self._links_lock:
                     record["evidence"] = await self._cluster.delay(
                         f"step{number}", _links(case), case["delay_min_ns"], case["delay_max_ns"]
                     )
-            case "kill":
-                record["evidence"] = await self._each(case["nodes"], lambda node: self._kill(node, number))
+            case "kill" | "restart":
+                record["evidence"] = await self._on_nodes(case, lambda node: self._kill(node, number))
             case "pause":
-                record["evidence"] = await self._each(case["nodes"], lambda node: self._pause(node, number))
-                unpaused = [node for node, seen in record["evidence"].items() if not seen.get("paused")]
-                if unpaused and len(unpaused) == len(case["nodes"]):
-                    record |= {"status": "skipped", "reason": f"not running: {', '.join(unpaused)}"}
-            case "restart":
-                record["evidence"] = await self._each(case["nodes"], self._restart)
+                record["evidence"] = await self._on_nodes(case, lambda node: self._pause(node, number))
+                if "paused" not in record["evidence"]["processes"].values():
+                    reason = "there was no process to stop: the nodes were down"
+                    record |= {"status": "skipped", "reason": reason}
             case "transfer_leader":
                 await self._transfer(case["nodes"][0], record)
             case other:
@@ -299,67 +305,59 @@ class Nemesis:
                 async with self._links_lock:
                     freed = self._cuts.release(_links(case), number)
                     evidence = await self._cluster.restore(freed) if freed else {}
-                    if len(freed) < len(case["links"]):
-                        evidence["still_cut"] = len(case["links"]) - len(freed)
-                    return evidence
+                    held = [list(link) for link in _links(case) if link in self._cuts.held()]
+                    return {"links_still_cut": held, **evidence}
             case "latency":
                 async with self._links_lock:
                     return await self._cluster.undelay(f"step{number}", _links(case))
-            case "kill":
-                return await self._each(case["nodes"], lambda node: self._revive(node, number))
+            case "kill" | "restart":
+                return await self._on_nodes(case, lambda node: self._revive(node, number))
             case _:
-                return await self._each(case["nodes"], lambda node: self._resume(node, number))
+                return await self._on_nodes(case, lambda node: self._resume(node, number))
 
-    # Nodes: one change at a time for each
+    # Nodes: one change at a time for each. Each gives the process's state in a word, and details
 
     async def _kill(self, node: str, step: int) -> Json:
         async with self._node_locks[node]:
+            self._pauses.drop(node)
             if not self._downs.take([node], step):
-                return {"running": False, "down_before": True}
+                return {"process": "down", "was": "down"}
             self._disturbed[node] += 1
-            return await self._cluster.kill(node)
+            return {"process": "down", **await self._cluster.kill(node)}
 
     async def _revive(self, node: str, step: int) -> Json:
         async with self._node_locks[node]:
             if not self._downs.release([node], step):
-                return {"running": False, "held_down_by_steps": sorted(self._downs.holders(node))}
-            return await self._start(node)
-
-    async def _start(self, node: str) -> Json:
-        """Starts a node that nobody holds down; paused again at once if a step holds it so."""
-        self._disturbed[node] += 1
-        evidence = await self._cluster.revive(node)
-        if self._pauses.holders(node):
-            evidence |= await self._cluster.pause(node)
-        return evidence
+                return {"process": "down", "held_by_steps": sorted(self._downs.holders(node))}
+            self._disturbed[node] += 1
+            seen = await self._cluster.revive(node)
+            return {"process": "up" if seen["running"] else "ended", **seen}
 
     async def _pause(self, node: str, step: int) -> Json:
         async with self._node_locks[node]:
-            fresh = self._pauses.take([node], step)
             if self._downs.holders(node):
-                return {"running": False, "paused": False}
+                return {"process": "down"}
+            if not self._pauses.take([node], step):
+                return {"process": "paused", "was": "paused"}
             self._disturbed[node] += 1
-            return await self._cluster.pause(node) if fresh else {"paused": True, "paused_before": True}
+            seen = await self._cluster.pause(node)
+            if not seen["paused"]:
+                self._pauses.drop(node)
+            return {"process": "paused" if seen["paused"] else "ended", **seen}
 
     async def _resume(self, node: str, step: int) -> Json:
         async with self._node_locks[node]:
             if not self._pauses.release([node], step):
-                return {"paused": True, "held_by_steps": sorted(self._pauses.holders(node))}
-            if self._downs.holders(node):
-                return {"running": False, "paused": False}
+                held = sorted(self._pauses.holders(node))
+                if held:
+                    return {"process": "paused", "held_by_steps": held}
+                return {"process": "down" if self._downs.holders(node) else "up"}
             self._disturbed[node] += 1
-            return await self._cluster.resume(node)
-
-    async def _restart(self, node: str) -> Json:
-        async with self._node_locks[node]:
-            if holders := self._downs.holders(node):
-                return {"running": False, "starts_after_steps": sorted(holders)}
-            self._disturbed[node] += 1
-            killed = await self._cluster.kill(node)
-            return {**await self._start(node), "killed": killed}
+            seen = await self._cluster.resume(node)
+            return {"process": "paused" if seen["paused"] else "up" if seen["running"] else "ended", **seen}
 
     async def _transfer(self, to: str, record: Json) -> None:
-        leader = record.get("anchor") or leader_of((await self._cluster.observe()).values())
+        leader = await self._leader()
         if leader is None:
             record |= {"status": "skipped", "reason": "nobody led"}
             return
@@ -367,7 +365,7 @@ class Nemesis:
             record |= {"status": "skipped", "reason": f"{to} led already"}
             return
         answer = await self._cluster.transfer_leader(leader, to)
-        record["evidence"] = answer
+        record["evidence"] = {"leader_before": leader, **answer}
         if not 200 <= answer["answer"] < 300:
             record |= {"status": "skipped", "reason": f"{leader} would not: {answer['message']}"}
             return
@@ -376,7 +374,7 @@ class Nemesis:
         while led != to and self._clock.now_ns() < deadline_ns and not self._healing.is_set():
             await asyncio.sleep(RESOLVE_EVERY_S)
             led = leader_of((await self._cluster.observe()).values())
-        record["evidence"]["leads_now"] = led
+        record["evidence"]["leader_after"] = led
 
     # Helpers
 
@@ -385,22 +383,29 @@ class Nemesis:
         cases: Mapping[str, Any] = step["cases"]
         if step["anchor"] == "none":
             return None, cases["*"]
+        leader = await self._leader()
+        return leader, cases.get(leader) if leader is not None else None
+
+    async def _leader(self) -> str | None:
+        """Who leads; waits a while for somebody who does."""
         deadline_ns = self._clock.now_ns() + RESOLVE_AT_MOST_NS
         while True:
             leader = leader_of((await self._cluster.observe()).values())
-            if leader is not None:
-                return leader, cases.get(leader)
-            if self._healing.is_set() or self._clock.now_ns() >= deadline_ns:
-                return None, None
+            if leader is not None or self._healing.is_set() or self._clock.now_ns() >= deadline_ns:
+                return leader
             await asyncio.sleep(RESOLVE_EVERY_S)
 
-    async def _each(self, nodes: Sequence[str], change: Callable[[str], Awaitable[Json]]) -> Json:
+    async def _on_nodes(self, case: Mapping[str, Any], change: Callable[[str], Awaitable[Json]]) -> Json:
         """Does it to all nodes at the same time; the first error is raised after all have ended."""
+        nodes = case["nodes"]
         results = await asyncio.gather(*(change(node) for node in nodes), return_exceptions=True)
-        for result in results:
+        details: dict[str, Json] = {}
+        for node, result in zip(nodes, results, strict=True):
             if isinstance(result, BaseException):
                 raise result
-        return dict(zip(nodes, results, strict=True))
+            details[node] = result
+        processes = {node: detail.pop("process") for node, detail in details.items()}
+        return {"processes": processes, "details": details}
 
     async def _sample(self) -> Sample:
         views = await self._cluster.observe()

@@ -252,43 +252,40 @@ class ContainerCluster:
         """SIGKILL, also of a paused process; then waits until the engine says that it has ended."""
         self._down.add(node)
         self._paused.discard(node)
-        code = await self._call(self._engine_kill, node)
-        return {"node": node, "running": False, "exit_code": code}
+        return {"running": False, "exit_code": await self._call(self._engine_kill, node)}
 
     async def revive(self, node: str) -> Json:
         """Starts the container again, and waits until the node answers under a new boot number.
 
         A node that ends instead (because it refuses its data, say) is evidence, not an error.
         """
+        before = self._boots.get(node, 0)
         await self._call(self._engine_start, node)
         self._down.discard(node)
         deadline_s = time.monotonic() + _REVIVE_TIMEOUT_S
-        before = self._boots.get(node, 0)
-        while time.monotonic() < deadline_s:
+        while node not in self._down and time.monotonic() < deadline_s:
             status = await self._status(node)
             if status is not None and status.boot > before:
-                return {"node": node, "running": True, "boot": status.boot}
-            if any(
-                death.node == node and death.time_ns >= self.clock.now_ns() - 10**9 for death in self.deaths
-            ):
-                break
+                return {"running": True, "boot": status.boot}
             await asyncio.sleep(_POLL_S)
         state = await self._call(self._state, node)
-        return {"node": node, "running": state["Running"], "boot": None, "exit_code": state["ExitCode"]}
+        return {"running": state["Running"], "boot": None, "exit_code": state["ExitCode"]}
 
     async def pause(self, node: str) -> Json:
-        """Freezes the container's processes."""
-        await self._call(self._client.api.pause, self._containers[node])
+        """Freezes the container's processes. One that has ended stays as it is."""
         self._paused.add(node)
+        await self._call(self._engine_pause, node, pause=True)
         state = await self._call(self._state, node)
-        return {"node": node, "paused": state["Paused"]}
+        if not state["Paused"]:
+            self._paused.discard(node)
+        return {"paused": state["Paused"], "running": state["Running"]}
 
     async def resume(self, node: str) -> Json:
         """Thaws them."""
-        await self._call(self._client.api.unpause, self._containers[node])
+        await self._call(self._engine_pause, node, pause=False)
         self._paused.discard(node)
         state = await self._call(self._state, node)
-        return {"node": node, "paused": state["Paused"]}
+        return {"paused": state["Paused"], "running": state["Running"]}
 
     async def cut(self, links: Collection[Link]) -> Json:
         """Swallows what flows on these links."""
@@ -475,6 +472,15 @@ class ContainerCluster:
                 raise
         return int(self._client.api.wait(self._containers[name], timeout=_EXIT_TIMEOUT_S)["StatusCode"])
 
+    def _engine_pause(self, name: str, *, pause: bool) -> None:
+        change = self._client.api.pause if pause else self._client.api.unpause
+        try:
+            change(self._containers[name])
+        except APIError as error:
+            # 409, of older engines 500: it is not running, or is so already. Its state tells.
+            if error.status_code not in {409, 500} or "is not" not in str(error):
+                raise
+
     def _state(self, name: str) -> dict[str, Any]:
         state: dict[str, Any] = self._client.api.inspect_container(self._containers[name])["State"]
         return state
@@ -483,8 +489,12 @@ class ContainerCluster:
         raw: bytes = self._client.api.logs(self._containers[name], tail=tail)
         return raw.decode(errors="replace")
 
-    def _archive(self, name: str, path: str) -> bytes:
-        chunks, _stat = self._client.api.get_archive(self._containers[name], path)
+    def _archive(self, name: str, path: str) -> bytes | None:
+        """A tar of a file or directory; ``None`` if there is none (the process never ran)."""
+        try:
+            chunks, _stat = self._client.api.get_archive(self._containers[name], path)
+        except NotFound:
+            return None
         return b"".join(chunks)
 
     # Helpers
@@ -615,11 +625,13 @@ class ContainerCluster:
             collected.logs[name] = await self._call(self._log, name)
             if name == TOXIPROXY:
                 return
-            path = system.trace_path(name)
-            for _name, content in images.untar(await self._call(self._archive, name, path)):
+            trace = await self._call(self._archive, name, system.trace_path(name))
+            for _name, content in images.untar(trace) if trace is not None else ():
                 collected.traces[name] = content
             if self._options.collect_data:
-                collected.data[name] = await self._call(self._archive, name, system.DATA_DIRECTORY)
+                data = await self._call(self._archive, name, system.DATA_DIRECTORY)
+                if data is not None:
+                    collected.data[name] = data
         except InfrastructureError as error:
             collected.problems.append(f"what {name} left behind could not be read: {error}")
 

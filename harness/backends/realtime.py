@@ -35,6 +35,8 @@ from harness.systems import mcp_manager as system
 T = TypeVar("T")
 
 _POLL_S = 0.1
+_SETTLE_NS = 1_000_000_000
+"""How long after the final operations nodes may take to have applied all of them."""
 _TIME = re.compile(rb'^\{"time_ns":(\d+)')
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -219,21 +221,15 @@ class LiveRun:
                 for home in homes:
                     group.create_task(home.run())
         healed_ns = self._nemesis.records[-1]["time_ns"]
-        await self._recover(cluster, healed_ns + self._compiled["timeline"]["recovers_within_ns"])
+        self._tell("recovery", "everything is healed; waiting until all nodes agree")
+        await _agreed(cluster, healed_ns + self._compiled["timeline"]["recovers_within_ns"])
         keys = [f"k{key}" for key in range(workload["keys"])]
         await asyncio.gather(
             *(_write_all(client, keys[at :: len(roaming)]) for at, client in enumerate(roaming))
         )
         await asyncio.gather(*(home.read_finally() for home in homes))
+        await _agreed(cluster, clock.now_ns() + _SETTLE_NS)
         self._run_s = time.monotonic() - began_s
-
-    async def _recover(self, cluster: LiveCluster, deadline_ns: int) -> None:
-        """Waits until one node leads and all agree, or the time is up: the checks judge which it was."""
-        self._tell("recovery", "everything is healed; waiting until all nodes agree")
-        while cluster.clock.now_ns() < deadline_ns:
-            if agree(await cluster.observe()):
-                return
-            await asyncio.sleep(_POLL_S)
 
     async def _remove(self, cluster: LiveCluster) -> None:
         if self._network is not None:
@@ -334,6 +330,14 @@ def _witness(lines: list[bytes], death: Death) -> list[str]:
     }
     lines.insert(same_boot[-1] + 1 if same_boot else 0, json.dumps(record, separators=(",", ":")).encode())
     return [f"trace of {death.node}: the harness added its end (exit code {death.exit_code})"]
+
+
+async def _agreed(cluster: LiveCluster, deadline_ns: int) -> None:
+    """Waits until one node leads and all agree, or the time is up: the checks judge which it was."""
+    while True:
+        if agree(await cluster.observe()) or cluster.clock.now_ns() >= deadline_ns:
+            return
+        await asyncio.sleep(_POLL_S)
 
 
 async def _write_all(client: Roaming, keys: Sequence[str]) -> None:
