@@ -21,7 +21,7 @@ pub const MAX_SERVER_NAME_BYTES: usize = 128;
 pub const MAX_ENDPOINT_BYTES: usize = 2 * 1024;
 /// Most MCP servers.
 pub const MAX_SERVERS: usize = 10_000;
-/// Largest encoded command that a node proposes, in bytes: whatever passes the limits above fits twice.
+/// Largest encoded command that a node proposes, in bytes: whatever passes the limits above fits.
 pub const MAX_COMMAND_BYTES: usize = 256 * 1024;
 
 /// When sessions expire. Equal on all nodes of a cluster: founding writes it into the state.

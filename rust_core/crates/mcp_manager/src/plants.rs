@@ -2,8 +2,6 @@
 //!
 //! They exist only under the cargo feature `plants`; a released node carries none.
 
-use std::fmt;
-
 /// A planted bug, as it is listed to users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plant {
@@ -136,12 +134,6 @@ impl Plants {
     #[cfg(not(feature = "plants"))]
     pub(crate) fn of_consensus(&self) -> mcp_chaos_consensus::Plants {
         mcp_chaos_consensus::Plants::default()
-    }
-}
-
-impl fmt::Display for Plants {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.names().join(", "))
     }
 }
 
