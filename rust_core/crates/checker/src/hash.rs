@@ -3,11 +3,11 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A set under [`Mix`].
-#[allow(clippy::disallowed_types)] // The type is disallowed for its random state, which this one has not.
+#[expect(clippy::disallowed_types, reason = "disallowed for its random state, which this one has not")]
 pub(crate) type Set<T> = std::collections::HashSet<T, BuildHasherDefault<Mix>>;
 
 /// A map under [`Mix`].
-#[allow(clippy::disallowed_types)] // As above.
+#[expect(clippy::disallowed_types, reason = "as above")]
 pub(crate) type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Mix>>;
 
 /// Folds words by multiplication and rotation (as rustc's FxHasher does), and mixes once at the end.
