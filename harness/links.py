@@ -134,9 +134,10 @@ def proxies(addresses: Mapping[str, str]) -> list[dict[str, Any]]:
 class Links:
     """The links of one cluster. Blocking; safe to use from several threads."""
 
-    def __init__(self, host: str, nodes: Sequence[str]) -> None:
-        """``host``: where Toxiproxy's API listens."""
+    def __init__(self, host: str, nodes: Sequence[str], port: int = API_PORT) -> None:
+        """``host``, ``port``: where Toxiproxy's API listens."""
         self._host = host
+        self._port = port
         self._links = frozenset(all_links(nodes))
         self._busy = {stream_of(link).proxy: threading.Lock() for link in self._links}
         self._pool = ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="links")
@@ -152,7 +153,7 @@ class Links:
                 raise InfrastructureError(
                     "another cluster of this process uses Toxiproxy; run one cluster for each process"
                 )
-            Toxiproxy().update_api_consumer(self._host, API_PORT)
+            Toxiproxy().update_api_consumer(self._host, self._port)
             _attached = self
 
     def detach(self) -> None:

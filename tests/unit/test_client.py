@@ -1,0 +1,338 @@
+"""What clients write into the history, against nodes that answer as a test wants."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from harness.client import History, Home, Network, Operation, Roaming, Setting
+from harness.cluster import PLAN_START_NS, RunClock
+from harness.systems.mcp_manager import Kind, interpret, read
+
+MS = 1_000_000
+Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+
+
+class Script:
+    """The operations of a test, given as (f, value, expected); nothing after the last."""
+
+    def __init__(self, *operations: tuple[Any, ...]) -> None:
+        self._operations = operations
+
+    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation:
+        del client, last_seen
+        if n >= len(self._operations):
+            return Operation(10**12, "k0", "read", None)
+        f, *rest = self._operations[n]
+        value, expected = [*rest, None, None][:2]
+        return Operation(MS, "k0", f, value, expected)
+
+
+class Node:
+    """One fake node: answers the session itself, everything else as the test says."""
+
+    def __init__(self, name: str, answer: Answer) -> None:
+        self.name = name
+        self.answer = answer
+        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.sessions = 16
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json() if request.can_read_body else {}
+        self.asked.append((request.method, request.path, body))
+        if request.path == "/v1/sessions":
+            self.sessions += 1
+            return web.json_response({"client": self.sessions, "log_index": 1, "node": self.name})
+        return await self.answer(request, body)
+
+    @property
+    def operations(self) -> list[tuple[str, str, dict[str, Any]]]:
+        return [asked for asked in self.asked if asked[1] != "/v1/sessions"]
+
+
+def error(status: int, code: str, **more: Any) -> web.Response:
+    return web.json_response({"error": code, "message": "", **more}, status=status)
+
+
+def ok(**body: Any) -> Answer:
+    async def answer(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"log_index": 20, **body})
+
+    return answer
+
+
+def says(status: int, code: str, **more: Any) -> Answer:
+    async def answer(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        return error(status, code, **more)
+
+    return answer
+
+
+async def hangs(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+    await asyncio.sleep(5)
+    raise AssertionError("nobody waits so long")
+
+
+async def breaks(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+    """The process dies with the request in hand."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def work(
+    script: Script,
+    *answers: Answer | None,
+    final: bool = False,
+    home: bool = False,
+    for_s: float = 1.2,
+    during: Callable[[list[Node], list[TestServer]], Awaitable[None]] | None = None,
+) -> tuple[list[dict[str, Any]], list[Node]]:
+    """One client through a script on as many nodes; ``None`` is a node on whose port nobody listens."""
+    nodes, addresses, servers = [], {}, []
+    async with AsyncExitStack() as stack:
+        for at, answer in enumerate(answers):
+            node = Node(f"n{at + 1}", answer or hangs)
+            nodes.append(node)
+            if answer is None:
+                addresses[node.name] = "http://127.0.0.1:9"
+                continue
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", node.handle)
+            server = TestServer(app)
+            await stack.enter_async_context(server)
+            servers.append(server)
+            addresses[node.name] = str(server.make_url("")).rstrip("/")
+        network = Network(addresses, "token")
+        stack.push_async_callback(network.close)
+        clock = RunClock()
+        clock.begin_plan()
+        setting = Setting(
+            operations=script,
+            network=network,
+            clock=clock,
+            history=History(clock),
+            stop_ns=PLAN_START_NS + 10**10,
+            attempt_timeout_ns=80 * MS,
+            operation_timeout_ns=250 * MS,
+        )
+        if home:
+            reader = Home(setting, "n1", keys=2, interval_ns=50 * MS)
+            if final:
+                await reader.read_finally()
+            else:
+                await asyncio.wait([asyncio.create_task(reader.run())], timeout=0.2)
+            return setting.history.events, nodes
+        client = Roaming(setting, 1)
+        running = asyncio.create_task(client.run())
+        if during is not None:
+            await during(nodes, servers)
+        await asyncio.wait([running], timeout=for_s)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if final:
+            await client.write_finally("k0")
+        return setting.history.events, nodes
+
+
+def run(*arguments: Any, **named: Any) -> tuple[list[dict[str, Any]], list[Node]]:
+    return asyncio.run(work(*arguments, **named))
+
+
+def outcome(events: list[dict[str, Any]]) -> tuple[Any, ...]:
+    """Of the first operation: how it ended."""
+    invoke = events[0]
+    end = next(event for event in events[1:] if event["process"] == invoke["process"])
+    return end["type"], end.get("error")
+
+
+def test_a_write_that_was_acknowledged() -> None:
+    events, nodes = run(Script(("write", 1_000_001)), ok())
+    assert nodes[0].operations == [
+        ("PUT", "/v1/settings/k0", {"client": 17, "sequence": 1, "value": "1000001"})
+    ]
+    invoke, done = events
+    assert (invoke["type"], done["type"], done["value"], done["log_index"]) == ("invoke", "ok", 1_000_001, 20)
+    assert (done["client"], done["sequence"], done["node"], done["process"]) == (17, 1, "n1", 0)
+    assert (invoke["index"], done["index"]) == (0, 1)
+    assert PLAN_START_NS <= invoke["time_ns"] <= done["time_ns"]
+    assert "error" not in done
+    assert "home" not in done
+    assert "final" not in done
+
+
+def test_a_read_gives_an_integer_or_null() -> None:
+    events, _ = run(Script(("read",), ("read",)), ok(value="12"))
+    assert [event["value"] for event in events] == [None, 12, None, 12]
+    events, _ = run(Script(("read",)), ok(value=None))
+    assert events[1]["value"] is None
+    assert "client" not in events[1], "a read is not replicated"
+
+
+def test_a_cas_carries_what_it_expects_and_a_mismatch_is_a_failure() -> None:
+    answer = says(409, "mismatch", actual="5", version=4, log_index=31, effect="none")
+    events, nodes = run(Script(("cas", 7, 3)), answer)
+    assert nodes[0].operations[0][1:] == (
+        "/v1/settings/k0/compare-and-set",
+        {"client": 17, "sequence": 1, "expected": {"value": "3"}, "value": "7"},
+    )
+    end = events[1]
+    assert (end["type"], end["error"], end["value"], end["log_index"]) == ("fail", "mismatch", [3, 7], 31)
+
+
+def test_hints_are_followed_with_the_same_sequence() -> None:
+    events, nodes = run(
+        Script(("write", 5)), says(421, "not_leader", leader="n3", effect="none"), hangs, ok()
+    )
+    assert outcome(events) == ("ok", None)
+    assert events[1]["node"] == "n3"
+    assert not nodes[1].operations
+    assert nodes[0].operations[0][2] == nodes[2].operations[0][2]
+
+
+def test_what_was_only_ever_turned_away_failed() -> None:
+    events, nodes = run(Script(("write", 5)), says(503, "unavailable", effect="none"))
+    assert outcome(events) == ("fail", "unavailable")
+    assert len(nodes[0].operations) > 1, "it tried again"
+    assert len({body["sequence"] for _, _, body in nodes[0].operations}) == 1
+
+
+def test_a_refused_connection_had_no_effect() -> None:
+    async def the_node_goes_away(_nodes: list[Node], servers: list[TestServer]) -> None:
+        await asyncio.sleep(0.1)
+        await servers[0].close()
+
+    script = Script(("write", 5))
+    events, nodes = run(script, says(503, "unavailable", effect="none"), during=the_node_goes_away)
+    assert nodes[0].operations
+    assert outcome(events) == ("fail", "connection_refused")
+
+
+def test_a_reset_after_the_request_was_sent_leaves_it_unknown() -> None:
+    events, _ = run(Script(("write", 5), ("read",)), breaks)
+    assert outcome(events) == ("info", "connection_reset")
+
+
+def test_no_answer_leaves_it_unknown_and_the_client_goes_on_as_another_process_with_a_new_session() -> None:
+    events, nodes = run(Script(("write", 5), ("write", 6)), hangs)
+    assert outcome(events) == ("info", "timeout")
+    later = events[2]
+    assert (later["type"], later["process"], later["client"], later["sequence"]) == ("invoke", 1000, 18, 1)
+    assert 230 * MS < events[1]["time_ns"] - events[0]["time_ns"] < 400 * MS
+    assert nodes[0].operations[0][2]["client"] == 17
+
+
+def test_one_doubtful_attempt_is_enough_whatever_the_later_ones_say() -> None:
+    # The first attempt hangs and may be proposed yet; that all others are turned away proves nothing.
+    events, _ = run(Script(("write", 5)), hangs, says(503, "unavailable", effect="none"))
+    assert outcome(events)[0] == "info"
+
+
+def test_a_retry_by_the_http_library_does_not_turn_unknown_into_failed() -> None:
+    # aiohttp repeats a PUT by itself when a kept connection breaks. Here the node takes the request, breaks
+    # the connection and is gone: the repetition is refused, and yet the first one may have been proposed.
+    takes = {"first": True}
+    gone: list[TestServer] = []
+
+    async def takes_and_dies(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        if takes.pop("first", False):
+            return web.json_response({"log_index": 20})
+        await gone[0].runner.sites.copy().pop().stop()  # type: ignore[union-attr]
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async def remember(_nodes: list[Node], servers: list[TestServer]) -> None:
+        gone.append(servers[0])
+
+    events, _ = run(Script(("write", 5), ("write", 6)), takes_and_dies, during=remember)
+    ends = [event["type"] for event in events if event["value"] == 6]
+    assert ends == ["invoke", "info"]
+
+
+def test_a_read_without_an_answer_failed() -> None:
+    events, _ = run(Script(("read",)), hangs)
+    assert outcome(events) == ("fail", "timeout")
+
+
+def test_an_expired_session_is_a_failure_at_first_and_unknown_on_a_retry() -> None:
+    expired = says(410, "session_expired", effect="unknown")
+    events, nodes = run(Script(("write", 5)), expired)
+    assert outcome(events) == ("fail", "session_expired")
+    assert nodes[0].sessions == 18, "it opens a new one"
+    events, _ = run(Script(("write", 5)), hangs, expired)
+    assert outcome(events) == ("info", "session_expired")
+
+
+def test_an_interrupted_write_is_unknown_and_an_interrupted_read_failed() -> None:
+    events, _ = run(Script(("write", 5)), hangs, for_s=0.1)
+    assert outcome(events) == ("info", "interrupted")
+    events, _ = run(Script(("read",)), hangs, for_s=0.1)
+    assert outcome(events) == ("fail", "interrupted")
+
+
+def test_a_final_write_is_marked_and_unique() -> None:
+    events, _ = run(Script(("write", 1_000_001)), ok(), final=True)
+    invoke, done = events[2:]
+    assert (invoke["final"], done["final"], done["value"]) == (True, True, 1_000_002)
+
+
+def test_a_final_write_without_a_session_failed() -> None:
+    events, _ = run(Script(), None, final=True)
+    assert [(event["type"], event.get("error")) for event in events] == [
+        ("invoke", None),
+        ("fail", "no_session"),
+    ]
+
+
+def test_a_home_reader_asks_only_its_node_and_reads_keys_in_turn() -> None:
+    events, nodes = run(Script(), ok(value="3"), ok(value="4"), home=True)
+    assert not nodes[1].asked
+    assert [path for _, path, _ in nodes[0].asked][:3] == [f"/v1/settings/k{key}" for key in (0, 1, 0)]
+    assert all(event["home"] and event["process"] == 500 and event["node"] == "n1" for event in events)
+
+
+def test_a_home_reader_that_is_turned_away_fails_at_once_but_tries_again_in_the_end() -> None:
+    events, nodes = run(Script(), says(503, "unavailable", effect="none"), home=True)
+    assert outcome(events) == ("fail", "unavailable")
+    assert len(nodes[0].asked) == len([event for event in events if event["type"] == "invoke"])
+    began_s = time.monotonic()
+    events, nodes = run(Script(), says(503, "unavailable", effect="none"), home=True, final=True)
+    assert len(nodes[0].asked) > 4
+    assert time.monotonic() - began_s > 0.4
+    assert [(event["type"], event["final"]) for event in events] == [("invoke", True), ("fail", True)] * 2
+
+
+def test_answers_that_make_no_sense_leave_the_effect_unknown() -> None:
+    for status, content in [
+        (500, b"oops"),
+        (200, b"[]"),
+        (502, b""),
+        (409, b'{"error": "new", "effect": "unknown"}'),
+    ]:
+        assert interpret(status, content).kind is Kind.UNKNOWN
+    assert interpret(200, b'{"value": "x"}').kind is Kind.UNKNOWN
+    assert interpret(409, b'{"error": "new", "effect": "none"}').kind is Kind.UNAVAILABLE
+
+
+def test_what_could_not_be_sent_is_told_from_what_got_no_answer() -> None:
+    async def ask() -> list[Kind]:
+        network = Network({"n1": "http://127.0.0.1:9"}, "token")
+        try:
+            return [(await network.send("n1", read("k0"), 50 * MS)).kind]
+        finally:
+            await network.close()
+
+    assert asyncio.run(ask()) == [Kind.NOT_SENT]
+
+
+def test_history_is_json_lines() -> None:
+    history = History(RunClock())
+    history.add(0, "invoke", "read", "k0", None, node="n1", error=None, final=False)
+    (line,) = history.jsonl().splitlines()
+    assert list(json.loads(line)) == ["index", "time_ns", "process", "type", "f", "key", "value", "node"]
