@@ -86,11 +86,12 @@ class Document:
 
     def place(self, problem: Problem) -> str:
         """Where a problem stands: ``file:line:column``, or the override that set it."""
-        for length in range(len(problem.path), -1, -1):
-            path = problem.path[:length]
+        prefixes = [problem.path[:length] for length in range(len(problem.path), -1, -1)]
+        for path in prefixes:
             if path in self.overridden:
-                return f"--set {self.overridden[path]}"
-            tables = (self.keys, self.values) if problem.at_key and length else (self.values, self.keys)
+                return self.overridden[path]
+        for path in prefixes:
+            tables = (self.keys, self.values) if problem.at_key and path else (self.values, self.keys)
             for table in tables:
                 if path in table:
                     return f"{self.source}:{table[path].line}:{table[path].column}"
@@ -99,7 +100,7 @@ class Document:
     def error(self, problems: Sequence[Problem]) -> ScenarioError:
         """One error for all: a line each for the first few, the others counted."""
         assert problems
-        lines = [self._line(problem) for problem in problems[:MOST_PROBLEMS]]
+        lines = [printable(self._line(problem)) for problem in problems[:MOST_PROBLEMS]]
         if len(problems) > MOST_PROBLEMS:
             lines.append(f"and {len(problems) - MOST_PROBLEMS} more")
         return ScenarioError("\n".join(lines))
@@ -116,8 +117,16 @@ def nearest(word: object, words: Sequence[str]) -> str | None:
     """The valid word most like the one found, if any is."""
     if not isinstance(word, str):
         return None
+    containing = [valid for valid in words if len(word) > 2 and word.lower() in valid and word != valid]
+    if containing:
+        return containing[0]
     near = difflib.get_close_matches(word[:80].lower(), words, n=1, cutoff=0.5)
     return near[0] if near and near[0] != word else None
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal should not be given escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def show_path(path: Path) -> str:
@@ -147,7 +156,7 @@ def show(value: object) -> str:
 
 
 def read(text: str, source: str) -> Document:
-    """Parses one YAML document. Raises `ScenarioError` for anything else, and for more than the limits allow."""
+    """Parses one YAML document. Raises `ScenarioError` for anything else, and above the limits."""
     if len(text) > MOST_CHARACTERS:
         raise ScenarioError(
             f"{source}:1:1: found {len(text):,} characters, expected at most {MOST_CHARACTERS:,}"
@@ -161,7 +170,7 @@ def read(text: str, source: str) -> Document:
         raise _broken(source, position, "a character that YAML does not allow", "printable text") from None
     except MarkedYAMLError as error:
         raise _marked(source, error) from None
-    except (YAMLError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (YAMLError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
         # ruamel.yaml gives some broken directives and escapes Python's own errors.
         raise _broken(source, Position(1, 1), f"broken YAML ({str(error)[:80]})", "valid YAML") from None
     if root is None:
@@ -172,7 +181,7 @@ def read(text: str, source: str) -> Document:
 
 @dataclass(slots=True)
 class _Node:
-    """A parsed value. Aliases share nodes: ``size`` counts what they stand for, before anything is expanded."""
+    """A parsed value. Aliases share nodes; ``size`` counts what they stand for before it is expanded."""
 
     position: Position
     scalar: Plain = None
@@ -307,7 +316,8 @@ def _plain(node: _Node, path: Path, document: Document) -> Plain:
 
 
 def _broken(source: str, position: Position, found: str, expected: str) -> ScenarioError:
-    return ScenarioError(f"{source}:{position.line}:{position.column}: found {found}, expected {expected}")
+    message = f"{source}:{position.line}:{position.column}: found {found}, expected {expected}"
+    return ScenarioError(printable(message))
 
 
 def _marked(source: str, error: MarkedYAMLError) -> ScenarioError:
@@ -316,4 +326,4 @@ def _marked(source: str, error: MarkedYAMLError) -> ScenarioError:
     problem = " ".join(str(error.problem or error.context or "broken YAML").split())[:160]
     if "\\t" in problem or "'\t'" in problem:
         return _broken(source, position, "a tab", "spaces: YAML indents by spaces only")
-    return ScenarioError(f"{source}:{position.line}:{position.column}: broken YAML: {problem}")
+    return ScenarioError(printable(f"{source}:{position.line}:{position.column}: broken YAML: {problem}"))

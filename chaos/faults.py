@@ -1,7 +1,8 @@
-"""The closed set of faults: what an author may write of each, what it does to whom, and how it reads in words.
+"""The closed set of faults: what an author may write of each, what it does to whom, and its description.
 
-A new kind is one class here and its name in `KINDS`: the schema, the steps of a scenario, ``random`` lists, the
-compiled plan and the descriptions all follow from it. (What a backend does with a new ``do`` is its own affair.)
+A new kind is one class here and its name in `KINDS`: the schema, the steps of a scenario, ``random`` lists,
+the compiled plan and the descriptions all follow from it. (What a backend does with a new ``do`` is its own
+affair.)
 """
 
 import math
@@ -213,8 +214,8 @@ class TransferLeader(Fault):
     about = "Asks the leader to hand the leadership over to a node."
     lasts = False
     short_form = "to"
-    at_random = {"any": ["follower", "one"]}
-    on_event = {"any": ["event", "follower", "one"]}
+    at_random: ClassVar[object] = {"any": ["follower", "one"]}
+    on_event: ClassVar[object] = {"any": ["event", "follower", "one"]}
 
     to: Pick[SingleField]
     """The node that is to lead."""
@@ -244,6 +245,8 @@ class Direction(Spec):
         """With both ends chosen."""
         senders = closed(self.from_).settled(nodes, lambda name, count: pick(f"from.{name}", count))
         receivers = closed(self.to).settled(nodes, lambda name, count: pick(f"to.{name}", count))
+        if senders.nodes == receivers.nodes and len(senders.nodes) == 1:
+            receivers = Selector("nodes", (senders.nodes[0] % nodes + 1,))
         return self.model_copy(update={"from_": senders, "to": receivers})
 
     def links(self, nodes: int, anchor: int | None, *, clients: bool) -> set[Link]:
@@ -261,8 +264,14 @@ class OneWay(Direction, Fault):
 
     kind = "one_way"
     about = "Cuts links in one direction only: what `from` sends to `to` is lost, the way back stays whole."
-    at_random = {"from": {"any": ["one", "leader", "minority"]}, "to": {"any": ["one", "follower", "all"]}}
-    on_event = {"from": {"any": ["event", "one"]}, "to": {"any": ["one", "minority", "all"]}}
+    at_random: ClassVar[object] = {
+        "from": {"any": ["one", "leader", "minority"]},
+        "to": {"any": ["one", "follower", "all"]},
+    }
+    on_event: ClassVar[object] = {
+        "from": {"any": ["event", "one"]},
+        "to": {"any": ["one", "minority", "all"]},
+    }
 
     clients: bool = False
     """Whether the senders' answers to clients are lost too."""
@@ -285,12 +294,16 @@ class Latency(Fault):
     about = (
         "Delays messages by `delay`, give or take `jitter`, on the links of `node`, or one way `from` … `to`."
     )
-    at_random = {
+    at_random: ClassVar[object] = {
         "node": {"any": ["one", "leader", "minority", "all"]},
         "delay": {"between": ["10ms", "400ms"]},
         "jitter": {"between": ["0s", "200ms"]},
     }
-    on_event = at_random | {"node": {"any": ["event", "one", "minority", "all"]}}
+    on_event: ClassVar[object] = {
+        "node": {"any": ["event", "one", "minority", "all"]},
+        "delay": {"between": ["10ms", "400ms"]},
+        "jitter": {"between": ["0s", "200ms"]},
+    }
 
     delay: Given[DelayField]
     """How much is added to the time that a message takes."""
@@ -371,7 +384,7 @@ class Partition(Fault):
     about = (
         "Cuts links between nodes, by one shape. `partition: halves` is short for `partition: {halves: one}`."
     )
-    at_random = {
+    at_random: ClassVar[object] = {
         "any": [
             {"isolate": {"any": ["one", "leader", "minority"]}},
             {"halves": {"any": ["one", "leader"]}},
@@ -380,7 +393,7 @@ class Partition(Fault):
             {"groups": 3},
         ]
     }
-    on_event = {
+    on_event: ClassVar[object] = {
         "any": [{"isolate": {"any": ["event", "minority"]}}, {"halves": "event"}, {"bridge": "event"}]
     }
 

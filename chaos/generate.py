@@ -1,8 +1,8 @@
 """One walk over a scenario's holes, over a `Draw`: what fills them.
 
-Hypothesis draws in ``hunt`` and in tests, for it shrinks; `Sampler` draws in ``run --seed N``, for one example of
-Hypothesis is always the minimal one. Each draw is made under the path of its hole. `Sampler` uses nothing else, so
-a change to one hole never shifts what is drawn for another.
+Hypothesis draws in ``hunt`` and in tests, for it shrinks; `Sampler` draws in ``run --seed N``, for one
+example of Hypothesis is always the minimal one. Each draw is made under the path of its hole. `Sampler` uses
+nothing else, so a change to one hole never shifts what is drawn for another.
 
 Every member is bounded by construction: open times are clipped so that faults end by the heal.
 """
@@ -59,7 +59,7 @@ class Sampler:
         return self._seed
 
     def index(self, path: str, count: int) -> int:
-        """Even over ``0..count-1`` (to within 2^-64 × count)."""
+        """Even over ``0..count-1`` (to within count in 2^64)."""
         digest = hashlib.blake2b(f"{self._seed}\0{path}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") * count >> 64
 
@@ -84,12 +84,31 @@ class HypothesisDraw:
         return self._draw(st.integers(0, count - 1)) if count > 1 else 0
 
     def some(self, path: str, low: int, high: int, element: Callable[[Draw, str], T]) -> list[T]:
-        """As a list strategy: Hypothesis can take out any element, not only the last."""
-        return self._draw(st.lists(_element(path, element), min_size=low, max_size=high))
+        """Hypothesis can take out any element, not only the last.
+
+        Each begins with a draw that shrinks to leaving it out: Hypothesis lowers single draws, and sets a
+        whole element to its simplest, before all else; it seldom finds the exact stretch of draws to delete.
+        """
+        drawn = self._draw(st.lists(_element(path, element, wanted=False), max_size=high))
+        kept = [one for one in drawn if not isinstance(one, _Absent)]
+        while len(kept) < low:
+            one = self._draw(_element(path, element, wanted=True))
+            assert not isinstance(one, _Absent)
+            kept.append(one)
+        return kept
+
+
+class _Absent:
+    """An element that was left out."""
+
+
+_KEEP: Final = 8  # of so many elements one is left out
 
 
 @st.composite
-def _element(draw: st.DrawFn, path: str, element: Callable[[Draw, str], T]) -> T:
+def _element(draw: st.DrawFn, path: str, element: Callable[[Draw, str], T], *, wanted: bool) -> T | _Absent:
+    if not wanted and draw(st.integers(0, _KEEP - 1)) == 0:
+        return _Absent()
     return element(HypothesisDraw(draw), f"{path}[]")
 
 
@@ -213,14 +232,14 @@ class _Steps:
 def random_fault(kind: str, *, on_event: bool) -> Fault | AnyOf[Fault]:
     """What a ``random`` step of a kind holds: a fault with holes."""
     fault = KINDS[kind]
-    adapter: TypeAdapter[Any] = TypeAdapter(Pick[fault])  # type: ignore[valid-type]
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", Pick)[fault])
     return cast(
         "Fault | AnyOf[Fault]", adapter.validate_python(fault.on_event if on_event else fault.at_random)
     )
 
 
 def _filled(value: object, path: str, draw: Draw, highest: Duration | None = None) -> object:
-    """A value with no holes, `_NOTHING` for a `Maybe` that came out empty. ``highest`` clips a range of times."""
+    """A value with no holes; `_NOTHING` for an empty `Maybe`. ``highest`` clips a range of times."""
     match value:
         case AnyOf():
             index = draw.index(path, len(value.any))

@@ -1,7 +1,7 @@
 """Holes: values that a scenario leaves open, and how each is read.
 
-``{any: [3, 5]}`` is one of these, ``{between: [1s, 6s]}`` a value in a range, ``{maybe: 2s}`` this value or none.
-(``random``, a list of steps to be composed, is in `chaos.scenario`: only ``faults`` may hold it.)
+``{any: [3, 5]}`` is one of these, ``{between: [1s, 6s]}`` a value in a range, ``{maybe: 2s}`` this value or
+none. (``random``, a list of steps to be composed, is in `chaos.scenario`: only ``faults`` may hold it.)
 A drawing fills every hole; the mildest value comes first, for Hypothesis shrinks toward it.
 
 Here are also the strict base of all models and the one way in which their validators report what is wrong.
@@ -28,8 +28,8 @@ def wrong(
 ) -> PydanticCustomError:
     """What validators raise. The message is made by `chaos.scenario`, which knows the position.
 
-    ``words`` are the valid words of which the nearest is proposed; ``at`` leads from the value that was validated
-    to the part that is wrong; ``found`` replaces the value found there.
+    ``words`` are the valid words of which the nearest is proposed; ``at`` leads from the value that was
+    validated to the part that is wrong; ``found`` replaces the value found there.
     """
     context = {"expected": expected, "words": list(words), "at": list(at), "found": found}
     return PydanticCustomError("scenario", "expected {expected}", context)

@@ -1,7 +1,7 @@
 """A plan: one concrete, finite, timed member of a scenario's family. It ends with every fault healed.
 
-Its canonical JSON is its identity, and is a scenario with every hole filled and every default written out: so a
-plan can be read, kept, edited and run again as a scenario, and gives the same plan then.
+Its canonical JSON is its identity, and is a scenario with every hole filled and every default written out: so
+a plan can be read, kept, edited and run again as a scenario, and gives the same plan then.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str, source: str = "plan.json") -> "Plan":
-        """Reads what `to_json` wrote. Raises `BundleError`: not a plan, of another format version, not canonical."""
+        """Reads what `to_json` wrote. Raises `BundleError`: no plan, another format, something left out."""
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -205,8 +205,8 @@ class Plan:
 def compile(plan: Plan) -> dict[str, Any]:  # noqa: A001  (the contract's name)
     """The plan as the simulator and the nemesis carry it out: integers, and a table of cases for each step.
 
-    Selectors and shapes are resolved here, over networkx, for every node that the anchor may turn out to be. So
-    all backends mean the same by them. The format is in docs/formats.md.
+    Selectors and shapes are resolved here, over networkx, for every node that the anchor may turn out to be.
+    So all backends mean the same by them.
     """
     return plan.compiled()
 

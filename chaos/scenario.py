@@ -1,14 +1,14 @@
 """Scenario files: strict models, and YAML text → `Scenario` with errors that say where and what was expected.
 
-Any value of type `Open`, `Choice` or `Pick` may be a hole; a file with holes is a family. What can be judged of
-every member is judged here, so that a drawing (`chaos.generate`) never fails: a step may only name nodes that
-each possible cluster has, and begin and end before each possible heal.
+Values of type `Open`, `Given`, `Choice` or `Pick` may be holes; a file with holes is a family. What can be
+judged of every member is judged here, so that a drawing (`chaos.generate`) never fails: a step may only name
+nodes that each possible cluster has, and begin and end before each possible heal.
 """
 
 import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     Discriminator,
@@ -124,7 +124,15 @@ Range = Annotated[
     | Annotated[list[Open[LatencyField]], Field(min_length=2, max_length=2), Tag("=pair")],
     Discriminator(_tag_pair),
 ]
-"""A duration that always holds, or ``[least, most]``: each single one is drawn between these during the run."""
+"""A duration that always holds, or ``[least, most]``: each single one is drawn between these in the run."""
+
+
+def _pair(low: str, high: str) -> Any:
+    """A field that holds ``[low, high]`` if the file says nothing."""
+    return Field(
+        default_factory=lambda: [parse_duration(low), parse_duration(high)],
+        json_schema_extra={"default": [low, high]},
+    )
 
 
 class Cluster(Spec):
@@ -141,7 +149,7 @@ class Cluster(Spec):
 class Network(Spec):
     """The links when no fault is on them. Only the simulator can be told; real networks are as they are."""
 
-    latency: Range = [parse_duration("1ms"), parse_duration("5ms")]
+    latency: Range = _pair("1ms", "5ms")
     """How long a message takes: a duration, or `[least, most]`."""
     loss: Open[LossField] = Share(0)
     """How many messages are lost."""
@@ -150,7 +158,7 @@ class Network(Spec):
 class Disk(Spec):
     """The disks. Only the simulator can be told; real disks are as they are."""
 
-    sync: Range = [parse_duration("200us"), parse_duration("2ms")]
+    sync: Range = _pair("200us", "2ms")
     """How long a sync takes: a duration, or `[least, most]`."""
 
 
@@ -158,7 +166,7 @@ class Trigger(Spec):
     """A moment in the protocol: the nth time that an event happens, counted from the nodes' first start."""
 
     event: Pick[EventField]
-    """The event's name: what nodes trace, or disk_write, disk_sync (before the operation is reported done)."""
+    """The event's name: what nodes trace, or disk_write, disk_sync (before it is reported done)."""
     nth: Open[Annotated[int, Field(ge=1, le=10_000_000)]] = 1
     """At which occurrence, from 1."""
     node: Pick[NodeField] | None = None
@@ -229,7 +237,10 @@ def _step_class() -> type[StepBase]:
     return create_model("Step", __base__=StepBase, __doc__=StepBase.__doc__, __module__=__name__, **fields)
 
 
-Step = _step_class()
+if TYPE_CHECKING:
+    Step = StepBase
+else:
+    Step = _step_class()
 
 
 class Random(Spec):
@@ -282,11 +293,11 @@ class Limits(Spec):
     recovers_within: Annotated[Duration, holes.duration("100ms", "10m")] = parse_duration("10s")
     """How long after the heal the cluster may take to be whole again."""
     unavailable_at_most: Annotated[Duration, holes.duration("100ms", "60m")] | None = None
-    """How long clients may go without any success, during faults and after; it turns on the check `available`."""
+    """How long clients may go without a success, during faults and after; turns the check `available` on."""
 
 
 class Scenario(Spec):
-    """A scenario of mcp-chaos: what clients do, what is done to the cluster, and what must hold all the same."""
+    """A scenario of mcp-chaos: what clients do, what is done to the cluster, what must hold all the same."""
 
     version: Literal[1]
     """The version of this format: 1."""
@@ -330,7 +341,7 @@ class Scenario(Spec):
 
     @property
     def hole_count(self) -> int:
-        """How many holes its author left, ``random`` lists included; words such as ``minority`` are not counted."""
+        """How many holes its author left, ``random`` lists included, words such as ``minority`` not."""
         return sum(1 for _, value in walk(self, ()) if is_hole(value) or isinstance(value, Random))
 
     @property
@@ -350,7 +361,7 @@ class Scenario(Spec):
 
 
 def load_scenario(text: str, source: str, overrides: Sequence[str] = ()) -> Scenario:
-    """Reads a scenario. ``source`` is its name in messages; ``overrides`` are ``path=value``, as of ``--set``.
+    """Reads a scenario. ``source`` names it in messages, ``overrides`` are ``path=value``, as of ``--set``.
 
     Raises `ScenarioError`, whatever the text.
     """
@@ -433,6 +444,7 @@ _EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
     "literal_error": lambda context: str(context["expected"]),
     "int_type": lambda _: "a whole number",
     "string_type": lambda _: "text",
+    "string_unicode": lambda _: "text without halves of characters (surrogates)",
     "bool_type": lambda _: "true or false",
     "list_type": lambda _: "a list",
     "dict_type": lambda _: "a mapping",
@@ -470,15 +482,11 @@ def _problem(document: Document, details: ErrorDetails) -> Problem:
 def _in_file(document: Document, parts: Sequence[str | int]) -> Path:
     """A pydantic location without what is not in the file: tags of holes, keys left out in short forms."""
     path: Path = ()
-    here: Plain = document.data
     for part in parts:
-        if (isinstance(here, dict) and isinstance(part, str) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        ):
-            here = here[part]
-        else:
-            continue
-        path = (*path, part)
+        here = document.at(path)
+        known = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
+        if known:
+            path = (*path, part)
     return path
 
 
@@ -493,18 +501,13 @@ def _inconsistencies(scenario: Scenario) -> Iterator[Problem]:
     shortest = lowest(scenario.workload.duration, parse_duration("20s"))
     if scenario.heal is not None and lowest(scenario.heal, shortest) > shortest:
         yield Problem(("heal",), "", f"at most the workload's duration, {format_duration(shortest)}")
-    heal = heal_of(shortest, None)
-    if scenario.heal is not None:
-        heal = min(
-            heal_of(shortest, lowest(scenario.heal, heal)),
-            heal if isinstance(scenario.heal, Maybe) else shortest,
-        )
-    for path, pair in (
+    heal = min(heal_of(shortest, choice) for choice in holes.choices(scenario.heal))
+    for place, pair in (
         (("network", "latency"), scenario.network.latency),
         (("disk", "sync"), scenario.disk.sync),
     ):
         if isinstance(pair, list) and highest(pair[0]) > lowest(pair[1]):
-            yield Problem(path, "", "[least, most], where the least is never more than the most")
+            yield Problem(place, "", "[least, most], where the least is never more than the most")
     if "available" in scenario.checks and scenario.limits.unavailable_at_most is None:
         index = scenario.checks.index("available")
         yield Problem(
@@ -652,7 +655,8 @@ def _put(document: Document, path: Path, value: Plain, where: str) -> None:
         inside = show_path(path[:depth]) or "the file"
         if isinstance(here, dict) and isinstance(part, str):
             if last or part not in here or here[part] is None:
-                here[part] = value if last else {}
+                made: Plain = [] if not last and isinstance(path[depth + 1], int) else {}
+                here[part] = value if last else made
                 document.overridden[path[: depth + 1]] = where
             here = here[part]
         elif isinstance(here, list) and isinstance(part, int):

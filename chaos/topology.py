@@ -1,9 +1,9 @@
 """Who can reach whom: nodes and directed links as a networkx graph, selectors of nodes, shapes of partitions.
 
-A selector says which nodes a fault hits (``leader``, ``minority``, ``n3``). Drawing *settles* it: what is left to
-chance (which minority?) is chosen, what only the run knows (who leads?) stays, as its *anchor*. Given the number
-of nodes and the anchor's node, a settled selector or shape stands for certain nodes or links, computed here, once,
-for every backend.
+A selector says which nodes a fault hits (``leader``, ``minority``, ``n3``). Drawing *settles* it: what is
+left to chance (which minority?) is chosen, what only the run knows (who leads?) stays, as its *anchor*. Given
+the number of nodes and the anchor's node, a settled selector or shape stands for certain nodes or links,
+computed here, once, for every backend.
 
 Nodes are numbered from 1 and named ``n1``, ``n2``, …; the side of the clients on a link is ``clients``.
 """
@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Final
 
 import networkx as nx
@@ -71,7 +72,7 @@ class Selector:
 
     @classmethod
     def parse(cls, value: object) -> "Selector":
-        """From a file's plain value: a word, a node, a list of nodes, ``{follower: 2}``. Raises `SelectorError`."""
+        """From a file: a word, a node, a list of nodes, ``{follower: 2}``. Raises `SelectorError`."""
         words = [*WORDS, *(node_name(node) for node in range(1, MOST_NODES + 1))]
         match value:
             case str() if value in WORDS:
@@ -83,9 +84,7 @@ class Selector:
                 if len(set(nodes)) != len(nodes):
                     raise SelectorError("each node once", ())
                 return cls("nodes", nodes)
-            case {"follower": int(rank)} if (
-                len(value) == 1 and not isinstance(rank, bool) and 1 <= rank < MOST_NODES
-            ):
+            case {"follower": int(rank), **rest} if not rest and rank is not True and 1 <= rank < MOST_NODES:
                 return cls("follower", (), rank)
             case _:
                 raise SelectorError(SELECTOR_EXPECTED, words)
@@ -202,12 +201,12 @@ def network(nodes: int) -> "nx.DiGraph[str]":
     graph = nx.complete_graph(
         [*(node_name(node) for node in range(1, nodes + 1)), CLIENTS], create_using=nx.DiGraph
     )
-    return nx.freeze(graph)
+    return nx.freeze(graph)  # type: ignore[no-any-return]
 
 
 def remaining(nodes: int, cut: Iterable[Link]) -> "nx.DiGraph[str]":
     """The links among the nodes that are left when some are cut."""
-    graph = nx.DiGraph(network(nodes))
+    graph = network(nodes).copy()
     graph.remove_edges_from(cut)
     graph.remove_node(CLIENTS)
     return graph
@@ -229,7 +228,7 @@ def touching(nodes: int, group: Iterable[int], *, clients: bool) -> set[Link]:
 
 
 def separate(nodes: int, groups: Sequence[Iterable[int]], *, clients: bool) -> set[Link]:
-    """The links between different groups. Clients, if they are cut, stay with the largest (the last of equals)."""
+    """The links between different groups. Clients, if cut, stay with the largest (the last of equals)."""
     sides = [{node_name(node) for node in group} for group in groups]
     if clients:
         max(reversed(sides), key=len).add(CLIENTS)
@@ -260,8 +259,8 @@ def halves(nodes: int, order: Sequence[int], *, clients: bool = False) -> set[Li
 def majority_ring(nodes: int, order: Sequence[int], *, clients: bool = False) -> set[Link]:
     """Every node reaches a majority directly, and no two the same one (Jepsen's majorities ring).
 
-    Nodes stand in a ring and keep the links to their nearest neighbours; of three nodes, where that would be all,
-    the first of the order is the middle of a chain. Clients, if they are cut, lose the first.
+    Nodes stand in a ring and keep the links to their nearest neighbours; of three nodes, where that would be
+    all, the first of the order is the middle of a chain. Clients, if they are cut, lose the first.
     """
     assert nodes >= 3
     reach = quorum(nodes) // 2
@@ -289,7 +288,7 @@ def groups(nodes: int, count: int, order: Sequence[int]) -> list[tuple[int, ...]
     """The order dealt into that many groups, in stretches as equal as can be, the smaller first."""
     assert 1 <= count <= nodes
     ends = [nodes * index // count for index in range(count + 1)]
-    return [tuple(order[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    return [tuple(order[start:end]) for start, end in pairwise(ends)]
 
 
 def one_way(
@@ -297,8 +296,8 @@ def one_way(
 ) -> set[Link]:
     """Cuts what the senders send to the receivers; the way back stays whole.
 
-    Where both are one and the same node (the leader happens to be the receiver named), the receiver is the next
-    node in the ring, so that something is cut. ``clients``: answers of the senders to clients are lost too.
+    Where both are one and the same node (the leader happens to be the receiver named), the receiver is the
+    next node in the ring, so that something is cut. ``clients``: what the senders answer clients is lost too.
     """
     to = [node for node in receivers if list(senders) != [node]] or [senders[0] % nodes + 1]
     cut = between(nodes, map(node_name, senders), map(node_name, to))

@@ -10,7 +10,7 @@ from decimal import Decimal
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
 _SECONDS = {"s": 1, "m": 60}
 
-DURATION_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,12})?(ns|us|ms|s|m)$"
+DURATION_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,12})?(ns|us|ms|s|m)$"
 RATE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,12})?/(s|m)$"
 SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 
@@ -49,7 +49,7 @@ class UnitError(ValueError):
 
 
 def parse_duration(value: object) -> Duration:
-    """Nanoseconds from a text such as ``250ms``. Raises `UnitError`, also for what is less than 1 ns apart."""
+    """Nanoseconds from a text such as ``250ms``. Raises `UnitError`, also for parts of a nanosecond."""
     if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
         raise UnitError(DURATION_EXPECTED)
     number, unit = _split(value)
@@ -98,8 +98,8 @@ def format_share(ppm: int) -> str:
 
 
 def _split(value: str) -> tuple[str, str]:
-    number = value.rstrip("numsm")
-    return number, value[len(number) :]
+    unit = value.lstrip("0123456789.")
+    return value.removesuffix(unit), unit
 
 
 def _decimal(value: int, places: int) -> str:

@@ -47,7 +47,7 @@ class Workload(Spec):
     mix: Choice[Mix] = Mix()
     """How many of a hundred operations are of which kind."""
     home_readers: Choice[bool] = True
-    """Whether each node has a reader besides that asks no other node: it sees what a cut-off node still says."""
+    """Whether each node has a reader besides that asks no other: it sees what a cut-off node still says."""
     home_read_every: Open[Annotated[Duration, holes.duration("10ms", "1m")]] = parse_duration("100ms")
     """How often each home reader reads."""
     attempt_timeout: Open[Annotated[Duration, holes.duration("10ms", "1m")]] = parse_duration("500ms")

@@ -1,0 +1,290 @@
+"""Plans: identity, canonical JSON, the scenario that each is, and what backends are given."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaos.errors import BundleError
+from chaos.generate import Sampler, draw_plan
+from chaos.plan import Plan, compile, describe, describe_when, needs, scenario_of  # noqa: A004
+from chaos.scenario import load_scenario
+from tests.strategies import TEXTS
+
+
+def plan_of(text: str, seed: int = 7) -> Plan:
+    return draw_plan(load_scenario(f"version: 1\nscenario: p\n{text}", "p.yaml"), Sampler(seed))
+
+
+ISOLATED = plan_of("cluster: {nodes: 3}\nfaults: [{at: 4s, for: 2s, partition: {isolate: leader}}]")
+
+
+def test_a_compiled_plan_says_for_each_anchor_what_to_do():
+    compiled = compile(ISOLATED)
+    [step] = compiled.pop("steps")
+    assert compiled == {
+        "format": 1,
+        "seed": 7,
+        "nodes": 3,
+        "options": {
+            "tick_ns": 20_000_000,
+            "heartbeat_ticks": 5,
+            "election_ticks": 25,
+            "snapshot_every_entries": 1000,
+            "keep_entries": 100,
+        },
+        "network": {"latency_min_ns": 1_000_000, "latency_max_ns": 5_000_000, "loss_ppm": 0},
+        "disk": {"sync_min_ns": 200_000, "sync_max_ns": 2_000_000},
+        "workload": {
+            "kind": "registers",
+            "clients": 5,
+            "rate_per_1000s": 100_000,
+            "keys": 2,
+            "read_percent": 40,
+            "cas_percent": 20,
+            "home_readers": True,
+            "home_read_interval_ns": 100_000_000,
+            "attempt_timeout_ns": 500_000_000,
+            "operation_timeout_ns": 2_000_000_000,
+        },
+        "timeline": {
+            "workload_ns": 20_000_000_000,
+            "heal_ns": 15_000_000_000,
+            "recovers_within_ns": 10_000_000_000,
+            "unavailable_at_most_ns": None,
+        },
+        "checks": [
+            "linearizable",
+            "election_safety",
+            "log_matching",
+            "leader_completeness",
+            "state_machine_safety",
+            "committed_never_changes",
+            "monotonic",
+            "durable",
+            "recovers",
+            "no_panic",
+        ],
+    }
+    assert step == {
+        "id": 0,
+        "fixed": True,
+        "kind": "partition",
+        "when": {"at_ns": 4_000_000_000},
+        "for_ns": 2_000_000_000,
+        "anchor": "leader",
+        "cases": {
+            "n1": {
+                "do": "cut",
+                "nodes": ["n1"],
+                "links": [["n1", "n2"], ["n1", "n3"], ["n2", "n1"], ["n3", "n1"]],
+            },
+            "n2": {
+                "do": "cut",
+                "nodes": ["n2"],
+                "links": [["n1", "n2"], ["n2", "n1"], ["n2", "n3"], ["n3", "n2"]],
+            },
+            "n3": {
+                "do": "cut",
+                "nodes": ["n3"],
+                "links": [["n1", "n3"], ["n2", "n3"], ["n3", "n1"], ["n3", "n2"]],
+            },
+        },
+    }
+
+
+def one_step(text: str, nodes: int = 3) -> dict:
+    [step] = compile(plan_of(f"cluster: {{nodes: {nodes}}}\nfaults: [{{{text}}}]"))["steps"]
+    return step
+
+
+def test_what_needs_no_anchor_has_one_case():
+    step = one_step("at: 1s, kill: [n1, n3], for: 1s")
+    assert step["anchor"] == "none"
+    assert step["cases"] == {"*": {"do": "kill", "nodes": ["n1", "n3"], "links": []}}
+
+
+def test_an_event_is_waited_for():
+    step = one_step("on: {event: disk_sync, nth: 7, node: n2}, power_off: event, optional: true")
+    assert step["when"] == {"on": {"event": "disk_sync", "nth": 7, "node": "n2"}}
+    assert (step["anchor"], step["fixed"], step["for_ns"]) == ("event", False, None)
+    assert step["cases"]["n2"] == {"do": "power_off", "nodes": ["n2"], "links": []}
+
+
+def test_latency_has_its_ends_and_its_links():
+    step = one_step("at: 1s, latency: {node: n1, delay: 50ms, jitter: 80ms, clients: true}")
+    case = step["cases"]["*"]
+    assert (case["delay_min_ns"], case["delay_max_ns"]) == (0, 100_000_000)
+    assert ["n1", "clients"] in case["links"]
+    assert ["clients", "n1"] in case["links"]
+    assert len(case["links"]) == 6
+    one_way = one_step("at: 1s, latency: {from: leader, to: all, delay: 50ms}")["cases"]["n2"]
+    assert one_way["links"] == [["n2", "n1"], ["n2", "n3"]]
+
+
+def test_leadership_goes_to_one_node():
+    step = one_step("at: 1s, transfer_leader: {follower: 2}")
+    assert {anchor: case["nodes"] for anchor, case in step["cases"].items()} == {
+        "n1": ["n3"],
+        "n2": ["n1"],
+        "n3": ["n2"],
+    }
+    assert one_step("at: 1s, transfer_leader: n3")["cases"]["*"]["nodes"] == ["n3"]
+
+
+def test_a_one_way_cut_that_would_be_empty_takes_the_next_node():
+    cases = one_step("at: 1s, one_way: {from: leader, to: n2}")["cases"]
+    assert cases["n1"]["links"] == [["n1", "n2"]]
+    assert cases["n2"]["links"] == [["n2", "n3"]]
+
+
+def test_sides_take_those_that_nobody_names_as_one_more():
+    case = one_step("at: 1s, partition: {sides: [[n1], [n2]], clients: true}", nodes=5)["cases"]["*"]
+    links = {tuple(link) for link in case["links"]}
+    assert ("n1", "n2") in links
+    assert ("n2", "n5") in links
+    assert ("n4", "n5") not in links
+    assert ("clients", "n1") in links
+    assert ("clients", "n5") not in links
+
+
+WORDS = [
+    (
+        "at: 1s, for: 2s, partition: {isolate: leader}",
+        "at 1s, for 2s",
+        "cut the leader off from the other nodes",
+    ),
+    (
+        "at: 1s, partition: {isolate: leader, clients: true}",
+        "at 1s, until the heal",
+        "cut the leader off from the other nodes, clients included",
+    ),
+    ("at: 1500ms, restart: [n1, n2, n3]", "at 1500ms", "restart n1, n2 and n3"),
+    (
+        "on: {event: vote_cast, nth: 2}, power_off: event",
+        "at the 2nd vote_cast, until the heal",
+        "cut the power of the node of the event",
+    ),
+    (
+        "on: {event: applied, nth: 11, node: n3}, kill: n1",
+        "at the 11th applied at n3, until the heal",
+        "kill n1",
+    ),
+    (
+        "at: 1s, one_way: {from: leader, to: all}",
+        "at 1s, until the heal",
+        "cut the links from the leader to all nodes, one way",
+    ),
+    (
+        "at: 1s, latency: {delay: 50ms, jitter: 10ms}",
+        "at 1s, until the heal",
+        "delay the links of all nodes by 50ms ± 10ms",
+    ),
+    (
+        "at: 1s, transfer_leader: {follower: 1}",
+        "at 1s",
+        "hand the leadership over to the 1st follower after the leader",
+    ),
+    (
+        "at: 1s, partition: {halves: n2}",
+        "at 1s, until the heal",
+        "split the nodes into halves, n2 in the smaller one",
+    ),
+    (
+        "at: 1s, partition: {bridge: n2}",
+        "at 1s, until the heal",
+        "split the nodes into halves that only n2 connects",
+    ),
+    ("at: 1s, partition: {groups: 2}", "at 1s, until the heal", "split the nodes into 2 groups"),
+    ("at: 1s, pause: leader", "at 1s, until the heal", "pause the leader"),
+]
+
+
+@pytest.mark.parametrize(("text", "when", "what"), WORDS)
+def test_steps_read_as_people_speak(text, when, what):
+    [step] = plan_of(f"faults: [{{{text}}}]").steps
+    assert describe_when(step) == when
+    assert describe(step) == what
+
+
+def test_what_a_plan_needs_is_named():
+    plan = plan_of("network: {loss: 1%}\nfaults: [{at: 1s, kill: n1}, {on: vote_cast, power_off: event}]")
+    assert needs(plan) == {"kill", "power_off", "on:vote_cast", "loss"}
+    assert needs(plan_of("")) == set()
+
+
+def test_identity_is_the_canonical_json():
+    again = plan_of("cluster: {nodes: 3}\nfaults: [{at: 4000ms, for: 2s, partition: {isolate: leader}}]")
+    assert again == ISOLATED
+    assert hash(again) == hash(ISOLATED)
+    assert again.plan_id == ISOLATED.plan_id
+    assert len(again.plan_id) == 32
+    assert plan_of("cluster: {nodes: 3}").plan_id != ISOLATED.plan_id
+    assert ISOLATED != "a plan"
+
+
+def test_the_identity_of_a_plan_does_not_change_between_releases():
+    """If this fails, kept bundles are read differently now: raise the format, keep the old one readable."""
+    assert ISOLATED.plan_id == "0ae0c4e8b95911fa64739be8599ad918"
+
+
+@given(st.sampled_from(TEXTS), st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_a_plan_survives_its_json_and_its_scenario(text, seed):
+    plan = draw_plan(load_scenario(text, "shipped.yaml"), Sampler(seed))
+    assert Plan.from_json(plan.to_json()) == plan
+    written = load_scenario(scenario_of(plan), "written.yaml")
+    assert written.hole_count == 0
+    assert draw_plan(written, Sampler(seed + 1)).plan_id == plan.plan_id
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+@settings(deadline=None)
+def test_any_about_survives_in_the_scenario(about):
+    escaped = "".join(f"\\U{ord(char):08x}" for char in about)
+    scenario = load_scenario(f'version: 1\nscenario: p\nabout: "{escaped}"', "p.yaml")
+    plan = draw_plan(scenario, Sampler(1))
+    assert draw_plan(load_scenario(scenario_of(plan), "p.yaml"), Sampler(2)) == plan
+    assert plan.about == about
+
+
+def test_a_compiled_plan_is_integers_and_words_only():
+    def floats(value: object) -> bool:
+        if isinstance(value, dict):
+            return any(map(floats, value.values()))
+        return any(map(floats, value)) if isinstance(value, list) else isinstance(value, float)
+
+    for text in TEXTS:
+        plan = draw_plan(load_scenario(text, "shipped.yaml"), Sampler(3))
+        assert not floats(json.loads(plan.compiled_json()))
+        assert json.loads(plan.compiled_json()) == plan.compiled()
+
+
+def changed(**change: object) -> str:
+    data = json.loads(ISOLATED.to_json())
+    data["scenario"] |= change
+    return json.dumps(data)
+
+
+BROKEN = [
+    ("", "no JSON"),
+    ("[" * 100_000, "no JSON"),
+    ("[]", "expected a plan"),
+    ('{"format": 1}', "expected a plan"),
+    ('{"format": 2, "scenario": {}}', "format 2, expected 1"),
+    ('{"format": 1, "scenario": {}}', "no key `scenario`"),
+    ('{"format": 1, "scenario": {"version": 1, "scenario": "p"}}', "leaves values open"),
+    (changed(cluster={"nodes": {"any": [3, 5]}}), "leaves values open"),
+    (changed(faults=[{"at": "1s", "kill": "minority"}]), "leaves values open"),
+    (changed(faults=[{"at": "1s", "kill": "n4"}]), "from n1 to n3"),
+    (changed(faults=[{"at": "1s", "kill": "n3"}]), "leaves something out"),
+    (changed(cluster={"nodes": 3}), "leaves something out"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN)
+def test_what_is_no_plan_is_refused_by_name(text, message):
+    with pytest.raises(BundleError, match=r"b/plan\.json") as caught:
+        Plan.from_json(text, "b/plan.json")
+    assert message in str(caught.value)
