@@ -196,16 +196,17 @@ impl Actor {
             }
             Call::Init { cluster, voters, reply } => {
                 let result = self.init(cluster, &voters).await;
-                let failed = match &result {
-                    Err(InitRefused::Stopping) => {
-                        Some(Failure::Other("the disk failed while founding".to_owned()))
-                    }
-                    _ => None,
-                };
+                self.carry_out().await?;
+                let failed = result == Err(InitRefused::Stopping);
+                // An error: the caller has gone.
                 let _ = reply.send(result);
-                return failed.map_or(Ok(()), Err);
+                if failed {
+                    return Err(Failure::Other("the disk failed while founding; see above".to_owned()));
+                }
             }
             Call::Status(reply) => {
+                // What it says must be on record before.
+                self.carry_out().await?;
                 let _ = reply.send(self.node.status());
             }
             Call::Stop => {
@@ -220,6 +221,7 @@ impl Actor {
 
     /// Carries out all outputs, in order.
     async fn carry_out(&mut self) -> Result<(), Failure> {
+        // Each is reported once a round: what the report leads to may be lost again.
         let mut unreachable = BTreeSet::new();
         while !self.outputs.is_empty() {
             for output in std::mem::take(&mut self.outputs) {
@@ -234,7 +236,9 @@ impl Actor {
                             if kind == MessageKind::Snapshot {
                                 self.handle(Input::SnapshotSent { peer: to, delivered: false });
                             }
-                            unreachable.insert(to);
+                            if unreachable.insert(to) {
+                                self.handle(Input::Unreachable { peer: to });
+                            }
                         }
                     }
                     Output::Reply { ticket, response } => {
@@ -249,9 +253,6 @@ impl Actor {
                         return Err(Failure::Other(error.to_string()));
                     }
                 }
-            }
-            for peer in std::mem::take(&mut unreachable) {
-                self.handle(Input::Unreachable { peer });
             }
         }
         self.flush_trace()

@@ -26,12 +26,8 @@ pub struct Lock {
     _directory: File,
 }
 
-/// Locks and opens the directory, creating it if it does not exist. What is corrupt, another's or in use is
-/// refused, and not touched.
-pub fn open(path: &Path, id: NodeId) -> Result<DataDir, Failure> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| Failure::Other(format!("--data-dir {}: {error}", path.display())))?;
-    let lock = lock(path)?;
+/// Opens the locked directory. What is corrupt or another's is refused, and not touched.
+pub fn open(path: &Path, id: NodeId, lock: Lock) -> Result<DataDir, Failure> {
     let refused = |error: OpenError| {
         let message = format!("--data-dir {}: {error}", path.display());
         match error {
@@ -44,11 +40,13 @@ pub fn open(path: &Path, id: NodeId) -> Result<DataDir, Failure> {
     Ok(DataDir { wal, recovered, lock })
 }
 
-/// The lock is on the directory itself, so that not even a lock file appears in one that is refused.
-fn lock(path: &Path) -> Result<Lock, Failure> {
+/// Locks the directory, creating it if it does not exist; one that is in use is refused. The lock is on the
+/// directory itself, so that not even a lock file appears in one that is refused.
+pub fn lock(path: &Path) -> Result<Lock, Failure> {
     let other = |error: &dyn std::fmt::Display| {
         Failure::Other(format!("--data-dir {}: cannot be locked: {error}", path.display()))
     };
+    std::fs::create_dir_all(path).map_err(|error| other(&error))?;
     let directory = File::open(path).map_err(|error| other(&error))?;
     match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock { _directory: directory }),

@@ -46,11 +46,13 @@ pub fn serve(command: Serve) -> Result<(), Failure> {
     // Before anything is opened: a node that cannot take part should leave nothing behind.
     let tls = settings.tls_dir.as_deref().map(|directory| Tls::load(directory, settings.id)).transpose()?;
 
+    // First of all: a trace belongs to whoever holds the data.
+    let lock = data_dir::lock(&settings.data_dir)?;
     let clock = RunClock::new(settings.epoch_ns);
     let mut trace = TraceWriter::open(settings.trace.as_deref(), settings.id, clock)
         .map_err(|error| Failure::Other(format!("--trace: {error}")))?;
     end_on_panic(trace.duplicate().map_err(|error| Failure::Other(format!("--trace: {error}")))?);
-    let data = data_dir::open(&settings.data_dir, settings.id).inspect_err(|failure| {
+    let data = data_dir::open(&settings.data_dir, settings.id, lock).inspect_err(|failure| {
         if let Failure::Refused(reason) = failure {
             record(&mut trace, TraceEvent::Refused { reason: reason.clone() });
         }

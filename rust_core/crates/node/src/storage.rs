@@ -188,3 +188,94 @@ impl<D: Disk> Worker<D> {
         let _ = self.reports.send(done);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use mcp_chaos_consensus::{Configuration, Entry, EntryKind, HardState, SnapshotMeta};
+    use mcp_chaos_wal::{CrashPoint, DiskOp, Moment, Options, SimDisk};
+
+    fn snapshot(index: u64) -> Snapshot {
+        let configuration = Configuration { voters: vec![1], ..Configuration::default() };
+        Snapshot { meta: SnapshotMeta { index, term: 1, configuration }, data: Bytes::from_static(b"state") }
+    }
+
+    fn worker() -> (Worker<SimDisk>, mpsc::UnboundedReceiver<Done>) {
+        let (mut wal, _) = Wal::open(SimDisk::new(), Options::new(1)).unwrap();
+        wal.found("c", &snapshot(1)).unwrap();
+        let (_, queue) = mpsc::channel(1);
+        let (reports, done) = mpsc::unbounded_channel();
+        (Worker { wal, keep_entries: 1, queue, reports, stats: Arc::default() }, done)
+    }
+
+    fn append(token: u64, index: u64) -> Command {
+        let entry = Entry { index, term: 1, kind: EntryKind::Normal, data: Bytes::from_static(b"x") };
+        Command::Persist { token, batch: Batch { entries: vec![entry], must_sync: true, ..Batch::default() } }
+    }
+
+    fn tokens(done: &mut mpsc::UnboundedReceiver<Done>) -> Vec<u64> {
+        std::iter::from_fn(|| done.try_recv().ok())
+            .map(|done| match done {
+                Done::Persisted { token } => token,
+                Done::SnapshotSaved { index } => 1_000 + index,
+                Done::Failed(error) => panic!("{error}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_group_is_synced_once_and_reported_in_order() {
+        let (mut worker, mut done) = worker();
+        let before = worker.wal.disk().syncs();
+        let mut group: Vec<Command> = (1..=100).map(|token| append(token, token + 1)).collect();
+        worker.carry_out(&mut group).unwrap();
+        assert_eq!(worker.wal.disk().syncs() - before, 1);
+        assert_eq!(tokens(&mut done), (1..=100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_moved_commit_index_alone_is_not_synced() {
+        let (mut worker, mut done) = worker();
+        let before = worker.wal.disk().syncs();
+        let hard_state = Some(HardState { term: 1, vote: 0, commit: 1 });
+        let batch = Batch { hard_state, must_sync: false, ..Batch::default() };
+        worker.carry_out(&mut vec![Command::Persist { token: 1, batch }]).unwrap();
+        assert_eq!(worker.wal.disk().syncs(), before);
+        assert_eq!(tokens(&mut done), [1]);
+    }
+
+    #[test]
+    fn a_snapshot_waits_for_what_was_written_before_it() {
+        let (mut worker, mut done) = worker();
+        let mut group = vec![append(1, 2), append(2, 3), Command::SaveSnapshot(snapshot(3)), append(3, 4)];
+        worker.carry_out(&mut group).unwrap();
+        assert_eq!(tokens(&mut done), [1, 2, 1_003, 3]);
+        assert_eq!(worker.wal.snapshot_index(), 3);
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_reported_done() {
+        let (mut worker, mut done) = worker();
+        let crash = CrashPoint { op: Some(DiskOp::Sync), nth: 1, moment: Moment::Before };
+        worker.wal.disk_mut().crash_at(crash);
+        let error = worker.carry_out(&mut vec![append(1, 2)]).unwrap_err();
+        assert!(error.to_string().contains("stop"), "{error}");
+        assert_eq!(tokens(&mut done), [0; 0]);
+        assert!(worker.carry_out(&mut vec![append(2, 3)]).is_err(), "it went on");
+    }
+
+    #[tokio::test]
+    async fn a_failure_ends_the_thread_and_is_its_last_report() {
+        let (mut wal, _) = Wal::open(SimDisk::new(), Options::new(1)).unwrap();
+        wal.found("c", &snapshot(1)).unwrap();
+        wal.disk_mut().crash_at(CrashPoint { op: Some(DiskOp::Sync), nth: 2, moment: Moment::Before });
+        let (storage, mut done) = start(wal, 1, Arc::default()).unwrap();
+        assert!(storage.ask(append(1, 2)).await);
+        assert!(matches!(done.recv().await, Some(Done::Persisted { token: 1 })));
+        assert!(storage.ask(append(2, 3)).await);
+        assert!(matches!(done.recv().await, Some(Done::Failed(_))));
+        assert!(done.recv().await.is_none());
+        storage.finish();
+    }
+}

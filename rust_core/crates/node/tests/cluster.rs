@@ -259,6 +259,14 @@ fn requests_that_are_none_are_refused_with_words() {
         ("POST", "/v1/leader/transfer", json!({"to": "one"}), 400, "bad_request"),
         ("POST", "/v1/settings/k", json!({}), 405, "bad_request"),
         ("GET", "/v1/nowhere", json!({}), 404, "not_found"),
+        ("GET", "/v1/settings/%ff", json!({}), 400, "bad_request"),
+        (
+            "PUT",
+            "/v1/servers/x",
+            json!({"client": 1, "sequence": 1, "transport": "mail", "endpoint": ""}),
+            400,
+            "bad_request",
+        ),
     ];
     for (method, path, body, code, error) in cases {
         let (found, reply) = cluster.send(1, method, path, &body);
@@ -280,4 +288,34 @@ fn requests_that_are_none_are_refused_with_words() {
         cluster.write(1, client, 2, "k", "still here"),
         cluster.status(1)["applied"].as_u64().unwrap()
     );
+}
+
+/// Beyond Raft's fault model: a follower that has forgotten what it acknowledged. raft-rs panics then, and a
+/// panic ends the process, on record, while the others go on.
+#[test]
+fn a_panic_ends_the_process_on_record() {
+    let mut cluster = Cluster::founded(3, &[]);
+    let leader = cluster.leader();
+    let forgetful = leader % 3 + 1;
+    let client = cluster.session(leader);
+    cluster.kill(forgetful);
+    let old: Vec<_> = common::contents(&cluster.data(forgetful));
+    cluster.start(forgetful);
+    for sequence in 1..=20 {
+        cluster.write(leader, client, sequence, "k", "v");
+    }
+    cluster.converge();
+    cluster.kill(forgetful);
+    std::fs::remove_dir_all(cluster.data(forgetful)).unwrap();
+    std::fs::create_dir(cluster.data(forgetful)).unwrap();
+    for (name, content) in old {
+        std::fs::write(cluster.data(forgetful).join(name), content).unwrap();
+    }
+    let mut command = cluster.command_with_tls(forgetful);
+    cluster.spawn(forgetful, &mut command);
+    assert_eq!(cluster.wait(forgetful).code(), Some(101));
+    assert!(matches!(cluster.last_event(forgetful), TraceEvent::Panicked { .. }));
+    let others: Vec<u64> = (1..=3).filter(|id| *id != forgetful).collect();
+    let leader = cluster.leader_among(&others);
+    cluster.write(leader, client, 21, "k", "w");
 }

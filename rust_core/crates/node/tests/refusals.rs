@@ -82,11 +82,11 @@ fn another_nodes_directory_is_refused_untouched() {
 #[test]
 fn a_directory_in_use_is_refused() {
     let mut cluster = Cluster::founded(1, &[]);
-    let mut command = cluster.command_with_tls(1);
-    // A trace and addresses of its own: the running node's must not be disturbed for another reason.
-    command.arg("--trace").arg(cluster.path("second.jsonl"));
-    let (code, stderr) = ended(without(command, &["--trace", "--listen-peers", "--listen-clients"]));
+    let before = cluster.trace(1);
+    // Addresses of its own: it must not be refused for another reason.
+    let (code, stderr) = ended(without(cluster.command_with_tls(1), &["--listen-peers", "--listen-clients"]));
     assert_eq!(code, 3, "{stderr}");
+    assert_eq!(cluster.trace(1), before, "the running node's trace is its own");
     assert!(stderr.contains("another process uses this directory"), "{stderr}");
     assert_eq!(cluster.get(1, "/readyz").unwrap().0, 200);
     // The lock dies with its holder, however that dies.
@@ -186,4 +186,40 @@ fn an_address_in_use_ends_with_1() {
     let (code, stderr) = ended(without(command, &["--data-dir", "--trace"]));
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("--listen-peers"), "{stderr}");
+}
+
+#[test]
+fn a_full_disk_ends_the_node_with_1() {
+    let mut cluster = Cluster::new(1, &[]);
+    // A limit on the size of files stands for the disk's end; what is written beyond it fails.
+    let node = without(cluster.command_with_tls(1), &["--trace"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]).arg(node.get_program());
+    limited.args(node.get_args()).stderr(std::process::Stdio::piped());
+    cluster.start_as(1, &mut limited);
+    let stderr = cluster.stderr(1);
+    cluster.found();
+    cluster.leader();
+    let client = cluster.session(1);
+    let value = "x".repeat(1_000);
+    let mut last = 0;
+    for sequence in 1..=200 {
+        let body = json!({"client": client, "sequence": sequence, "value": value});
+        match cluster.try_send(1, "PUT", "/v1/settings/k", Some(&body)) {
+            Some((200, _)) => last = sequence,
+            Some((504, body)) => assert_eq!(body["effect"], json!("unknown")),
+            Some((code, body)) => assert_eq!(body["effect"], json!("none"), "{code} {body}"),
+            None => break,
+        }
+    }
+    assert_eq!(cluster.wait(1).code(), Some(1));
+    let stderr = std::io::read_to_string(stderr).unwrap();
+    assert!(stderr.contains("the log's disk failed"), "{stderr}");
+    // On a disk that is well again, all that was acknowledged is there.
+    cluster.start(1);
+    cluster.leader();
+    let (_, read) = cluster.get(1, "/v1/settings/k").unwrap();
+    assert!(last > 10 && read["value"] == json!(value), "{last} {read}");
+    let body = json!({"client": client, "sequence": last, "value": value});
+    assert_eq!(cluster.send(1, "PUT", "/v1/settings/k", &body).0, 200);
 }

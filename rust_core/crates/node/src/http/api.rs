@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use mcp_chaos_evidence::{NodeId, parse_node_name};
 use mcp_manager::command::{Expected, Operation, Query, Request, ServerSpec, Transport};
+use mcp_manager::limits;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -18,6 +19,8 @@ use crate::calls::InitRefused;
 
 /// A body as axum hands it over: bounded, or refused.
 type Body = Result<Bytes, BytesRejection>;
+/// The last part of a path, or what is wrong with it.
+type Name = Result<Path<String>, PathRejection>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +80,16 @@ fn parse<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 
+fn text(name: Name) -> Result<String, Problem> {
+    name.map(|Path(name)| name).map_err(|refused| Problem::bad_request(refused.body_text()))
+}
+
+/// A change, if it keeps to the limits: one that does not is refused before it costs a log entry.
+fn operate(client: u64, sequence: u64, operation: Operation) -> Result<Request, Problem> {
+    limits::check(&operation).map_err(Problem::bad_request)?;
+    Ok(Request::Operate { client, sequence, operation })
+}
+
 fn node_id(name: &str) -> Result<NodeId, Problem> {
     parse_node_name(name)
         .ok_or_else(|| Problem::bad_request(format!("expected a node's name such as n1, found {name:?}")))
@@ -119,24 +132,24 @@ pub async fn open_session(State(app): State<App>, body: Body) -> HttpResponse {
 }
 
 /// `GET /v1/settings/{key}`
-pub async fn read_setting(State(app): State<App>, Path(key): Path<String>) -> HttpResponse {
-    ask(&app, Ok(Request::Query(Query::Setting { key }))).await
+pub async fn read_setting(State(app): State<App>, key: Name) -> HttpResponse {
+    ask(&app, text(key).map(|key| Request::Query(Query::Setting { key }))).await
 }
 
 /// `PUT /v1/settings/{key}`
-pub async fn write_setting(State(app): State<App>, Path(key): Path<String>, body: Body) -> HttpResponse {
-    let request = parse::<Write>(body).map(|Write { client, sequence, value }| Request::Operate {
-        client,
-        sequence,
-        operation: Operation::Write { key, value },
+pub async fn write_setting(State(app): State<App>, key: Name, body: Body) -> HttpResponse {
+    let request = text(key).and_then(|key| {
+        let Write { client, sequence, value } = parse(body)?;
+        operate(client, sequence, Operation::Write { key, value })
     });
     ask(&app, request).await
 }
 
 /// `POST /v1/settings/{key}/compare-and-set`
-pub async fn compare_and_set(State(app): State<App>, Path(key): Path<String>, body: Body) -> HttpResponse {
-    let request = parse::<CompareAndSet>(body).map(|CompareAndSet { client, sequence, expected, value }| {
-        Request::Operate { client, sequence, operation: Operation::CompareAndSet { key, expected, value } }
+pub async fn compare_and_set(State(app): State<App>, key: Name, body: Body) -> HttpResponse {
+    let request = text(key).and_then(|key| {
+        let CompareAndSet { client, sequence, expected, value } = parse(body)?;
+        operate(client, sequence, Operation::CompareAndSet { key, expected, value })
     });
     ask(&app, request).await
 }
@@ -147,25 +160,24 @@ pub async fn list_servers(State(app): State<App>) -> HttpResponse {
 }
 
 /// `GET /v1/servers/{name}`
-pub async fn read_server(State(app): State<App>, Path(name): Path<String>) -> HttpResponse {
-    ask(&app, Ok(Request::Query(Query::Server { name }))).await
+pub async fn read_server(State(app): State<App>, name: Name) -> HttpResponse {
+    ask(&app, text(name).map(|name| Request::Query(Query::Server { name }))).await
 }
 
 /// `PUT /v1/servers/{name}`
-pub async fn register_server(State(app): State<App>, Path(name): Path<String>, body: Body) -> HttpResponse {
-    let request = parse::<Register>(body).map(|Register { client, sequence, transport, endpoint }| {
-        let server = ServerSpec { name, transport, endpoint };
-        Request::Operate { client, sequence, operation: Operation::Register { server } }
+pub async fn register_server(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    let request = text(name).and_then(|name| {
+        let Register { client, sequence, transport, endpoint } = parse(body)?;
+        operate(client, sequence, Operation::Register { server: ServerSpec { name, transport, endpoint } })
     });
     ask(&app, request).await
 }
 
 /// `DELETE /v1/servers/{name}`
-pub async fn deregister_server(State(app): State<App>, Path(name): Path<String>, body: Body) -> HttpResponse {
-    let request = parse::<Deregister>(body).map(|Deregister { client, sequence }| Request::Operate {
-        client,
-        sequence,
-        operation: Operation::Deregister { name },
+pub async fn deregister_server(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    let request = text(name).and_then(|name| {
+        let Deregister { client, sequence } = parse(body)?;
+        operate(client, sequence, Operation::Deregister { name })
     });
     ask(&app, request).await
 }

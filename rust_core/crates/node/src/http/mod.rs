@@ -5,6 +5,7 @@
 
 mod api;
 mod auth;
+mod connection;
 mod probes;
 mod reply;
 
@@ -16,12 +17,12 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::{Listener, ListenerExt};
 use axum::{Router, extract};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use self::auth::Token;
+use self::connection::Bounded;
 use self::reply::Problem;
 use crate::calls::Calls;
 use crate::metrics::Metrics;
@@ -29,8 +30,6 @@ use crate::metrics::Metrics;
 /// Longest request body: `mcp_manager::limits::MAX_VALUE_BYTES` twice over (an expected and a new value),
 /// with room for JSON's escapes.
 const MAX_BODY_BYTES: usize = 512 * 1024;
-/// Open connections; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 1_024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -66,12 +65,7 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let listener = Bounded { listener, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
-    let listener = listener.tap_io(|connection: &mut Guarded| {
-        // Small replies go at once; a failure only costs latency.
-        let _ = connection.stream.set_nodelay(true);
-    });
-    axum::serve(listener, router(app)).with_graceful_shutdown(stop).await
+    axum::serve(Bounded::new(listener), router(app)).with_graceful_shutdown(stop).await
 }
 
 fn router(app: App) -> Router {
@@ -118,75 +112,4 @@ async fn unknown_method(
 ) -> Response {
     let message = format!("{} does not take {method}", request.uri().path());
     Problem::none(StatusCode::METHOD_NOT_ALLOWED, "bad_request", message).reply(&app)
-}
-
-/// A listener that accepts only so many connections at a time.
-struct Bounded {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-}
-
-/// A connection that gives its place back when it ends.
-struct Guarded {
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Listener for Bounded {
-    type Io = Guarded;
-    type Addr = std::net::SocketAddr;
-
-    async fn accept(&mut self) -> (Guarded, Self::Addr) {
-        let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
-        // axum's own way of accepting deals with the errors of a full file table.
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Guarded { stream, _place: place }, address)
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-mod io {
-    //! A guarded connection reads and writes as the stream inside it does.
-    use std::io::{IoSlice, Result};
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::Guarded;
-
-    impl AsyncRead for Guarded {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<Result<()>> {
-            Pin::new(&mut self.stream).poll_read(cx, buf)
-        }
-    }
-
-    impl AsyncWrite for Guarded {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
-            Pin::new(&mut self.stream).poll_write(cx, buf)
-        }
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-            Pin::new(&mut self.stream).poll_flush(cx)
-        }
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-            Pin::new(&mut self.stream).poll_shutdown(cx)
-        }
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            bufs: &[IoSlice<'_>],
-        ) -> Poll<Result<usize>> {
-            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-        }
-        fn is_write_vectored(&self) -> bool {
-            self.stream.is_write_vectored()
-        }
-    }
 }

@@ -200,6 +200,11 @@ impl Cluster {
         self.processes[id as usize - 1].as_mut().expect("the node runs")
     }
 
+    /// What the node says on stderr, if its command pipes it.
+    pub fn stderr(&mut self, id: u64) -> std::process::ChildStderr {
+        self.process(id).stderr.take().expect("piped")
+    }
+
     pub fn signal(&mut self, id: u64, signal: Signal) {
         let pid = Pid::from_child(self.process(id));
         kill_process(pid, signal).unwrap();
