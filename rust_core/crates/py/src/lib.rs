@@ -1,1 +1,46 @@
-//! `chaos._core`.
+//! `chaos._core`: the Rust crates as Python sees them. Conversions only: every decision is in the crates below.
+//!
+//! Histories and traces stay in Rust; bytes are made when Python asks for them. The GIL is released wherever a
+//! call may take long. A panic becomes a `RuntimeError`. The types are in `chaos/_core.pyi`.
+
+mod errors;
+mod evidence;
+mod workload;
+mod world;
+
+#[pyo3::pymodule]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::evidence::{Evidence, check_linearizable};
+    #[pymodule_export]
+    use super::workload::Workload;
+    #[pymodule_export]
+    use super::world::{World, simulate};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("CHECKS", super::checks())?;
+        module.add("PLANTS", super::plants())?;
+        module.add("START_NS", mcp_chaos_sim::START_NS)
+    }
+}
+
+/// Each check: name, what it holds a system to, where it is defined, what it needs.
+fn checks() -> Vec<(&'static str, &'static str, &'static str, Vec<&'static str>)> {
+    let need = |need: &mcp_chaos_checker::Need| match need {
+        mcp_chaos_checker::Need::History => "history",
+        mcp_chaos_checker::Need::Trace => "trace",
+        mcp_chaos_checker::Need::Nemesis => "nemesis",
+    };
+    mcp_chaos_checker::CHECKS
+        .iter()
+        .map(|info| (info.name, info.about, info.section, info.needs.iter().map(need).collect()))
+        .collect()
+}
+
+/// Each planted bug: name, what a node with it does, where it was published.
+fn plants() -> Vec<(&'static str, &'static str, &'static str)> {
+    mcp_manager::PLANTS.iter().map(|plant| (plant.name, plant.about, plant.source)).collect()
+}

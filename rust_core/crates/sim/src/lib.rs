@@ -43,7 +43,7 @@ pub use world::{CLUSTER, START_NS, World};
 /// Carries out a whole plan, with these planted bugs, in one go.
 ///
 /// # Errors
-/// If a planted bug of this name does not exist.
-pub fn simulate(plan: Plan, plants: &[impl AsRef<str>]) -> Result<Run, PlanError> {
+/// If there is no planted bug of such a name.
+pub fn simulate(plan: Plan, plants: &[impl AsRef<str>]) -> Result<Run, mcp_manager::UnknownPlant> {
     Ok(World::new(plan, plants)?.finish())
 }

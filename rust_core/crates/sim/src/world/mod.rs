@@ -15,11 +15,11 @@ use std::sync::Arc;
 use mcp_chaos_consensus::Message;
 use mcp_chaos_evidence::{NodeId, node_name, rng::Stream};
 use mcp_manager::command::Request;
-use mcp_manager::{Input, Output, Plants};
+use mcp_manager::{Input, Output, Plants, UnknownPlant};
 
 use crate::clients::{self, Home, Reply, Roaming, Setting};
 use crate::network::Network;
-use crate::plan::{Plan, PlanError};
+use crate::plan::Plan;
 use crate::process::Machine;
 use crate::queue::Queue;
 use crate::records::{Records, Run, Stats};
@@ -123,8 +123,11 @@ pub struct World {
 
 impl World {
     /// A founded cluster at virtual time 0; the plan begins at [`START_NS`]. `plants` are names of planted bugs.
-    pub fn new(plan: Plan, plants: &[impl AsRef<str>]) -> Result<World, PlanError> {
-        let plants = Plants::parse(plants).map_err(|error| PlanError::new("(plants)", error))?;
+    ///
+    /// # Errors
+    /// If there is no planted bug of such a name.
+    pub fn new(plan: Plan, plants: &[impl AsRef<str>]) -> Result<World, UnknownPlant> {
+        let plants = Plants::parse(plants)?;
         let plan = Arc::new(plan);
         let setting = Arc::new(Setting::new(&plan, START_NS));
         let roaming: Vec<_> =

@@ -373,9 +373,9 @@ impl World {
                     }
                 }
             }
-            Action::Restart(_) => {}
-            // Nothing is taken away: it was over when a leader showed, or did not.
-            Action::TransferLeader(_) => return,
+            // Nothing is taken away: the one is over when the processes are up, the other when a new leader
+            // has shown, or did not in time.
+            Action::Restart(_) | Action::TransferLeader(_) => {}
         }
         let mut record = self.record(step, Phase::Heal, Status::Done, Some((&force.action, force.anchor)));
         record.evidence = self.evidence_of_end(&force.action);
@@ -576,6 +576,7 @@ impl World {
         match action {
             Action::Cut { .. } => json!({"links_still_cut": among(self.network.cut_links().collect())}),
             Action::Latency { .. } => json!({"links_still_slow": among(self.network.slow_links().collect())}),
+            Action::TransferLeader(_) => json!({"leader": self.leader().map(node_name)}),
             action => json!({"processes": self.words(action.nodes())}),
         }
     }

@@ -1,0 +1,146 @@
+"""The Rust extension: the simulator, the checks, and evidence kept in Rust until somebody asks for bytes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypedDict, final
+
+CHECKS: Final[list[tuple[str, str, str, list[str]]]]
+"""Each check: name, what it holds a system to, where it is defined, what it needs (history, trace, nemesis)."""
+
+PLANTS: Final[list[tuple[str, str, str]]]
+"""Each planted bug: name, what a node with it does, where the failure was published."""
+
+START_NS: Final[int]
+"""The plan's time 0 on every record's clock, in nanoseconds: before it the cluster starts and sessions open."""
+
+class DrawnOperation(TypedDict):
+    """One operation of a roaming client."""
+
+    think_ns: int
+    """From the beginning of the client's operation before (of the first: from the plan's start) to this one's."""
+    key: str
+    f: Literal["read", "write", "cas"]
+    value: int | None
+    """What is written; None for a read."""
+    expected: int | None
+    """What a ``cas`` expects; None: never written. None for the others."""
+
+class Stats(TypedDict, total=False):
+    """Counts of a simulated run; empty for evidence that was read from files."""
+
+    simulated_ns: int
+    events: int
+    messages: int
+    delivered: int
+    withheld: int
+    lost: int
+    disk_writes: int
+    disk_syncs: int
+    operations: int
+    trace_records: int
+
+@final
+class Evidence:
+    """What a run left behind: its history, one trace for each node, its nemesis log."""
+
+    @staticmethod
+    def from_jsonl(history: bytes, traces: Mapping[str, bytes], nemesis: bytes) -> Evidence:
+        """Reads evidence from JSON Lines; ``traces`` by node name. No traces: the system writes none.
+
+        Raises ``ValueError`` that names file, line, column and what was expected.
+        """
+
+    @property
+    def trace_hash(self) -> str:
+        """32 hexadecimal digits over every record in order: equal for records written out and read back."""
+
+    @property
+    def nodes(self) -> list[str]:
+        """Names of the nodes, in order."""
+
+    @property
+    def stats(self) -> Stats:
+        """Counts of the simulation."""
+
+    def history_jsonl(self) -> bytes:
+        """The history, one event on each line."""
+
+    def trace_jsonl(self, node: str) -> bytes:
+        """One node's trace, one record on each line. Raises ``ValueError`` if there is no such node."""
+
+    def nemesis_jsonl(self) -> bytes:
+        """The nemesis log, one record on each line."""
+
+    def judge(self, checks: Sequence[str], limits: str) -> str:
+        """Judges by these checks (or groups, such as ``raft``); releases the GIL.
+
+        ``limits`` is a JSON object: ``recovers_within_ns``, ``unavailable_at_most_ns`` (or null),
+        ``memory_bytes``, ``steps``; each may be left out. Gives a JSON list of
+        ``{"check", "verdict", "reason", "evidence"}`` with the verdicts ``valid``, ``invalid``, ``unknown``,
+        ``not_applicable``. Raises ``ValueError`` for an unknown check or limit.
+        """
+
+    def summary(self) -> str:
+        """JSON: outcomes by function, the longest gap without a success, successes during each fault."""
+
+@final
+class World:
+    """One simulated cluster on a virtual clock, stepped by hand.
+
+    It is founded at time 0; the plan begins at ``START_NS``. Its methods release the GIL, may be called from
+    any thread, and raise ``ValueError`` once it is finished.
+    """
+
+    def __new__(cls, compiled_plan: str, plants: Sequence[str] = ()) -> World:
+        """Founds the cluster. Raises ``ValueError`` that names the path of what is wrong in the plan."""
+
+    @property
+    def now_ns(self) -> int:
+        """The virtual time, in nanoseconds since the cluster was founded."""
+
+    @property
+    def is_over(self) -> bool:
+        """True once the plan's timeline has come to its end: nothing happens any more."""
+
+    def advance(self, until_ns: int) -> None:
+        """Lets everything happen that is due up to and including ``until_ns``."""
+
+    def apply(self, step: str) -> str:
+        """Carries out a compiled step now, whatever its ``when`` says (it may be left out).
+
+        Gives its nemesis record as JSON: ``done``, or ``skipped`` with the reason. Raises ``ValueError`` if the
+        step cannot be read or its id is taken.
+        """
+
+    def observe(self) -> str:
+        """JSON: for each node its process, disk, replica and log; links cut or slow; messages in flight."""
+
+    def finish(self) -> Evidence:
+        """Lets the rest of the plan happen: faults, heal, recovery, final operations."""
+
+@final
+class Workload:
+    """What the clients of a compiled plan do: the same on every backend."""
+
+    def __new__(cls, compiled_plan: str) -> Workload:
+        """Raises ``ValueError`` that names the path of what is wrong in the plan."""
+
+    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> DrawnOperation:
+        """The n-th operation (from 0) of a roaming client (from 1): pure.
+
+        ``last_seen`` holds, by key, what this client last saw there (None: never written); keys that it has
+        not seen are absent. Raises ``ValueError`` for a client that the plan does not have.
+        """
+
+def simulate(compiled_plan: str, plants: Sequence[str] = ()) -> Evidence:
+    """Carries out a whole plan; releases the GIL.
+
+    Raises ``ValueError`` that names the path of what is wrong in the plan, or an unknown planted bug.
+    """
+
+def check_linearizable(
+    history: bytes, *, initial: str = "null", memory_bytes: int | None = None, steps: int | None = None
+) -> str:
+    """Judges a history alone, of any system; gives one judgement as JSON (see :meth:`Evidence.judge`).
+
+    ``initial`` is the JSON value that registers start from. Raises ``ValueError`` that names line and column.
+    """

@@ -1,0 +1,20 @@
+//! Errors as Python raises them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::{PyErr, PyResult};
+
+/// What the caller gave is wrong: `ValueError`, with the crate's own words.
+pub fn value_error(error: impl ToString) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+/// Runs `work`; a panic in it is a mistake of ours, and becomes a `RuntimeError` that says so.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let words = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = words.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+        PyRuntimeError::new_err(format!("chaos._core failed inside (please report this): {words}"))
+    })
+}
