@@ -28,6 +28,7 @@ MOST_SEED: Final = 2**32 - 1
 _COARSEST: Final = 100_000_000  # ns: times snap to tenths of a second
 _FINENESS: Final = 100  # and within these to hundredths of that
 _LEAST_VALUES: Final = 20  # as many round values as a range has at least
+_SHORTEST: Final = 1_000_000  # ns: what begins before the heal begins at least so much before it
 _START: Final = parse_duration("500ms")
 _NOTHING: Final = object()
 
@@ -193,7 +194,7 @@ class _Steps:
         return step.model_copy(update=update)
 
     def _begin(self, step: StepBase, path: str, draw: Draw) -> Duration:
-        latest = self.heal - lowest(step.for_ or 0)
+        latest = self.heal - max(lowest(step.for_ or 0), _SHORTEST)
         if not isinstance(step.at, Between):
             return Duration(cast("int", _filled(step.at, path, draw)))
         low, high = step.at.between
