@@ -183,7 +183,7 @@ class Collected:
     """What nodes leave behind. Traces are bytes of JSON Lines on the *nodes'* clock (see ``epoch``)."""
 
     traces: dict[str, bytes] = field(default_factory=dict)
-    logs: dict[str, str] = field(default_factory=dict)
+    logs: dict[str, bytes] = field(default_factory=dict)
     data: dict[str, bytes] = field(default_factory=dict)
     """Node → a tar of its data directory."""
     problems: list[str] = field(default_factory=list)
@@ -308,7 +308,7 @@ class RunResult:
 
     backend: str
     evidence: "Evidence"
-    logs: dict[str, str] = field(default_factory=dict)
+    logs: dict[str, bytes] = field(default_factory=dict)
     """Node (or `toxiproxy`) → its standard output and error."""
     data: dict[str, bytes] = field(default_factory=dict)
     """Node → a tar of its data directory, where the backend has one and it was asked for."""

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import docker
@@ -485,9 +485,13 @@ class ContainerCluster:
         state: dict[str, Any] = self._client.api.inspect_container(self._containers[name])["State"]
         return state
 
-    def _log(self, name: str, tail: int | Literal["all"] = "all") -> str:
-        raw: bytes = self._client.api.logs(self._containers[name], tail=tail)
-        return raw.decode(errors="replace")
+    def _log(self, name: str) -> bytes:
+        content: bytes = self._client.api.logs(self._containers[name])
+        return content
+
+    def _log_end(self, name: str) -> str:
+        content: bytes = self._client.api.logs(self._containers[name], tail=_LAST_LOG_LINES)
+        return content.decode(errors="replace")
 
     def _archive(self, name: str, path: str) -> bytes | None:
         """A tar of a file or directory; ``None`` if there is none (the process never ran)."""
@@ -536,7 +540,7 @@ class ContainerCluster:
         for name in self._containers:
             try:
                 state = await self._call(self._state, name)
-                log = await self._call(self._log, name, _LAST_LOG_LINES)
+                log = await self._call(self._log_end, name)
             except InfrastructureError as error:
                 lines.append(f"{name}: {error}")
                 continue
@@ -600,7 +604,7 @@ class ContainerCluster:
             return
         self._down.add(name)  # known from here on; a step that starts it again takes it out
         code, out_of_memory = int(state["ExitCode"]), bool(state["OOMKilled"])
-        log = await self._call(self._log, name, _LAST_LOG_LINES)
+        log = await self._call(self._log_end, name)
         death = Death(name, self.clock.now_ns(), code, out_of_memory, log)
         self.deaths.append(death)
         if name == TOXIPROXY:
