@@ -66,11 +66,18 @@ impl Config {
 /// Planted bugs that live in this layer. Without the feature `plants` no field can be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plants {
-    /// `vote-not-durable`: a vote is answered before it is on disk; it reaches the disk with the next entries.
+    /// `vote-not-durable`: a vote is answered, and traced, before it is on disk; term and vote reach the disk
+    /// only with the next entries. A node that restarts in between votes again in the same term, and two
+    /// leaders may be elected in it. Models a hard state that is written without waiting for the sync, or not
+    /// at all. Forbidden by Ongaro's dissertation §3.8 (persisted state); met in practice as the risk named in
+    /// tikv/tikv#1610: "a follower may send a vote to another peer at the same term".
     #[cfg(feature = "plants")]
     pub vote_not_durable: bool,
     /// `stale-read` (its half in this layer): a leader does not step down for want of a quorum, and confirms
-    /// reads by itself.
+    /// reads by itself, its followers' included. Cut off, it answers from a state that another leader's
+    /// writes have passed. Models reads from the leader without the round of heartbeats of Ongaro's
+    /// dissertation §6.4; met in practice in early etcd and Consul (Kingsbury, "Jepsen: etcd and Consul",
+    /// aphyr.com/posts/316, 2014).
     #[cfg(feature = "plants")]
     pub stale_read: bool,
 }

@@ -12,6 +12,14 @@
 //! 7. `ProposalFailed`: the request certainly had no effect and never will. A read never fails: it waits until
 //!    it can be confirmed, or until the caller gives `Event::ForgetRead`.
 //!
+//! Of the trace, the replica writes `started`, `appended`, `truncated`, `vote_cast`, `role_changed`, `committed`
+//! and `config_changed`. The caller writes the rest: `applied` for each entry of an `Apply`, before its next
+//! effect; `snapshot_installed` on `Restore`, from the restored content; `snapshot_made` before it steps
+//! `Event::SnapshotMade`; and `initialized`, `stopped`, `panicked`, `refused`.
+//!
+//! Only batches that must be synced are handed out. A commit index that moved alone is a hint, and rides along
+//! with the next batch; so after a restart it may be behind.
+//!
 //! No clock, no ambient randomness: time comes as ticks, election timeouts from a counter-based stream.
 
 mod accept;

@@ -4,7 +4,7 @@
 mod network;
 
 use bytes::Bytes;
-use mcp_chaos_consensus::Event;
+use mcp_chaos_consensus::{Config, Event, MAX_COMMAND_BYTES, MessageKind};
 use network::Network;
 
 #[expect(clippy::disallowed_methods, reason = "rewrites the expected transcripts when asked to")]
@@ -93,16 +93,8 @@ fn a_new_leader_replaces_what_the_old_one_could_not_commit() {
 
 #[test]
 fn a_follower_that_lags_behind_the_log_gets_a_snapshot() {
-    let mut network = Network::of(3, 1);
-    for id in 1..=3 {
-        network.node(id).replica = None;
-    }
-    let configs = (1..=3).map(|id| {
-        let mut config = mcp_chaos_consensus::Config::new(id, 1);
-        config.keep_entries = 1;
-        config
-    });
-    network = Network::new(configs.collect());
+    let configs = (1..=3).map(|id| Config { keep_entries: 1, ..Config::new(id, 1) });
+    let mut network = Network::new(configs.collect());
     network.elect(1);
     network.run(1);
     network.transcript.clear();
@@ -131,7 +123,7 @@ fn a_snapshot_lost_on_the_way_is_sent_again() {
     }
     network.snapshot(1);
     network.start(3);
-    // Everything but heartbeats and their answers is lost.
+    // Whatever carries the snapshot is lost, and nobody says so.
     for _ in 0..20 {
         network.step(1, Event::Tick);
         while let Some(message) = network.messages.pop_front() {
@@ -178,16 +170,12 @@ fn a_fresh_leader_drops_reads_until_it_has_committed_and_they_are_asked_again() 
     // n1 has won, but can tell nobody: it cannot commit an entry of its own term.
     while !network.replica(1).is_leader() {
         network.step(1, Event::Tick);
-        let votes = |network: &mut Network| {
-            while let Some(message) = network.messages.pop_front() {
-                let appends = matches!(message.kind, mcp_chaos_consensus::MessageKind::Append);
-                if !appends {
-                    network.deliver(message);
-                }
-                (1..=3).for_each(|id| while network.write_one(id) {});
+        while let Some(message) = network.messages.pop_front() {
+            if message.kind != MessageKind::Append {
+                network.deliver(message);
             }
-        };
-        votes(&mut network);
+            (1..=3).for_each(|id| while network.write_one(id) {});
+        }
     }
     network.step(1, Event::Read { ticket: 7 });
     network.step(2, Event::Read { ticket: 8 });
@@ -268,10 +256,10 @@ fn proposals_fail_at_once_where_they_cannot_be_taken() {
     let mut network = led_by_n1();
     network.propose(2, 1, "a");
     network.step(1, Event::Propose { ticket: 2, data: Bytes::new() });
-    let large = Bytes::from(vec![0; mcp_chaos_consensus::MAX_COMMAND_BYTES + 1]);
+    let large = Bytes::from(vec![0; MAX_COMMAND_BYTES + 1]);
     network.step(1, Event::Propose { ticket: 3, data: large });
     network.cut.extend([(1, 2), (1, 3)]);
-    let megabyte = Bytes::from(vec![0; mcp_chaos_consensus::MAX_COMMAND_BYTES]);
+    let megabyte = Bytes::from(vec![0; MAX_COMMAND_BYTES]);
     for ticket in 10..30 {
         network.step(1, Event::Propose { ticket, data: megabyte.clone() });
     }
