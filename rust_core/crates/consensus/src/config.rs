@@ -34,7 +34,8 @@ pub struct Config {
     pub seed: u64,
     /// Ticks between two heartbeats of a leader. Default 5 (a tick is 20 ms: 100 ms).
     pub heartbeat_ticks: u32,
-    /// Shortest election timeout in ticks; the longest is one less than twice this. Default 25 (500 ms to 1 s).
+    /// Shortest election timeout in ticks; the longest is one less than twice this. Default 25 (500 ms to
+    /// 1 s).
     pub election_ticks: u32,
     /// Ticks after which an unanswered ReadIndex request is sent again under a new context. Default 10.
     pub read_retry_ticks: u32,
@@ -69,8 +70,8 @@ pub struct Plants {
     /// `vote-not-durable`: a vote is answered, and traced, before it is on disk; term and vote reach the disk
     /// only with the next entries. A node that restarts in between votes again in the same term, and two
     /// leaders may be elected in it. Models a hard state that is written without waiting for the sync, or not
-    /// at all. Forbidden by Ongaro's dissertation §3.8 (persisted state); met in practice as the risk named in
-    /// tikv/tikv#1610: "a follower may send a vote to another peer at the same term".
+    /// at all. Forbidden by Ongaro's dissertation §3.8 (persisted state); met in practice as the risk named
+    /// in tikv/tikv#1610: "a follower may send a vote to another peer at the same term".
     #[cfg(feature = "plants")]
     pub vote_not_durable: bool,
     /// `stale-read` (its half in this layer): a leader does not step down for want of a quorum, and confirms

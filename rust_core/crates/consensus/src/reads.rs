@@ -3,9 +3,10 @@
 //! raft-rs drops a ReadIndex request silently when it knows no leader, or when the leader has not yet
 //! committed an entry in its term: so a request that stays unanswered is sent again under a new context.
 //!
-//! Contexts are numbered. An answer to context c, however late, confirms every read that was asked for before c
-//! was issued: the leader took its commit index after c was issued, and a quorum confirmed its leadership
-//! later still; so the index covers every write that was acknowledged before any of those reads was asked for.
+//! Contexts are numbered. An answer to context c, however late, confirms every read that was asked for
+//! before c was issued: the leader took its commit index after c was issued, and a quorum confirmed its
+//! leadership later still; so the index covers every write that was acknowledged before any of those reads
+//! was asked for.
 
 use std::collections::VecDeque;
 

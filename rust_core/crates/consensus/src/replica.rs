@@ -466,8 +466,8 @@ impl Replica {
         }
     }
 
-    /// A leader's messages go at once, in parallel with its own write (Ongaro's dissertation §10.2.1), once its
-    /// term is durable. Everyone else's rest on what they acknowledge.
+    /// A leader's messages go at once, in parallel with its own write (Ongaro's dissertation §10.2.1), once
+    /// its term is durable. Everyone else's rest on what they acknowledge.
     fn send(&mut self, messages: Vec<pb::Message>, effects: &mut Vec<Effect>) {
         if messages.is_empty() {
             return;
