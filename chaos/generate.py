@@ -184,7 +184,7 @@ class _Steps:
         else:
             assert step.on is not None
             update["on"] = _filled_spec(step.on, f"{path}.on", draw)
-        span = _filled(step.for_, f"{path}.for", draw, highest=latest_end)
+        span = _filled(step.for_, f"{path}.for", draw, limit=latest_end)
         update["for_"] = (
             None if span is None or span is _NOTHING else Duration(min(cast("int", span), latest_end))
         )
@@ -198,10 +198,10 @@ class _Steps:
         if not isinstance(step.at, Between):
             return Duration(cast("int", _filled(step.at, path, draw)))
         low, high = step.at.between
-        coarse = _in_range(low, Duration(max(low, min(high, latest))), path, draw)
+        coarse = _in_range(low, high, path, draw, limit=latest)
         fine = _round_step(low, high) // _FINENESS
-        room = min(_FINENESS, (max(low, min(high, latest)) - coarse) // fine + 1) if fine else 1
-        return Duration(coarse + fine * draw.index(f"{path}.fine", room))
+        offset = fine * draw.index(f"{path}.fine", _FINENESS) if fine else 0
+        return Duration(min(coarse + offset, max(low, min(high, latest))))
 
     def _random(self, random: Random, path: str, draw: Draw) -> list[StepBase]:
         count = cast("int | list[int]", random.count)
@@ -220,12 +220,16 @@ class _Steps:
             "for_": random.for_ if KINDS[kind].lasts else None,
             "optional": True,
         }
-        if waits:
+        timed = Step.model_construct(at=Between.model_construct(between=window), for_=step["for_"])
+        at = self._begin(
+            timed, f"{path}.at", draw
+        )  # drawn in any case, so that shrinking can do without `on`
+        if not waits:
+            step["at"] = at
+        else:
             event = random.triggers[draw.index(f"{path}.event", len(random.triggers))]
             nth = random.nth or Between.model_construct(between=[1, EVENTS[event]])
             step["on"] = Trigger.model_construct(event=event, nth=nth, node=None)
-        else:
-            step["at"] = Between.model_construct(between=window)
         return self._step(Step.model_construct(**step), path, draw)
 
 
@@ -239,16 +243,15 @@ def random_fault(kind: str, *, on_event: bool) -> Fault | AnyOf[Fault]:
     )
 
 
-def _filled(value: object, path: str, draw: Draw, highest: Duration | None = None) -> object:
-    """A value with no holes; `_NOTHING` for an empty `Maybe`. ``highest`` clips a range of times."""
+def _filled(value: object, path: str, draw: Draw, limit: Duration | None = None) -> object:
+    """A value with no holes; `_NOTHING` for an empty `Maybe`. ``limit`` is for a range: see `_in_range`."""
     match value:
         case AnyOf():
             index = draw.index(path, len(value.any))
             return _filled(value.any[index], f"{path}.any[{index}]", draw)
         case Between():
             low, high = value.between
-            clipped = high if highest is None else type(high)(max(low, min(high, highest)))
-            return _in_range(low, clipped, path, draw)
+            return _in_range(low, high, path, draw, limit)
         case Maybe():
             return _filled(value.maybe, f"{path}.maybe", draw) if draw.index(path, 2) else _NOTHING
         case Spec():
@@ -272,16 +275,26 @@ def _filled_spec(spec: S, path: str, draw: Draw) -> S:
     return spec.model_copy(update=update) if update else spec
 
 
-def _in_range(low: V, high: V, path: str, draw: Draw) -> V:
-    """A value from ``low`` to ``high``: an end or a round one between them, ascending."""
+def _in_range(low: V, high: V, path: str, draw: Draw, limit: int | None = None) -> V:
+    """A value from ``low`` to ``high``: an end or a round one between them, ascending.
+
+    What exceeds a ``limit`` is never given. How much is drawn does not hang on the limit, which may itself
+    hang on other draws: a simpler value of those must never ask for more draws, or shrinking could not
+    take it.
+    """
     assert low <= high
     step = _round_step(low, high)
-    first, last = low // step + 1, -(-high // step) - 1  # multiples of the step strictly between the ends
-    inner = max(0, last - first + 1)
-    index = draw.index(path, 1 + inner + (high > low))
+    top = high if limit is None else type(high)(max(int(low), min(int(high), limit)))
+    count, drawable = _count_in_range(low, top, step), _count_in_range(low, high, step)
+    index = draw.index(path, drawable) * count // drawable
     if index == 0:
         return low
-    return type(low)((first + index - 1) * step) if index <= inner else high
+    return top if index == count - 1 else type(low)((low // step + index) * step)
+
+
+def _count_in_range(low: int, high: int, step: int) -> int:
+    """How many values: the ends, and the multiples of the step strictly between them."""
+    return 1 if low == high else 2 + max(0, -(-high // step) - 1 - low // step)
 
 
 def _round_step(low: int, high: int) -> int:
