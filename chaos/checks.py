@@ -55,6 +55,4 @@ def judge(evidence: "_core.Evidence", plan: Plan, *, complete: bool = True) -> t
     )
     by_name = {data["check"]: Judgement.from_dict(data) for data in judged}
     cut_short = "the run was cut short, so nothing can be said of what would have followed"
-    return tuple(
-        by_name.get(name) or Judgement(name, Verdict.UNKNOWN, cut_short) for name in plan.checks
-    )
+    return tuple(by_name.get(name) or Judgement(name, Verdict.UNKNOWN, cut_short) for name in plan.checks)

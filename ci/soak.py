@@ -46,7 +46,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     folders = ("smoke", "consensus")
-    paths = options.scenarios or [path for name in folders for path in sorted((ROOT / "scenarios" / name).glob("*.yaml"))]
+    paths = options.scenarios or [
+        path for name in folders for path in sorted((ROOT / "scenarios" / name).glob("*.yaml"))
+    ]
     failed = False
     for path in paths:
         began = time.monotonic()

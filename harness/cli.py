@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import click
 import typer
 from rich.console import Console
 
@@ -64,11 +65,15 @@ ToxiproxyBinary = Annotated[
 ]
 
 DEFAULT_OUT = Path("chaos-runs")
+_WIDTH_OF_A_FILE = 120
 
 
 def _say(as_json: bool) -> Console:
     """Where people's text goes: stdout, unless that belongs to the JSON object."""
-    return Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH_OF_A_FILE)
+    return console
 
 
 def _print_json(data: Any) -> None:
@@ -81,6 +86,8 @@ def _reported_errors(as_json: bool) -> Iterator[None]:
     """Turns every error into one message and its exit code; no traceback (MCP_CHAOS_DEBUG=1 shows it)."""
     try:
         yield
+    except (typer.Exit, typer.Abort, click.ClickException):
+        raise
     except ChaosError as error:
         _fail(str(error), error.exit_code, as_json)
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from chaos.generate import Sampler, draw_plan
 from chaos.plan import Plan, scenario_of
 from chaos.scenario import load_scenario
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, RunVerdict
-from harness.backends import BACKENDS, run_on
+from harness.backends import run_on
 from harness.cluster import RunOptions, RunResult
 from harness.store import Bundle, open_bundle, write_bundle
 

@@ -13,6 +13,7 @@
 mod available;
 mod catalogue;
 mod durable;
+mod goals;
 mod hash;
 pub mod jsonl;
 mod judgement;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     Evidence,
     available::longest_gap,
+    goals,
     operations::{Operation, pair},
     recovers::{first_success, healed_at},
 };
@@ -77,6 +78,8 @@ pub struct Summary {
     pub during_faults: Vec<DuringFault>,
     /// Recovery; none if the nemesis log does not say that all was healed.
     pub first_success_after_heal: Option<FirstSuccess>,
+    /// Which of the things that a scenario may want to see (`sometimes`) happened, by name.
+    pub goals: Vec<&'static str>,
     /// Events that make no sense, if any: then the counts hold only what could be paired.
     pub malformed: Option<String>,
 }
@@ -114,6 +117,7 @@ pub fn summary(evidence: &Evidence) -> Summary {
     for fault in &mut during_faults {
         count_successes(fault, &paired);
     }
+    let goals = goals::reached(evidence, &paired, &during_faults);
     let longest_gap = longest_gap(evidence.history).map(|(gap, _)| gap);
     let faults_in_longest_gap = during_faults
         .iter()
@@ -130,6 +134,7 @@ pub fn summary(evidence: &Evidence) -> Summary {
         faults_in_longest_gap,
         during_faults,
         first_success_after_heal,
+        goals,
         malformed,
     }
 }

@@ -1,0 +1,214 @@
+"""The account of a run: what was done to whom and when, what clients saw, each check, and how to do it again.
+
+Written from the bundle alone, so that a run just finished and one found on disk read the same.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from chaos.plan import Plan, describe, describe_when
+from chaos.verdict import RunVerdict, Verdict
+from harness.cluster import PLAN_START_NS
+from harness.store import Bundle
+
+Record = dict[str, Any]
+
+_MARKS = {
+    Verdict.VALID: Text("✓", "green"),
+    Verdict.INVALID: Text("✗", "bold red"),
+    Verdict.UNKNOWN: Text("?", "yellow"),
+    Verdict.NOT_APPLICABLE: Text("–", "dim"),
+}
+_COLOURS = {Verdict.VALID: "bold green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "bold yellow"}
+_LONGEST_EVIDENCE = 60
+
+
+def print_account(bundle: Bundle, console: Console) -> None:
+    """Prints the account of the run in ``bundle``. Raises BundleError if it cannot be read."""
+    plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
+    summary = json.loads(bundle.text("summary.json"))
+    nemesis = [json.loads(line) for line in bundle.text("nemesis.jsonl").splitlines()]
+    verdict = bundle.verdict
+
+    _head(bundle, plan, summary, console)
+    if plan.steps:
+        _section(console, "What was done")
+        _steps(plan, nemesis, console)
+    _section(console, "What clients saw")
+    _operations(summary, console)
+    for line in _service(summary, plan):
+        console.print(f"  {line}")
+    for line in _goals(summary, plan):
+        console.print(f"  {line}")
+    _section(console, "Checks")
+    _checks(verdict, console)
+    for doubt in verdict.doubts:
+        console.print(f"  [yellow]?[/yellow] {escape(doubt)}")
+    for failure in verdict.harness_failures:
+        console.print(f"  [yellow]![/yellow] harness: {escape(failure)}")
+    _foot(bundle, verdict, console)
+
+
+def _head(bundle: Bundle, plan: Plan, summary: Record, console: Console) -> None:
+    manifest = bundle.manifest
+    plants = f" · planted: {', '.join(manifest.plants)}" if manifest.plants else ""
+    console.print(
+        f"\n[bold]{escape(plan.scenario)}[/bold] on {manifest.backend}, seed {plan.seed}, "
+        f"plan {plan.plan_id[:12]}[red]{escape(plants)}[/red]"
+    )
+    if plan.about:
+        console.print(f"[dim]{escape(plan.about)}[/dim]")
+    workload = plan.compiled()["workload"]
+    console.print(
+        f"{plan.nodes} nodes, {workload['clients']} clients, {workload['keys']} keys, "
+        f"{_seconds(plan.workload_ns)} of workload; {_effort(manifest.timings, summary)}"
+    )
+    console.print(
+        f"[dim]Times are on the record's clock, on which the plan starts at {_at(PLAN_START_NS)}.[/dim]"
+    )
+
+
+def _effort(timings: dict[str, float], summary: Record) -> str:
+    stats = summary.get("stats") or {}
+    if "simulated_ns" in stats and timings.get("run_s"):
+        simulated = stats["simulated_ns"]
+        return f"{_seconds(simulated)} simulated in {timings['run_s']:.2f} s"
+    parts = [("ready in", "ready_s"), ("ran", "run_s"), ("torn down in", "teardown_s")]
+    return ", ".join(f"{word} {timings[key]:.1f} s" for word, key in parts if key in timings)
+
+
+def _steps(plan: Plan, nemesis: list[Record], console: Console) -> None:
+    table = Table.grid(padding=(0, 2))
+    for record in nemesis:
+        if record["phase"] == "all_healed":
+            table.add_row(
+                _at(record["time_ns"]), "", "every fault is healed; recovery is measured from here", ""
+            )
+            continue
+        step = plan.steps[record["step"]]
+        what = describe(step) if record["phase"] == "install" else f"{record['kind']} ends"
+        whom = _whom(record)
+        style = {"done": "", "skipped": "yellow", "failed": "red"}[record["status"]]
+        if record["status"] != "done":
+            when = f" (planned {describe_when(step)})"
+            what = f"{what}: {record['status']}{when}: {record.get('reason', '')}"
+        table.add_row(
+            _at(record["time_ns"]), str(record["step"]), Text(f"{what}{whom}", style), _evidence(record)
+        )
+    console.print(table)
+
+
+def _whom(record: Record) -> str:
+    anchor = record.get("anchor")
+    nodes = [node for node in record["nodes"] if node != anchor]
+    if anchor and not nodes:
+        return f" [{anchor}]"
+    names = ", ".join(nodes)
+    return f" [{anchor}: {names}]" if anchor else f" [{names}]" if names else ""
+
+
+def _evidence(record: Record) -> Text:
+    """What shows that the fault took hold: counts over all its links, or what became of the processes."""
+    evidence = record.get("evidence") or {}
+    words = [f"{evidence[key]} {key}" for key in ("withheld", "delayed") if isinstance(evidence.get(key), int)]
+    links = evidence.get("links")
+    if isinstance(links, list):
+        for key in ("withheld", "delayed", "delivered"):
+            total = sum(link.get(key) or 0 for link in links)
+            if total or key != "delayed":
+                words.append(f"{total} messages {key}")
+    processes = evidence.get("processes")
+    if isinstance(processes, dict):
+        words += [f"{node} {state}" for node, state in processes.items()]
+    text = ", ".join(words)
+    return Text(text if len(text) <= _LONGEST_EVIDENCE else text[: _LONGEST_EVIDENCE - 1] + "…", "dim")
+
+
+def _operations(summary: Record, console: Console) -> None:
+    table = Table.grid(padding=(0, 3))
+    table.add_row("", *(Text(word, "dim", justify="right") for word in ("ok", "fail", "unknown")))
+    for function, counts in summary["operations"].items():
+        failed = str(counts["fail"])
+        if counts["mismatch"]:
+            failed += f" ({counts['mismatch']} mismatched)"
+        cells = (str(counts["ok"]), failed, str(counts["info"]))
+        table.add_row(f"  {function}", *(Text(cell, justify="right") for cell in cells))
+    console.print(table)
+
+
+def _service(summary: Record, plan: Plan) -> Iterator[str]:
+    gap = summary["longest_gap"]
+    if gap:
+        limit = plan.compiled()["timeline"]["unavailable_at_most_ns"]
+        allowed = f", at most {_seconds(limit)} allowed" if limit is not None else ""
+        during = ", ".join(f"{step} {kind}" for step, kind in summary["faults_in_longest_gap"])
+        during = f", during {during}" if during else ""
+        yield (
+            f"longest gap without a success: {_seconds(gap['to_ns'] - gap['from_ns'])} "
+            f"({_at(gap['from_ns'])} to {_at(gap['to_ns'])}{during}{allowed})"
+        )
+    for fault in summary["during_faults"]:
+        if fault["to_ns"] > fault["from_ns"]:
+            yield (
+                f"during {fault['step']} {fault['kind']} ({_seconds(fault['to_ns'] - fault['from_ns'])}): "
+                f"{fault['succeeded']} operations succeeded, and {fault['home_reads']} reads at home nodes"
+            )
+    recovery = summary["first_success_after_heal"]
+    if recovery:
+        if recovery["time_ns"] is None:
+            yield "after the heal: no operation succeeded"
+        else:
+            yield f"first success after the heal: {_seconds(recovery['time_ns'] - recovery['healed_ns'])} later"
+
+
+def _goals(summary: Record, plan: Plan) -> Iterator[str]:
+    reached = set(summary.get("goals", []))
+    if plan.sometimes:
+        words = ", ".join(
+            f"{goal} {'reached' if goal in reached else 'not reached'}" for goal in plan.sometimes
+        )
+        yield f"sometimes: {words}"
+
+
+def _checks(verdict: RunVerdict, console: Console) -> None:
+    table = Table.grid(padding=(0, 2))
+    for judged in verdict.judgements:
+        table.add_row("", _MARKS[judged.verdict], judged.check, Text(judged.reason, overflow="fold"))
+    console.print(table)
+
+
+def _foot(bundle: Bundle, verdict: RunVerdict, console: Console) -> None:
+    word = "interrupted" if verdict.interrupted else verdict.verdict.value
+    console.print(f"\nVerdict: [{_COLOURS[verdict.verdict]}]{word}[/] (exit {verdict.exit_code})")
+    path = _shown(bundle.path)
+    console.print(f"Bundle:  {escape(path)}")
+    console.print(f"Replay:  mcp-chaos replay {escape(shlex.quote(path))}")
+
+
+def _shown(path: Path) -> str:
+    """As short as it can be while it still works from here."""
+    absolute = path.resolve()
+    relative = os.path.relpath(absolute)
+    return relative if not relative.startswith("..") else str(absolute)
+
+
+def _section(console: Console, title: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]")
+
+
+def _at(time_ns: int) -> str:
+    """A moment on the record's clock."""
+    return f"{time_ns / 1e9:.3f} s"
+
+
+def _seconds(duration_ns: int) -> str:
+    return f"{duration_ns / 1e9:.3f}".rstrip("0").rstrip(".") + " s"

@@ -1,0 +1,117 @@
+"""The command line as a newcomer meets it: helpful, and one clear message for each mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = ROOT / "scenarios" / "smoke"
+
+
+def mcp_chaos(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness.cli", *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | environment
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("command", ["run", "replay", "validate", "schema", "doctor", "clean", "plants"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = mcp_chaos(command, "--help")
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+    assert len(done.stdout.splitlines()) >= 10
+
+
+BROKEN = {
+    "broken yaml": ("version: 1\nscenario: [a\n", "expected"),
+    "unknown key": ("version: 1\nscenario: a\nclusterr: {nodes: 3}\n", "cluster"),
+    "wrong unit": ("version: 1\nscenario: a\nworkload: {duration: 20 parsecs}\n", "duration"),
+    "a node that does not exist": (
+        "version: 1\nscenario: a\ncluster: {nodes: 3}\nfaults: [{at: 1s, for: 1s, kill: n9}]\n",
+        "n9",
+    ),
+    "a hole where none may be": ("version: {any: [1, 2]}\nscenario: a\n", "version"),
+    "not a mapping": ("- 1\n- 2\n", "mapping"),
+    "empty": ("", "empty"),
+    "an alias bomb": (
+        "a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
+        ),
+        "alias",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_scenario_is_one_message_with_its_place(name: str, tmp_path: Path) -> None:
+    text, expected = BROKEN[name]
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    for command in ("run", "validate"):
+        done = mcp_chaos(command, path, "--json")
+        assert done.returncode == 2, done.stderr
+        assert f"{path}:" in done.stdout
+        assert expected in done.stdout.lower() or expected in done.stdout
+        json.loads(done.stdout)
+
+
+def test_bytes_that_are_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"version: 1\nscenario: caf\xe9\n")
+    done = mcp_chaos("run", path)
+    assert done.returncode == 2
+    assert f"{path}:2:14: expected UTF-8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "absent.yaml"], "No such file"),
+        (["run", "--backend", "dokcer", str(SMOKE / "isolated-leader.yaml")], "docker"),
+        (["run", "--plant", "stale-reed", str(SMOKE / "isolated-leader.yaml")], "stale-read"),
+        (["run", "--set", "cluster.nodez=3", str(SMOKE / "isolated-leader.yaml")], "nodes"),
+        (["run", "--set", "nonsense", str(SMOKE / "isolated-leader.yaml")], "path=value"),
+        (["replay", "absent"], "no such directory"),
+        (["replay", str(ROOT / "chaos")], "not a bundle"),
+    ],
+)
+def test_a_mistake_on_the_command_line_ends_with_2(arguments: list[str], message: str) -> None:
+    done = mcp_chaos(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_json_of_each_command_that_needs_no_engine() -> None:
+    schema = json.loads(mcp_chaos("schema").stdout)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert {plant["name"] for plant in json.loads(mcp_chaos("plants", "--json").stdout)} >= {"stale-read"}
+    validated = json.loads(mcp_chaos("validate", SMOKE, "--json").stdout)
+    assert validated["valid"]
+    assert len(validated["files"]) >= 4
+    assert json.loads(mcp_chaos("doctor", "--json").stdout)["works"]
+
+
+def test_no_engine_is_said_with_the_cure(tmp_path: Path) -> None:
+    done = mcp_chaos(
+        "run", SMOKE / "isolated-leader.yaml", "--backend", "docker", "--out", tmp_path,
+        DOCKER_HOST=f"unix://{tmp_path}/no.sock",
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "engine" in done.stderr
+    assert "install-docker.sh" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_account_of_a_run_says_what_happened(tmp_path: Path) -> None:
+    done = mcp_chaos("run", SMOKE / "isolated-leader.yaml", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout
+    for word in ("partition", "linearizable", "longest gap", "mcp-chaos replay", str(tmp_path)):
+        assert word in done.stdout
