@@ -6,7 +6,7 @@ The way through it: :mod:`chaos.scenario` reads a YAML file, :mod:`chaos.generat
 """
 
 try:
-    from chaos import _core as _core
+    import chaos._core  # noqa: F401 whether it is there is the question
 except ImportError as error:  # A checkout without the extension shadows an installed wheel.
     raise ImportError(
         "the Rust extension chaos._core is not built for this interpreter "

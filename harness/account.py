@@ -119,13 +119,16 @@ def _whom(record: Record) -> str:
 def _evidence(record: Record) -> Text:
     """What shows that the fault took hold: counts over all its links, or what became of the processes."""
     evidence = record.get("evidence") or {}
-    words = [f"{evidence[key]} {key}" for key in ("withheld", "delayed") if isinstance(evidence.get(key), int)]
+    words = []
     links = evidence.get("links")
     if isinstance(links, list):
-        for key in ("withheld", "delayed", "delivered"):
-            total = sum(link.get(key) or 0 for link in links)
-            if total or key != "delayed":
-                words.append(f"{total} messages {key}")
+        totals = {key: sum(link[key] for link in links) for key in ("withheld", "delayed", "delivered")}
+        words.append(
+            ", ".join(f"{total} {key}" for key, total in totals.items() if total) or "no message came"
+        )
+    if "messages_passed" in evidence:
+        passed, elsewhere = evidence["messages_passed"], evidence.get("messages_elsewhere")
+        words.append(f"{passed} messages passed, {elsewhere} on other links")
     processes = evidence.get("processes")
     if isinstance(processes, dict):
         words += [f"{node} {state}" for node, state in processes.items()]

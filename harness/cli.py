@@ -96,7 +96,7 @@ def _reported_errors(as_json: bool) -> Iterator[None]:
         # The reader went away (`mcp-chaos … | head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_HARNESS) from None
-    except Exception as error:  # noqa: BLE001 the last line of defence before a traceback reaches a user
+    except Exception as error:
         if os.environ.get("MCP_CHAOS_DEBUG") == "1":
             raise
         _fail(
@@ -129,7 +129,9 @@ def run(
     plant: Plant = None,
     skip_unsupported: Annotated[
         bool,
-        typer.Option(help="Leave out steps that the backend cannot do (each is recorded) instead of refusing."),
+        typer.Option(
+            help="Leave out steps that the backend cannot do (each is recorded) instead of refusing."
+        ),
     ] = False,
     out: Out = DEFAULT_OUT,
     node_binary: NodeBinary = None,
@@ -148,7 +150,8 @@ def run(
     """
     with _reported_errors(as_json):
         from harness.account import print_account  # noqa: PLC0415 keeps --help fast
-        from harness.run import RunOptions, load_plan, run_plan, scenario_files, worst_exit_code  # noqa: PLC0415
+        from harness.cluster import RunOptions  # noqa: PLC0415
+        from harness.run import load_plan, run_plan, scenario_files, worst_exit_code  # noqa: PLC0415
 
         options = RunOptions(
             backend=backend,
@@ -197,8 +200,8 @@ def replay(
     Exit code: 1 if the failure came again, 0 if it did not.
     """
     with _reported_errors(as_json):
+        from harness.cluster import RunOptions  # noqa: PLC0415
         from harness.replay import replay_bundle  # noqa: PLC0415
-        from harness.run import RunOptions  # noqa: PLC0415
         from harness.store import open_bundle  # noqa: PLC0415
 
         opened = open_bundle(bundle)
@@ -209,7 +212,9 @@ def replay(
             node_binary=node_binary,
             toxiproxy_binary=toxiproxy_binary,
         )
-        report = replay_bundle(opened, options, times=times, resolve=resolve, console=_say(as_json), progress=_progress())
+        report = replay_bundle(
+            opened, options, times=times, resolve=resolve, console=_say(as_json), progress=_progress()
+        )
         if as_json:
             _print_json(report.to_dict())
         raise typer.Exit(report.exit_code)
@@ -241,7 +246,9 @@ def validate(scenarios: Scenarios, as_json: Json = False) -> None:
 
 @app.command()
 def schema(
-    as_json: Annotated[bool, typer.Option("--json", help="Accepted for uniformity: the schema is JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Accepted for uniformity: the schema is JSON.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of scenario files, for editors.
 
@@ -267,7 +274,13 @@ def doctor(
         findings = examine(node_binary, toxiproxy_binary)
         console = _say(as_json)
         for finding in findings:
-            mark = "[green]✓[/green]" if finding.ok else "[yellow]–[/yellow]" if finding.optional else "[red]✗[/red]"
+            mark = (
+                "[green]✓[/green]"
+                if finding.ok
+                else "[yellow]–[/yellow]"
+                if finding.optional
+                else "[red]✗[/red]"
+            )
             console.print(f"{mark} {finding.name}: {finding.found}")
             if finding.cure:
                 console.print(f"    {finding.cure}")
@@ -339,5 +352,3 @@ def _progress() -> Callable[[str], None]:
 def main() -> None:
     """The entry point `mcp-chaos`."""
     app()
-
-

@@ -140,7 +140,10 @@ def first_difference(recorded: Bundle, repeated: Bundle) -> str | None:
 
 def _print_report(report: ReplayReport, bundle: Bundle, console: Console) -> None:
     if report.difference is not None:
-        console.print(f"[red]The replay is not the recorded run.[/red] First difference {report.difference}", markup=True)
+        console.print(
+            f"[red]The replay is not the recorded run.[/red] First difference {report.difference}",
+            markup=True,
+        )
         return
     if report.exact:
         console.print(f"Exact: the trace hash equals the recorded one, {bundle.manifest.trace_hash}.")
@@ -152,6 +155,7 @@ def _print_report(report: ReplayReport, bundle: Bundle, console: Console) -> Non
         console.print("The failure came again." if report.again else "The failure did not come again.")
     else:
         low, high = wilson_interval(report.again, total)
+        interval = f"{low * 100:.0f}–{high * 100:.0f} %"
         console.print(
-            f"failed {report.again} of {total} ({report.again / total:.0%}, 95 % interval {low * 100:.0f}–{high * 100:.0f} %)"
+            f"failed {report.again} of {total} ({report.again / total:.0%}, 95 % interval {interval})"
         )

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from chaos.bundle import Manifest
-from chaos.checks import judge, limits_json
+from chaos.checks import judge
 from chaos.errors import ScenarioError, UsageError
 from chaos.generate import Sampler, draw_plan
 from chaos.plan import Plan, scenario_of
@@ -140,7 +140,9 @@ def read_scenario_text(path: Path) -> str:
     """The file's text. Raises ScenarioError if it is missing, too large, or not UTF-8."""
     try:
         if path.stat().st_size > _MAX_SCENARIO_BYTES:
-            raise ScenarioError(f"{path}:1:1: larger than {_MAX_SCENARIO_BYTES >> 20} MiB; expected a scenario")
+            raise ScenarioError(
+                f"{path}:1:1: larger than {_MAX_SCENARIO_BYTES >> 20} MiB; expected a scenario"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise ScenarioError(f"{path}:1:1: cannot be read: {error.strerror or error}") from error
@@ -149,7 +151,9 @@ def read_scenario_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
-        raise ScenarioError(f"{path}:{line}:{column}: expected UTF-8 text, found byte {content[error.start]:#04x}") from error
+        raise ScenarioError(
+            f"{path}:{line}:{column}: expected UTF-8 text, found byte {content[error.start]:#04x}"
+        ) from error
 
 
 def load_plan(path: Path, seed: int, overrides: Sequence[str] = ()) -> Plan:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from chaos._core import PLANTS, simulate
 from chaos.checks import judge
 from chaos.generate import Sampler, draw_plan
 from chaos.scenario import load_scenario
 from chaos.verdict import Verdict
-from chaos._core import PLANTS, simulate
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 ISOLATED_LEADER = SCENARIOS / "smoke" / "isolated-leader.yaml"

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chaos._core import simulate
 from chaos.checks import judge
 from chaos.generate import Sampler, draw_plan, plans
 from chaos.plan import Plan
 from chaos.scenario import Scenario, load_scenario
 from chaos.verdict import Verdict
-from chaos._core import simulate
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 FILES = sorted([*SCENARIOS.glob("smoke/*.yaml"), *SCENARIOS.glob("consensus/*.yaml")])

@@ -1,7 +1,6 @@
 """Bundles are there whole, or not at all; and what cannot be read is refused by name."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -68,7 +67,7 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(InfrastructureError, match=r"No space left.*--out"):
         store.write_bundle(tmp_path / "runs", "name", MANIFEST, FILES)
-    assert os.listdir(tmp_path / "runs") == []
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_full_disk_sends_the_evidence_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
