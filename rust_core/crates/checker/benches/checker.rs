@@ -120,9 +120,10 @@ fn linearizability(criterion: &mut Criterion) {
 fn traces(criterion: &mut Criterion) {
     let run = cluster::generate(
         1,
-        cluster::Shape { nodes: 5, clients: 5, keys: 2, operations: 9_000, trouble_one_in: 2_000 },
+        cluster::Shape { nodes: 5, clients: 5, keys: 2, operations: 27_000, trouble_one_in: 20_000 },
     );
-    let traces = &run.traces[..run.traces.len().min(100_000)];
+    assert!(run.traces.len() > 100_000, "{} records", run.traces.len());
+    let traces = &run.traces[..100_000];
     let evidence = Evidence { history: &[], traces, nemesis: &run.nemesis, system_has_trace: true };
     let raft = Check::named("raft");
     let check = || judge(black_box(&evidence), &raft, &Limits::default());

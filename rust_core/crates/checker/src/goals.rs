@@ -17,7 +17,7 @@ pub(crate) fn reached(
     let changes = leader_changes(evidence);
     let any = |wanted: fn(&TraceEvent) -> bool| evidence.traces.iter().any(|record| wanted(&record.event));
     let read_after_change = || {
-        let reads = operations.iter().filter(|read| read.ok().is_some_and(|ok| is_read(ok)));
+        let reads = operations.iter().filter(|read| read.ok().is_some_and(is_read));
         reads.into_iter().any(|read| {
             let (began, ended) = (read.invoke.time_ns, read.completion.map_or(u64::MAX, |end| end.time_ns));
             changes.iter().any(|changed| began >= *changed && ended <= changed + RIGHT_AFTER_NS)

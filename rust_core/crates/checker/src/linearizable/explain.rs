@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     CHECK,
-    frontier::Found,
+    blame::Blame,
     register::{Moment, Register},
 };
 use crate::{
@@ -17,18 +17,9 @@ use crate::{
 /// The most operations that evidence lists of each kind.
 const LISTED: usize = 32;
 
-/// The verdict on a history in which `found` names an operation that nothing explains.
-pub(super) fn inexplicable(
-    key: &str,
-    operations: &[Operation],
-    register: &Register,
-    found: &Found,
-    initial: &Value,
-) -> Judgement {
-    let Found::Inexplicable { step, at, held } = found else {
-        unreachable!("only called for an inexplicable step")
-    };
-    let operation = operation_of(operations, register, *step);
+/// The verdict on a history in which nothing explains the operation that is to blame.
+pub(super) fn inexplicable(key: &str, operations: &[Operation], blame: &Blame, initial: &Value) -> Judgement {
+    let operation = &blame.operation;
     let concurrent: Vec<&Operation> = operations
         .iter()
         .filter(|other| {
@@ -38,13 +29,11 @@ pub(super) fn inexplicable(
                 && matches!(other.kind(), Kind::Ok | Kind::Info)
         })
         .collect();
-    let possible: Vec<(Value, Option<&Operation>)> = held
+    let possible: Vec<(Value, Option<&Operation>)> = blame
+        .set_by
         .iter()
         .map(|by| match by {
-            Some(step) => {
-                let setter = operation_of(operations, register, *step);
-                (produced(setter).unwrap_or_default(), Some(setter))
-            }
+            Some(setter) => (produced(setter).unwrap_or_default(), Some(setter)),
             None => (initial.clone(), None),
         })
         .collect();
@@ -70,6 +59,9 @@ pub(super) fn inexplicable(
             by.invoke.process,
             seconds(by.completion.map_or(0, |event| event.time_ns))
         ),
+        Cause::Order if !blame.is_first => {
+            "but no order of the operations explains it together with those that follow".to_string()
+        }
         Cause::Order => {
             let mut values: Vec<String> = possible.iter().map(|(value, _)| value.to_string()).collect();
             values.dedup();
@@ -96,7 +88,8 @@ pub(super) fn inexplicable(
             .map(|(value, by)| json!({"value": value, "set_by": by.map(data)}))
             .collect::<Vec<_>>(),
         "overwritten_by": overwritten_by,
-        "verified_operations": completed_before(register, *at),
+        "is_first": blame.is_first,
+        "verified_operations": blame.verified,
     });
     Judgement::invalid(CHECK, reason, evidence)
 }

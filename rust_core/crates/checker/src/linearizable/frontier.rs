@@ -35,7 +35,8 @@ pub(super) struct Budget {
 /// What a search found.
 #[derive(Debug)]
 pub(super) enum Found {
-    Linearizable,
+    /// Every event is explained; `held` is what the register may hold at the end.
+    Linearizable { held: Vec<Option<u32>> },
     /// No configuration can explain the completion of this step.
     Inexplicable {
         step: u32,
@@ -46,10 +47,7 @@ pub(super) enum Found {
         held: Vec<Option<u32>>,
     },
     /// The budget ran out at this moment.
-    Exhausted {
-        at: usize,
-        of: &'static str,
-    },
+    Exhausted { at: usize, of: &'static str },
 }
 
 /// Runs the search; gives back the steps taken as well.
@@ -210,7 +208,7 @@ impl<'a, const N: usize> Search<'a, N> {
                 }
             }
         }
-        Found::Linearizable
+        Found::Linearizable { held: self.held() }
     }
 
     /// The steps that may have set the register last, over the surviving configurations.

@@ -7,6 +7,7 @@
 //! effect at any later time, or never.
 
 mod bits;
+mod blame;
 mod explain;
 mod frontier;
 mod register;
@@ -60,13 +61,11 @@ pub fn judge(history: &[HistoryEvent], initial: &Value, memory_bytes: u64, steps
         let (found, taken) = search(&register, left, true);
         left.steps = left.steps.saturating_sub(taken);
         match found {
-            Found::Linearizable => verified += operations.len(),
+            Found::Linearizable { .. } => verified += operations.len(),
             // A violation on one key outweighs an exhausted budget on another.
-            Found::Inexplicable { .. } => {
-                // Looking ahead may have failed too early to name the operation: once more without it.
-                let (plain, _) = search(&register, left, false);
-                let found = if matches!(plain, Found::Inexplicable { .. }) { &plain } else { &found };
-                return explain::inexplicable(key, operations, &register, found, initial);
+            Found::Inexplicable { step, at, .. } => {
+                let blame = blame::find(operations, initial, &register, (step, at), taken, left);
+                return explain::inexplicable(key, operations, &blame, initial);
             }
             Found::Exhausted { at, of } => {
                 unknown.get_or_insert_with(|| explain::exhausted(key, operations, &register, at, of));
@@ -127,6 +126,32 @@ mod tests {
         );
         assert_eq!(judgement.evidence["operation"]["completion"]["index"], 5);
         assert_eq!(judgement.evidence["possible_values"][0]["value"], 7);
+    }
+
+    #[test]
+    fn the_first_inexplicable_operation_is_found_among_many_open_ones() {
+        // A dozen writes of unknown outcome are all read much later: without looking ahead, any of them may
+        // have taken effect any time, and the plain search runs out of steps.
+        let mut text = String::new();
+        for n in 1..=12 {
+            text += &format!("{n} invoke write {n}; {n} info write {n};");
+        }
+        text += "50 invoke write 90; 50 ok write 90; 51 invoke write 91; 51 ok write 91; 52 invoke read; 52 ok read 90;";
+        let stale_at = history(&text).len() - 1;
+        for n in 1..=12 {
+            text += &format!("60 invoke read; 60 ok read {n};");
+        }
+        for steps in [2_000, 1 << 24] {
+            let judgement = judge(&history(&text), &Value::Null, 1 << 24, steps);
+            if judgement.verdict == Verdict::Invalid {
+                assert_eq!(judgement.evidence["operation"]["completion"]["index"], stale_at);
+                assert!(
+                    judgement.reason.contains("90 had been overwritten by write k0 = 91"),
+                    "{}",
+                    judgement.reason
+                );
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! a replication, a commit), and clients whose answers are given from what is committed. It knows nothing of
 //! the checker but the evidence's types.
 
+use std::collections::BTreeSet;
+
 use mcp_chaos_evidence::{
     Function, HistoryEvent, Kind, NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord,
     checksum, rng::Stream,
@@ -79,6 +81,8 @@ struct World {
     now_ns: u64,
     nodes: Vec<Node>,
     truth: Vec<Done>,
+    /// The requests in `truth`.
+    requests: BTreeSet<(u64, u64)>,
     registers: Vec<Value>,
     clients: Vec<Client>,
     begun: usize,
@@ -122,6 +126,7 @@ impl World {
             now_ns: 0,
             nodes,
             truth: vec![Done { entry: founding, duplicate: false, state: 77, mismatch: false }],
+            requests: BTreeSet::new(),
             registers: vec![Value::Null; shape.keys],
             clients,
             begun: 0,
@@ -175,6 +180,12 @@ impl World {
             return;
         }
         let at = self.below(self.shape.nodes);
+        let term = self.nodes.iter().map(|node| node.term).max();
+        let led = self.nodes.iter().any(|node| node.role == Role::Leader && Some(node.term) == term);
+        if !led && self.below(20) == 0 {
+            self.elect(at);
+            return;
+        }
         match self.below(8) {
             0 | 1 => {
                 let client = self.below(self.shape.clients);
