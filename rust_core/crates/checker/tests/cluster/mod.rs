@@ -386,8 +386,7 @@ impl World {
     fn decide(&mut self, entry: Entry) {
         let state = self.truth.last().map_or(0, |done| done.state);
         let state = checksum(&[state.to_le_bytes(), entry.checksum.to_le_bytes()].concat());
-        let duplicate =
-            entry.request.is_some() && self.truth.iter().any(|done| done.entry.request == entry.request);
+        let duplicate = entry.request.is_some_and(|request| !self.requests.insert(request));
         let mut mismatch = false;
         if let Some(request) = entry.request
             && !duplicate
