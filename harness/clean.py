@@ -23,6 +23,8 @@ from harness.labels import PROJECT, Life, Owner, project_filter, run_filter
 _SCRATCH_PREFIX = f"{PROJECT}-scratch-"
 _PARALLEL_CALLS = 16
 _PAUSE_BEFORE_RETRY_S = 0.1
+_MOST_LOOKS = 5
+_PAUSE_BETWEEN_LOOKS_S = 0.3
 
 T = TypeVar("T")
 
@@ -43,6 +45,13 @@ class Removed:
     def total(self) -> int:
         """How many objects were removed."""
         return sum(map(len, self.to_dict().values()))
+
+    def add(self, other: "Removed") -> None:
+        """Takes over what a later look removed; who is spared is what it says last."""
+        for mine, theirs in zip(self.to_dict().values(), other.to_dict().values(), strict=True):
+            mine.extend(theirs)
+        self.spared = other.spared
+        self.failures += other.failures
 
     def to_dict(self) -> dict[str, list[str]]:
         """Kind → names of what was removed."""
@@ -87,8 +96,16 @@ def remove_orphans(*, images: bool = False, everything: bool = False) -> Removed
     Raises :class:`InfrastructureError` if no engine answers, or if something could not be removed.
     """
     client = connect()
+    removed = Removed()
     try:
-        removed = clean(client, images=images, everything=everything)
+        # A harness that was killed just now may have left a request with the engine, which still makes its
+        # object after the first look.
+        for look in range(_MOST_LOOKS):
+            found = clean(client, images=images, everything=everything)
+            removed.add(found)
+            if found.failures or (look > 0 and not found.total):
+                break
+            time.sleep(_PAUSE_BETWEEN_LOOKS_S)
     finally:
         client.close()
     if removed.failures:

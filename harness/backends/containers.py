@@ -26,8 +26,9 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.types import IPAMConfig, IPAMPool, LogConfig
 from requests.exceptions import RequestException
 
-from chaos.errors import InfrastructureError
+from chaos.errors import InfrastructureError, UsageError
 from harness import images, links
+from harness.backends import engineless
 from harness.backends.realtime import Interruption, LiveRun
 from harness.clean import connect, remove_run, scratch_directory
 from harness.cluster import (
@@ -73,6 +74,8 @@ _WATCH_FAILURES_UNTIL_LOST = 3
 _EXIT_TIMEOUT_S = 10
 _REVIVE_TIMEOUT_S = 5.0
 _IN_FLIGHT_TIMEOUT_S = 30.0
+_REMOVAL_ATTEMPTS = 3
+_REMOVAL_PAUSE_S = 1.0
 _PROGRAM_TIMEOUT_S = 30
 _LAST_LOG_LINES = 12
 _KILLED = 137
@@ -127,7 +130,7 @@ def prepare_images(client: docker.DockerClient, options: RunOptions, on_progress
     Raises :class:`InfrastructureError` that says which command cures it.
     """
     binary = images.node_binary(options.node_binary)
-    version = _output(system.version_command(str(binary.path)))
+    version = _said_by(binary, options.plants)
     if options.toxiproxy_image is not None:
         toxiproxy, source = images.require_image(client, options.toxiproxy_image), "an image that was named"
     else:
@@ -141,7 +144,26 @@ def prepare_images(client: docker.DockerClient, options: RunOptions, on_progress
         engine = str(client.version().get("Version", ""))
     except (DockerException, RequestException) as error:
         raise InfrastructureError(f"the Docker engine does not say its version: {error}") from error
-    return Images(node, binary, version.strip(), toxiproxy, source, engine)
+    return Images(node, binary, version, toxiproxy, source, engine)
+
+
+def _said_by(binary: images.Binary, plants: Sequence[str]) -> str:
+    """The node's version. Raises :class:`UsageError` if the build lacks one of the planted bugs."""
+    program = str(binary.path)
+    try:
+        version = system.read_version(_output(system.version_command(program)))
+        known = system.read_plants(_output(system.plants_command(program))) if plants else []
+    except ValueError as error:
+        raise InfrastructureError(
+            f"{program} ({binary.found}) does not seem to be a node: {error}"
+        ) from error
+    missing = sorted(set(plants) - set(known))
+    if missing:
+        carries = (
+            f"it carries {', '.join(known)}" if known else f"build one that does: {images.NODE_BUILD_COMMAND}"
+        )
+        raise UsageError(f"--plant {missing[0]}: {program} ({version}) does not carry it; {carries}")
+    return version
 
 
 def free_subnets(taken: Sequence[ipaddress.IPv4Network], run: str) -> Iterator[ipaddress.IPv4Network]:
@@ -347,12 +369,18 @@ class ContainerCluster:
             await self._session.close()
             self._session = None
         loop = asyncio.get_running_loop()
-        removed = await loop.run_in_executor(self._pool, remove_run, self._client, self._run)
-        if removed.failures:
+        for attempt in range(_REMOVAL_ATTEMPTS):
             removed = await loop.run_in_executor(self._pool, remove_run, self._client, self._run)
+            if not removed.failures:
+                return []
+            if attempt + 1 < _REMOVAL_ATTEMPTS:
+                await asyncio.sleep(_REMOVAL_PAUSE_S)
+        # Without its engine a container goes on running: at least its processes must not.
+        running = engineless.kill_all(list(self._containers.values()))
+        still = f"; still running: {', '.join(running)}" if running else "; its processes were killed"
         return [
-            f"not removed: {failure} (`mcp-chaos clean` removes it once the engine answers)"
-            for failure in removed.failures
+            f"the engine did not remove the run's objects ({removed.failures[0]}){still}. "
+            "`mcp-chaos clean` removes them once the engine answers"
         ]
 
     def close(self) -> None:
@@ -478,7 +506,10 @@ class ContainerCluster:
             change(self._containers[name])
         except APIError as error:
             # 409, of older engines 500: it is not running, or is so already. Its state tells.
-            if error.status_code not in {409, 500} or "is not" not in str(error):
+            known = any(
+                words in str(error) for words in ("is not running", "is not paused", "already paused")
+            )
+            if error.status_code not in {409, 500} or not known:
                 raise
 
     def _state(self, name: str) -> dict[str, Any]:
@@ -629,8 +660,8 @@ class ContainerCluster:
             collected.logs[name] = await self._call(self._log, name)
             if name == TOXIPROXY:
                 return
-            trace = await self._call(self._archive, name, system.trace_path(name))
-            for _name, content in images.untar(trace) if trace is not None else ():
+            archive = await self._call(self._archive, name, system.trace_path(name))
+            for _name, content in images.untar(archive) if archive is not None else ():
                 collected.traces[name] = content
             if self._options.collect_data:
                 data = await self._call(self._archive, name, system.DATA_DIRECTORY)
@@ -638,6 +669,9 @@ class ContainerCluster:
                     collected.data[name] = data
         except InfrastructureError as error:
             collected.problems.append(f"what {name} left behind could not be read: {error}")
+            trace = engineless.read_from(self._containers[name], system.trace_path(name))
+            if trace is not None:
+                collected.traces[name] = trace
 
     async def _call(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Runs a blocking call in a thread. Cancelling the caller does not lose sight of the call:

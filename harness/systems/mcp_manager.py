@@ -126,8 +126,31 @@ def certificates_command(program: str, directory: str, nodes: int) -> list[str]:
 
 
 def version_command(program: str) -> list[str]:
-    """The command that prints version and features."""
+    """The command that prints version and features; see :func:`read_version`."""
     return [program, "version", "--json"]
+
+
+def plants_command(program: str) -> list[str]:
+    """The command that lists the planted bugs of a build; see :func:`read_plants`."""
+    return [program, "plants", "--json"]
+
+
+def read_version(output: str) -> str:
+    """Version and features in a line. Raises :class:`ValueError` if the output is none."""
+    try:
+        said = json.loads(output)
+        features = ", ".join(said["features"])
+        return f"{said['version']} ({features})" if features else str(said["version"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a version: {output[:200]!r}") from error
+
+
+def read_plants(output: str) -> list[str]:
+    """The names of the planted bugs that a build carries. Raises :class:`ValueError` if the output is none."""
+    try:
+        return [plant["name"] for plant in json.loads(output)["plants"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a list of plants: {output[:200]!r}") from error
 
 
 def secrets_of(node: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import docker
 import pytest
 
 from chaos.checks import judge
-from chaos.errors import UnsupportedError
+from chaos.errors import InfrastructureError, UnsupportedError, UsageError
 from chaos.plan import Plan
 from chaos.verdict import Verdict
 from harness.cluster import Progress, RunResult
@@ -170,6 +170,20 @@ def test_a_plan_that_containers_cannot_carry_out_is_refused_or_thinned(carry_out
     result = carry_out(text, skip_unsupported=True)
     assert result.problems == []
     assert [record["kind"] for record in result.skipped] == ["power_off"]
+
+
+def test_what_is_missing_is_said_before_anything_starts(carry_out: Run) -> None:
+    with pytest.raises(UsageError, match=r"--plant no-such-bug: .* does not carry it"):
+        carry_out(QUIET, plants=("no-such-bug",))
+    with pytest.raises(InfrastructureError, match="no image 'mcp-chaos-test/absent'"):
+        carry_out(QUIET, toxiproxy_image="mcp-chaos-test/absent")
+
+
+def test_a_cluster_that_does_not_get_ready_says_what_each_node_did(carry_out: Run) -> None:
+    result = carry_out(QUIET, ready_timeout_s=0.01)
+    (problem,) = result.problems
+    assert "did not get ready" in problem
+    assert all(f"{name}: running" in problem for name in ("n1", "n5", "toxiproxy"))
 
 
 def test_a_death_that_nobody_ordered_is_noticed(carry_out_async: Run, engine: docker.DockerClient) -> None:

@@ -5,15 +5,37 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import docker
 import pytest
 
-from harness.clean import remove_orphans
+from harness.clean import remove_orphans, remove_run
+from harness.cluster import Progress, RunResult
+from harness.labels import run_filter
 
 Ours = Callable[[int], list[str]]
+
+FORWARDER = """
+import asyncio, sys
+async def pipe(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+async def serve(reader, writer):
+    engine_reader, engine_writer = await asyncio.open_unix_connection(sys.argv[1])
+    await asyncio.gather(pipe(reader, engine_writer), pipe(engine_reader, writer), return_exceptions=True)
+async def main():
+    server = await asyncio.start_unix_server(serve, sys.argv[2])
+    print("listening", flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
 
 HARNESS = """
 import asyncio, json, sys
@@ -117,3 +139,42 @@ def test_clean_after_sigkill_at_any_moment_of_the_start(ours: Ours, delay_s: flo
         time.sleep(0.5)
         remove_orphans()
         assert ours(process.pid) == []
+
+
+def test_an_engine_that_goes_away_costs_the_run_but_not_the_evidence(
+    engine: docker.DockerClient,
+    carry_out_async: Callable[..., RunResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not engine.api.base_url.startswith("http+docker://") or os.geteuid() != 0:
+        pytest.skip("needs root, and an engine on a local socket: it is cut off by a forwarder in between")
+    socket = tmp_path / "docker.sock"
+    real = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    forwarder = subprocess.Popen(
+        [sys.executable, "-c", FORWARDER, real, str(socket)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert forwarder.stdout is not None
+        assert forwarder.stdout.readline() == "listening\n"
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
+
+        def cut_off(progress: Progress) -> None:
+            if progress.phase == "ready":
+                threading.Timer(1.5, forwarder.kill).start()
+
+        result = carry_out_async("cluster: {nodes: 3}\nworkload: {duration: 60s}\n", cut_off)
+        assert any("does not answer any more" in problem for problem in result.problems)
+        assert len(result.evidence.history_jsonl().splitlines()) > 20
+        assert all(result.evidence.trace_jsonl(node) for node in result.evidence.nodes)
+        deadline_s = time.monotonic() + 5
+        while engine.api.containers(filters=run_filter(result.info["run"])):
+            assert time.monotonic() < deadline_s, "processes of the run go on"
+            time.sleep(0.1)  # the engine takes note of their end
+        removed = remove_run(engine, result.info["run"])
+        assert (len(removed.containers), len(removed.networks)) == (4, 1)
+    finally:
+        forwarder.kill()
+        forwarder.wait()
+        assert forwarder.stdout is not None
+        forwarder.stdout.close()

@@ -192,6 +192,19 @@ def test_images_go_only_when_asked_for(engine: Any) -> None:
     assert clean.clean(engine, images=True).images == ["mcp-chaos/node:1"]
 
 
+def test_what_appears_after_the_first_look_is_removed_too(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A harness killed in the middle of a request: the engine makes the object all the same, a moment later.
+    monkeypatch.setattr(clean, "connect", lambda: engine)
+    monkeypatch.setattr(engine, "close", lambda: None, raising=False)
+    late = iter([lambda: engine.api.add("network", "late", dead(), State="running"), *[lambda: None] * 9])
+    monkeypatch.setattr("time.sleep", lambda _seconds: next(late)())
+    engine.api.add("container", "early", dead(), State="running")
+    removed = clean.remove_orphans()
+    assert (removed.containers, removed.networks) == (["early"], ["late"])
+
+
 def test_scratch_directories_of_dead_runs_are_removed(engine: Any) -> None:
     live = clean.scratch_directory(ours("live"))
     orphan = clean.scratch_directory(dead())
