@@ -352,3 +352,7 @@ def _progress() -> Callable[[str], None]:
 def main() -> None:
     """The entry point `mcp-chaos`."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -276,7 +276,8 @@ impl World {
         node: NodeId,
         work: impl FnOnce(&mut Wal<mcp_chaos_wal::SimDisk>) -> Result<(), WalError>,
     ) -> Result<(), Mishap> {
-        let point = self.crash_point(node);
+        let leader = self.leader_for_steps();
+        let point = self.crash_point(node, leader);
         let running = self.machine(node).running().expect("it is up");
         let disk = running.wal.disk_mut();
         if let Some(point) = point {
@@ -287,18 +288,23 @@ impl World {
         let disk = running.wal.disk_mut();
         disk.disarm();
         let after = (disk.writes(), disk.count(DiskOp::Sync));
-        self.nemesis.see_disk(node, Trigger::DiskWrite, after.0 - before.0);
-        self.nemesis.see_disk(node, Trigger::DiskSync, after.1 - before.1);
+        self.nemesis.see_disk(node, leader, Trigger::DiskWrite, after.0 - before.0);
+        self.nemesis.see_disk(node, leader, Trigger::DiskSync, after.1 - before.1);
         match result {
             Ok(result) => Ok(result?),
             Err(message) => Err(Mishap::Panicked(message)),
         }
     }
 
+    /// Who leads before a call on a log, if a step may ask: the call may crash the leader's own disk.
+    fn leader_for_steps(&self) -> Option<NodeId> {
+        self.nemesis.watches().then(|| self.leader()).flatten()
+    }
+
     /// Where the disk of `node` is to crash, if a step that waits for a disk operation would take that very
     /// process down: the nearest of all such points.
-    fn crash_point(&mut self, node: NodeId) -> Option<CrashPoint> {
-        let (trigger, nth, step) = self.nemesis.nearest_crash(node)?;
+    fn crash_point(&self, node: NodeId, leader: Option<NodeId>) -> Option<CrashPoint> {
+        let (trigger, nth, step) = self.nemesis.nearest_crash(node, leader)?;
         let op = if trigger == Trigger::DiskWrite { DiskOp::Write } else { DiskOp::Sync };
         let moments = [Moment::Before, Moment::During, Moment::After];
         let draw = mcp_chaos_evidence::rng::Stream::new(self.plan.seed, "crash", step, 0).between(0, 0, 2);
@@ -371,7 +377,8 @@ impl World {
 
     /// The process comes up on what its disk holds.
     pub(super) fn start(&mut self, node: NodeId, life: u64) {
-        let point = self.crash_point(node);
+        let leader = self.leader_for_steps();
+        let point = self.crash_point(node, leader);
         let machine = self.machine(node);
         if machine.life != life || !matches!(machine.state, State::Starting(_)) {
             return;
@@ -404,8 +411,8 @@ impl World {
                 (after, Err(mishap))
             }
         };
-        self.nemesis.see_disk(node, Trigger::DiskWrite, after.0 - before.0);
-        self.nemesis.see_disk(node, Trigger::DiskSync, after.1 - before.1);
+        self.nemesis.see_disk(node, leader, Trigger::DiskWrite, after.0 - before.0);
+        self.nemesis.see_disk(node, leader, Trigger::DiskSync, after.1 - before.1);
         match result {
             Ok(()) => self.process_is_up(node),
             Err(mishap) => self.end_badly(node, mishap),

@@ -24,7 +24,7 @@ pub(super) struct Nemesis {
     steps: Vec<StepState>,
     watches: Vec<Watch>,
     /// Steps whose event has happened, with its node: due once the handling is complete.
-    set_off: Vec<(usize, NodeId)>,
+    set_off: Vec<SetOff>,
     healed: bool,
 }
 
@@ -57,6 +57,15 @@ struct Force {
     leader_before: Option<NodeId>,
 }
 
+/// A step whose event has happened.
+struct SetOff {
+    step: usize,
+    /// Where it happened.
+    node: NodeId,
+    /// Who led just before it, where the event itself may have ended that: a crash of the leader's disk.
+    leader_before: Option<NodeId>,
+}
+
 struct Watch {
     step: usize,
     trigger: Trigger,
@@ -85,18 +94,29 @@ impl Nemesis {
     pub fn see_event(&mut self, node: NodeId, event: &TraceEvent) {
         if !self.watches.is_empty() {
             let name = event.name();
-            self.see(node, 1, |trigger| matches!(trigger, Trigger::Trace(wanted) if wanted == name));
+            self.see(node, None, 1, |trigger| matches!(trigger, Trigger::Trace(wanted) if wanted == name));
         }
     }
 
-    /// `count` disk operations of one kind happened at `node`.
-    pub fn see_disk(&mut self, node: NodeId, kind: Trigger, count: u64) {
+    /// Whether a step still waits for something to happen.
+    pub fn watches(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
+    /// `count` disk operations of one kind happened at `node`; just before them, `leader_before` led.
+    pub fn see_disk(&mut self, node: NodeId, leader_before: Option<NodeId>, kind: Trigger, count: u64) {
         if count > 0 && !self.watches.is_empty() {
-            self.see(node, count, |trigger| trigger == kind);
+            self.see(node, leader_before, count, |trigger| trigger == kind);
         }
     }
 
-    fn see(&mut self, node: NodeId, count: u64, is_it: impl Fn(Trigger) -> bool) {
+    fn see(
+        &mut self,
+        node: NodeId,
+        leader_before: Option<NodeId>,
+        count: u64,
+        is_it: impl Fn(Trigger) -> bool,
+    ) {
         let set_off = &mut self.set_off;
         self.watches.retain_mut(|watch| {
             if !is_it(watch.trigger) || watch.node.is_some_and(|wanted| wanted != node) {
@@ -104,20 +124,20 @@ impl Nemesis {
             }
             watch.missing = watch.missing.saturating_sub(count);
             if watch.missing == 0 {
-                set_off.push((watch.step, node));
+                set_off.push(SetOff { step: watch.step, node, leader_before });
             }
             watch.missing > 0
         });
     }
 
     /// The nearest disk operation of `node` at which a step would take this very process down, as (kind,
-    /// which one from now on, the step's id).
-    pub fn nearest_crash(&self, node: NodeId) -> Option<(Trigger, u64, u64)> {
+    /// which one from now on, the step's id), while `leader` leads.
+    pub fn nearest_crash(&self, node: NodeId, leader: Option<NodeId>) -> Option<(Trigger, u64, u64)> {
         self.watches
             .iter()
             .filter(|watch| matches!(watch.trigger, Trigger::DiskWrite | Trigger::DiskSync))
             .filter(|watch| watch.node.is_none_or(|wanted| wanted == node))
-            .filter(|watch| self.steps[watch.step].step.takes_down(node))
+            .filter(|watch| self.steps[watch.step].step.takes_down(node, leader))
             .min_by_key(|watch| watch.missing)
             .map(|watch| (watch.trigger, watch.missing, self.steps[watch.step].step.id))
     }
@@ -131,9 +151,10 @@ impl Step {
         }
     }
 
-    /// Whether the step, set off at `node`, takes that node's own process down.
-    fn takes_down(&self, node: NodeId) -> bool {
-        match self.case(Some(node)) {
+    /// Whether the step, set off at `node` while `leader` leads, takes `node`'s own process down.
+    fn takes_down(&self, node: NodeId, leader: Option<NodeId>) -> bool {
+        let anchor = if self.anchor == Anchor::Leader { leader } else { Some(node) };
+        match self.case(anchor) {
             Some(Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Restart(nodes)) => {
                 nodes.contains(&node)
             }
@@ -205,13 +226,14 @@ impl World {
     /// Fires the steps whose event has happened.
     pub(super) fn fire_steps_set_off(&mut self) {
         while !self.nemesis.set_off.is_empty() {
-            for (step, node) in std::mem::take(&mut self.nemesis.set_off) {
+            for SetOff { step, node, leader_before } in std::mem::take(&mut self.nemesis.set_off) {
                 let state = &self.nemesis.steps[step];
                 if !matches!(state.progress, Progress::Waiting) {
                     continue;
                 }
                 match state.step.anchor {
                     Anchor::Event => self.fire(step, Some(node)),
+                    Anchor::Leader if leader_before.is_some() => self.fire(step, leader_before),
                     _ => match self.anchor_of(step) {
                         Ok(anchor) => self.fire(step, anchor),
                         Err(reason) => self.skip(step, reason.to_owned()),
