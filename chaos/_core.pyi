@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypedDict, final
 
 CHECKS: Final[list[tuple[str, str, str, list[str]]]]
-"""Each check: name, what it holds a system to, where it is defined, what it needs (history, trace, nemesis)."""
+"""Each check: name, what it holds a system to, where it is defined, what evidence it needs."""
 
 PLANTS: Final[list[tuple[str, str, str]]]
 """Each planted bug: name, what a node with it does, where the failure was published."""
 
 START_NS: Final[int]
-"""The plan's time 0 on every record's clock, in nanoseconds: before it the cluster starts and sessions open."""
+"""The plan's time 0 on every record's clock, in ns: before it the cluster starts and sessions open."""
 
 class DrawnOperation(TypedDict):
     """One operation of a roaming client."""
 
     think_ns: int
-    """From the beginning of the client's operation before (of the first: from the plan's start) to this one's."""
+    """From the beginning of the client's operation before (for the first: the plan's start) to this one's."""
     key: str
     f: Literal["read", "write", "cas"]
     value: int | None
@@ -107,8 +107,8 @@ class World:
     def apply(self, step: str) -> str:
         """Carries out a compiled step now, whatever its ``when`` says (it may be left out).
 
-        Gives its nemesis record as JSON: ``done``, or ``skipped`` with the reason. Raises ``ValueError`` if the
-        step cannot be read or its id is taken.
+        Gives its nemesis record as JSON: ``done``, or ``skipped`` with the reason. Raises ``ValueError`` if
+        the step cannot be read or its id is taken.
         """
 
     def observe(self) -> str:

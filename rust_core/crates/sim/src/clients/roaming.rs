@@ -484,20 +484,21 @@ mod tests {
 
     #[test]
     fn an_operation_that_was_only_ever_turned_away_fails() {
-        let (mut client, _, mut out) = writing();
-        loop {
-            let (_, serial, _) = sent(&out);
-            let (due_ns, epoch) = wake(&out);
+        let (mut client, mut now_ns, mut out) = writing();
+        let end = loop {
             if client.phase == Phase::Asking {
-                client.reply(due_ns - 490_000_000, serial, &Reply::Refused, &mut out);
+                now_ns += 2_000_000;
+                client.reply(now_ns, sent(&out).1, &Reply::Refused, &mut out);
             } else {
+                let (due_ns, epoch) = wake(&out);
+                now_ns = due_ns;
                 client.wake(due_ns, epoch, &mut out);
             }
             if let Some(end) = recorded(&out).get(1) {
-                assert_eq!((end.kind, end.error.as_deref()), (Kind::Fail, Some("connection_refused")));
-                break;
+                break (*end).clone();
             }
-        }
+        };
+        assert_eq!((end.kind, end.error.as_deref()), (Kind::Fail, Some("connection_refused")));
         assert_eq!(client.process, 1, "a failure leaves the process as it was");
     }
 
