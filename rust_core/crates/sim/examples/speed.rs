@@ -6,6 +6,8 @@
 //! pause, each with a seed of its own; every check judges it, and a run that is not valid ends the benchmark.
 //! Shown is the median of the runs.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // A benchmark reads the clock; the simulator does not.
+
 use std::time::{Duration, Instant};
 
 use mcp_chaos_checker::{CHECKS, Check, Evidence, Limits, Verdict, judge};
