@@ -1,6 +1,6 @@
 """One base class for every error that a user may see; each says what was expected and what to do.
 
-The command line turns a ``ChaosError`` into one message and its ``exit_code`` (docs/exit-codes in the design):
+The command line turns a ``ChaosError`` into one message and its ``exit_code`` (see :mod:`chaos.verdict`):
 2 usage or scenario, 3 unknown, 4 the harness or its infrastructure. A violation found is not an error.
 """
 

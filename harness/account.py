@@ -53,6 +53,8 @@ def print_account(bundle: Bundle, console: Console) -> None:
     _checks(verdict, console)
     for doubt in verdict.doubts:
         console.print(f"  [yellow]?[/yellow] {escape(doubt)}")
+    for note in summary["info"].get("notes", []):
+        console.print(f"  [dim]–[/dim] {escape(note)}")
     for failure in verdict.harness_failures:
         console.print(f"  [yellow]![/yellow] harness: {escape(failure)}")
     _foot(bundle, verdict, console)

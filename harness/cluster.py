@@ -42,16 +42,20 @@ class Support:
 
     actions: frozenset[str]
     events: bool
+    loss: bool
+    """Whether links can lose single messages all the time (`network.loss`)."""
     because: Mapping[str, str] = field(default_factory=dict)
     """Why the others are missing: action, or `on`, → words."""
 
 
 SUPPORT: Mapping[str, Support] = {
-    "sim": Support(_ACTIONS, events=True),
+    "sim": Support(_ACTIONS, events=True, loss=True),
     "docker": Support(
         _ACTIONS - {"power_off"},
         events=False,
+        loss=False,
         because={
+            "loss": "TCP through Toxiproxy delivers every message or breaks the connection",
             "power_off": "killing a container keeps what the page cache holds, so no unsynced write is lost",
             "on": "the harness sees a node's trace only after the moment has passed",
         },
@@ -113,6 +117,23 @@ def refuse_unsupported(needs: Sequence[Need], backend: str, skip: bool) -> list[
             "--skip-unsupported"
         )
     return [Skip(step, reason) for step, reason in sorted(skips.items())]
+
+
+def refuse_loss(compiled: Mapping[str, Any], backend: str, skip: bool) -> str | None:
+    """Holds the plan's ``network.loss`` against the support table.
+
+    Returns what is left out, in words, if ``skip``; None if there is no loss or the backend supports it. Raises
+    :class:`UnsupportedError` if not.
+    """
+    support = SUPPORT[backend]
+    if support.loss or not compiled["network"]["loss_ppm"]:
+        return None
+    reason = f"the {backend} backend does not support network.loss: {support.because['loss']}"
+    if not skip:
+        raise UnsupportedError(
+            f"{reason}. Choose another backend (able: sim), or leave it out with --skip-unsupported"
+        )
+    return f"left out: {reason}"
 
 
 def _supports(support: Support, needs: Iterable[Need]) -> bool:

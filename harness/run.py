@@ -87,7 +87,7 @@ def keep(
     """Writes the bundle of a run."""
     evidence = result.evidence
     simulated = options.backend == "sim"
-    summary = json.loads(evidence.summary()) | {"stats": evidence.stats}
+    summary = json.loads(evidence.summary()) | {"stats": evidence.stats, "info": result.info}
     files = {
         "plan.json": (plan.to_json() + "\n").encode(),
         "scenario.yaml": scenario_of(plan).encode(),

@@ -47,6 +47,7 @@ from harness.cluster import (
     as_json,
     leader_of,
     needs_of,
+    refuse_loss,
     refuse_unsupported,
     with_recorded_anchors,
     without_steps,
@@ -108,6 +109,7 @@ async def run_docker(
     """
     compiled = with_recorded_anchors(as_json(plan), options.recorded_anchors)
     skips = refuse_unsupported(needs_of(compiled), "docker", options.skip_unsupported)
+    lossless = refuse_loss(compiled, "docker", options.skip_unsupported)
     steps = {step["id"]: step for step in compiled["steps"]}
     left_out = [(steps[skip.step], skip) for skip in skips]
     compiled = without_steps(compiled, skips)
@@ -119,7 +121,10 @@ async def run_docker(
     try:
         with Interruption() as interruption:
             run = LiveRun("docker", compiled, left_out, on_progress)
-            return await run.carry_out(interruption, cluster, build_s)
+            result = await run.carry_out(interruption, cluster, build_s)
+        if lossless:
+            result.info.setdefault("notes", []).append(lossless)
+        return result
     finally:
         cluster.close()
 

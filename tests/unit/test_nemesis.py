@@ -20,6 +20,7 @@ from harness.cluster import (
     RunClock,
     leader_of,
     needs_of,
+    refuse_loss,
     refuse_unsupported,
     with_recorded_anchors,
     without_steps,
@@ -416,3 +417,12 @@ def test_recorded_targets_replace_the_search_for_them() -> None:
     assert settled["steps"][0]["anchor"] == "none"
     assert settled["steps"][0]["cases"]["*"]["nodes"] == ["n1"]
     assert settled["steps"][1] == plan["steps"][1], "a node that the plan has no case for"
+
+
+def test_loss_is_refused_where_tcp_allows_none() -> None:
+    lossy = {"network": {"loss_ppm": 10_000}}
+    assert refuse_loss(lossy, "sim", skip=False) is None
+    assert refuse_loss({"network": {"loss_ppm": 0}}, "docker", skip=False) is None
+    with pytest.raises(UnsupportedError, match=r"network\.loss"):
+        refuse_loss(lossy, "docker", skip=False)
+    assert "left out" in str(refuse_loss(lossy, "docker", skip=True))

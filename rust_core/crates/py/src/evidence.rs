@@ -6,6 +6,7 @@ use mcp_chaos_checker::{Check, Judgement, Limits, jsonl};
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, NodeId, TraceRecord, node_name, parse_node_name};
 use mcp_chaos_sim::{Run, Stats, fingerprint};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::errors::{guarded, value_error};
@@ -41,7 +42,11 @@ impl Evidence {
         }
     }
 
-    fn read(history: &[u8], traces: &BTreeMap<String, Vec<u8>>, nemesis: &[u8]) -> Result<Evidence, String> {
+    fn read(
+        history: &[u8],
+        traces: &BTreeMap<String, PyBackedBytes>,
+        nemesis: &[u8],
+    ) -> Result<Evidence, String> {
         let named = |file: &str, error| format!("{file}: {error}");
         let mut by_node = BTreeMap::new();
         for (name, text) in traces {
@@ -80,9 +85,9 @@ impl Evidence {
     #[staticmethod]
     fn from_jsonl(
         py: Python<'_>,
-        history: Vec<u8>,
-        traces: BTreeMap<String, Vec<u8>>,
-        nemesis: Vec<u8>,
+        history: PyBackedBytes,
+        traces: BTreeMap<String, PyBackedBytes>,
+        nemesis: PyBackedBytes,
     ) -> PyResult<Evidence> {
         py.detach(|| guarded(|| Evidence::read(&history, &traces, &nemesis)))?.map_err(value_error)
     }
@@ -158,7 +163,7 @@ impl Evidence {
 #[pyo3(signature = (history, *, initial = "null", memory_bytes = None, steps = None))]
 pub fn check_linearizable(
     py: Python<'_>,
-    history: Vec<u8>,
+    history: PyBackedBytes,
     initial: &str,
     memory_bytes: Option<u64>,
     steps: Option<u64>,

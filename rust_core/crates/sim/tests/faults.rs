@@ -58,6 +58,19 @@ fn a_one_way_cut_leaves_the_other_way_open() {
 }
 
 #[test]
+fn clients_cut_off_from_a_node_go_to_another() {
+    let run = run(&plan(18, 3, vec![step(0, at(S), Some(2 * S), cut(&[(0, 1), (1, 0)]))]), NO_PLANTS);
+    assert_valid(&run, "clients cut off");
+    let during = in_force(&run, 0);
+    assert_eq!(record(&run, 0, Phase::Install).links[0], ("clients".to_owned(), "n1".to_owned()));
+    let by_node = tally(successes(&run, (during.0 + 10 * MS, during.1)).map(|event| event.node.unwrap()));
+    assert!(!by_node.contains_key(&1), "{by_node:?}");
+    let home: Vec<_> =
+        run.history.iter().filter(|event| event.process == 500 && event.kind == Kind::Fail).collect();
+    assert!(!home.is_empty() && home.iter().all(|event| event.error.as_deref() == Some("timeout")));
+}
+
+#[test]
 fn latency_delays_every_message_of_its_links() {
     let slow =
         anchored(0, "leader", at(S), Some(2 * S), 3, |node| latency(&around(node, 3), 30 * MS, 60 * MS));

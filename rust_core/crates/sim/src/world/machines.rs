@@ -1,35 +1,26 @@
-//! Processes and their disks: founding, starting, dying, handling inputs, storing what must last.
+//! Processes: founding, starting, dying, pausing, handling inputs.
 
 use mcp_chaos_consensus::Recovered;
 use mcp_chaos_evidence::{NodeId, TraceEvent};
-use mcp_chaos_wal::{CrashPoint, DiskError, DiskOp, Moment, OpenError, Wal, WalError};
+use mcp_chaos_wal::{DiskError, DiskOp, OpenError, SimDisk, Wal};
 use mcp_manager::{Input, Node, Options, Output};
 
 use super::{CLUSTER, Event, World};
 use crate::panics;
 use crate::plan::Trigger;
-use crate::process::{Flight, Job, MAX_INBOX, Running, State, Waiting};
+use crate::process::{Job, MAX_INBOX, Running, State, Waiting};
 
 /// A segment of a simulated log: small, so that a run goes through several.
 const SEGMENT_BYTES: u64 = 64 << 10;
 
 /// Why a call into a process did not return as it should.
-enum Mishap {
+pub(super) enum Mishap {
     /// The disk crashed at a point that a step had set.
     Crashed,
     /// The process panicked.
     Panicked(String),
     /// The storage refused to go on.
     Refused(String),
-}
-
-impl From<WalError> for Mishap {
-    fn from(error: WalError) -> Mishap {
-        match error {
-            WalError::Disk(DiskError::PoweredOff) => Mishap::Crashed,
-            other => Mishap::Panicked(format!("the storage failed: {other}")),
-        }
-    }
 }
 
 impl World {
@@ -68,12 +59,7 @@ impl World {
     }
 
     /// The process begins on an open log.
-    fn run_process(
-        &mut self,
-        node: NodeId,
-        wal: Wal<mcp_chaos_wal::SimDisk>,
-        recovered: Recovered,
-    ) -> Result<(), Mishap> {
+    fn run_process(&mut self, node: NodeId, wal: Wal<SimDisk>, recovered: Recovered) -> Result<(), Mishap> {
         let options = self.options(node);
         let mut outputs = std::mem::take(&mut self.outputs);
         let begun = panics::catch(|| Node::new(options, recovered, &mut outputs));
@@ -171,148 +157,8 @@ impl World {
         self.start_disk(node);
     }
 
-    fn add_job(&mut self, node: NodeId, job: Job) {
-        let running = self.machine(node).running().expect("only a process that is up has outputs");
-        running.jobs.push_back(job);
-    }
-
-    /// If the storage thread is idle: it takes all batches that wait, or one snapshot.
-    fn start_disk(&mut self, node: NodeId) {
-        let Some(running) = self.machine(node).running() else { return };
-        if running.flight.is_some() || running.pauses > 0 || running.jobs.is_empty() {
-            return;
-        }
-        if let Some(Job::SaveSnapshot(_)) = running.jobs.front() {
-            let Some(Job::SaveSnapshot(snapshot)) = running.jobs.pop_front() else {
-                unreachable!("it is in front")
-            };
-            running.flight = Some(Flight::Snapshot(snapshot));
-            // The file's sync, and the directory's.
-            let time_ns = self.sync_time_ns(node) + self.sync_time_ns(node);
-            return self.schedule_disk_done(node, time_ns);
-        }
-        let mut tokens = Vec::new();
-        let mut must_sync = false;
-        while let Some(Job::Persist { .. }) = running_jobs(self.machine(node)).front() {
-            let Some(Job::Persist { token, batch }) = running_jobs(self.machine(node)).pop_front() else {
-                break;
-            };
-            tokens.push(token);
-            must_sync |= batch.must_sync;
-            if let Err(mishap) = self.with_wal(node, |wal| wal.write(&batch)) {
-                return self.end_badly(node, mishap);
-            }
-        }
-        if must_sync {
-            let time_ns = self.sync_time_ns(node);
-            self.machine(node).running().expect("it is up").flight = Some(Flight::Batches(tokens));
-            self.schedule_disk_done(node, time_ns);
-        } else {
-            self.persisted(node, tokens);
-        }
-    }
-
-    fn sync_time_ns(&mut self, node: NodeId) -> u64 {
-        let World { machines, plan, .. } = self;
-        machines[node as usize - 1].sync_time_ns(&plan.disk)
-    }
-
-    fn schedule_disk_done(&mut self, node: NodeId, time_ns: u64) {
-        let life = self.machine(node).life;
-        self.queue.push(self.now_ns + time_ns, Event::DiskDone { node, life });
-    }
-
-    fn persisted(&mut self, node: NodeId, tokens: Vec<u64>) {
-        let life = self.machine(node).life;
-        self.due.extend(tokens.into_iter().map(|token| (node, life, Input::Persisted { token })));
-    }
-
-    /// The disk is done with what it was given: the sync has happened, and the node learns of it. A stopped
-    /// process learns of it when it goes on; the kernel ends a sync that has begun all the same.
-    pub(super) fn disk_done(&mut self, node: NodeId, life: u64) {
-        let machine = self.machine(node);
-        if machine.life != life {
-            return;
-        }
-        let Some(running) = machine.running() else { return };
-        let paused = running.pauses > 0;
-        let flight = running.flight.take().expect("the disk was given something");
-        let result = match flight {
-            Flight::Batches(tokens) => self.with_wal(node, Wal::sync).map(|()| Flight::Synced(tokens)),
-            Flight::Snapshot(snapshot) if !paused => {
-                let keep = self.plan.options.keep_entries;
-                let index = snapshot.meta.index;
-                let saved = self.with_wal(node, |wal| {
-                    wal.save_snapshot(&snapshot)?;
-                    wal.compact((index + 1).saturating_sub(keep))
-                });
-                if saved.is_ok() {
-                    self.due.push_back((node, life, Input::SnapshotSaved { index }));
-                    self.start_disk(node);
-                    return;
-                }
-                saved.map(|()| Flight::Snapshot(snapshot))
-            }
-            other => Ok(other),
-        };
-        match result {
-            Err(mishap) => self.end_badly(node, mishap),
-            Ok(Flight::Synced(tokens)) if !paused => {
-                self.persisted(node, tokens);
-                self.start_disk(node);
-            }
-            Ok(flight) => {
-                let running = self.machine(node).running().expect("it is up");
-                running.flight = Some(flight);
-                running.inbox.push_back(Waiting::DiskDone);
-            }
-        }
-    }
-
-    /// Runs one call on the log of a process that is up, with the disk's crash point set if a step waits for
-    /// one of its operations.
-    fn with_wal(
-        &mut self,
-        node: NodeId,
-        work: impl FnOnce(&mut Wal<mcp_chaos_wal::SimDisk>) -> Result<(), WalError>,
-    ) -> Result<(), Mishap> {
-        let leader = self.leader_for_steps();
-        let point = self.crash_point(node, leader);
-        let running = self.machine(node).running().expect("it is up");
-        let disk = running.wal.disk_mut();
-        if let Some(point) = point {
-            disk.crash_at(point);
-        }
-        let before = (disk.writes(), disk.count(DiskOp::Sync));
-        let result = panics::catch(|| work(&mut running.wal));
-        let disk = running.wal.disk_mut();
-        disk.disarm();
-        let after = (disk.writes(), disk.count(DiskOp::Sync));
-        self.nemesis.see_disk(node, leader, Trigger::DiskWrite, after.0 - before.0);
-        self.nemesis.see_disk(node, leader, Trigger::DiskSync, after.1 - before.1);
-        match result {
-            Ok(result) => Ok(result?),
-            Err(message) => Err(Mishap::Panicked(message)),
-        }
-    }
-
-    /// Who leads before a call on a log, if a step may ask: the call may crash the leader's own disk.
-    fn leader_for_steps(&self) -> Option<NodeId> {
-        self.nemesis.watches().then(|| self.leader()).flatten()
-    }
-
-    /// Where the disk of `node` is to crash, if a step that waits for a disk operation would take that very
-    /// process down: the nearest of all such points.
-    fn crash_point(&self, node: NodeId, leader: Option<NodeId>) -> Option<CrashPoint> {
-        let (trigger, nth, step) = self.nemesis.nearest_crash(node, leader)?;
-        let op = if trigger == Trigger::DiskWrite { DiskOp::Write } else { DiskOp::Sync };
-        let moments = [Moment::Before, Moment::During, Moment::After];
-        let draw = mcp_chaos_evidence::rng::Stream::new(self.plan.seed, "crash", step, 0).between(0, 0, 2);
-        Some(CrashPoint { op: Some(op), nth, moment: moments[draw as usize] })
-    }
-
     /// A process that cannot go on.
-    fn end_badly(&mut self, node: NodeId, mishap: Mishap) {
+    pub(super) fn end_badly(&mut self, node: NodeId, mishap: Mishap) {
         match mishap {
             // The step that set the point takes the process down, as soon as this event is over; until
             // then nothing may touch the disk.
@@ -445,10 +291,69 @@ impl World {
     }
 }
 
-fn running_jobs(machine: &mut crate::process::Machine) -> &mut std::collections::VecDeque<Job> {
-    &mut machine.running().expect("it is up").jobs
+pub(super) fn wal_options(node: NodeId) -> mcp_chaos_wal::Options {
+    mcp_chaos_wal::Options { segment_bytes: SEGMENT_BYTES, ..mcp_chaos_wal::Options::new(node) }
 }
 
-fn wal_options(node: NodeId) -> mcp_chaos_wal::Options {
-    mcp_chaos_wal::Options { segment_bytes: SEGMENT_BYTES, ..mcp_chaos_wal::Options::new(node) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::plan;
+    use crate::world::START_NS;
+
+    fn events_of(run: &crate::Run, node: NodeId) -> Vec<&'static str> {
+        run.trace.iter().filter(|record| record.node == node).map(|record| record.event.name()).collect()
+    }
+
+    #[test]
+    fn a_panic_ends_its_node_and_the_others_go_on() {
+        let mut world = World::new(plan(1, 3), &[] as &[&str]).unwrap();
+        world.advance(START_NS);
+        let mishap = panics::catch(|| -> () { panic!("to_commit 9 is out of range") }).unwrap_err();
+        world.end_badly(2, Mishap::Panicked(mishap));
+        world.schedule_start(2);
+        assert_eq!(world.observe()["nodes"]["n2"]["process"], "ended");
+        let run = world.finish();
+        let last = run.trace.iter().rfind(|record| record.node == 2).unwrap();
+        match &last.event {
+            TraceEvent::Panicked { message } => {
+                assert!(message.starts_with("to_commit 9 is out of range ("), "{message}");
+            }
+            other => panic!("expected the panic at the end, found {other:?}"),
+        }
+        assert_eq!(last.time_ns, START_NS);
+        assert!(run.trace.iter().any(|record| record.node == 1 && record.time_ns > START_NS + 1_000_000_000));
+    }
+
+    #[test]
+    fn a_damaged_disk_is_refused_and_the_node_stays_down() {
+        let mut world = World::new(plan(2, 3), &[] as &[&str]).unwrap();
+        world.advance(START_NS);
+        world.process_dies(3, false);
+        let machine = world.machine(3);
+        let mut disk = machine.take_disk();
+        let files = mcp_chaos_wal::Disk::list(&disk).unwrap();
+        assert!(disk.corrupt(&files[0], 40, 0xff), "{files:?}");
+        machine.state = State::Down { disk, powered: true };
+        world.schedule_start(3);
+        let run = world.finish();
+        assert_eq!(events_of(&run, 3).last(), Some(&"refused"));
+        let refused = run.trace.iter().rfind(|record| record.node == 3).unwrap();
+        assert_eq!(refused.boot, 2);
+    }
+
+    #[test]
+    fn what_waits_for_a_stopped_process_is_bounded() {
+        let mut world = World::new(plan(3, 3), &[] as &[&str]).unwrap();
+        world.advance(START_NS);
+        assert!(world.pause(1));
+        let life = world.machine(1).life;
+        for ticket in 0..2 * MAX_INBOX as u64 {
+            world.hand_over(1, life, Input::Cancel { ticket });
+        }
+        world.hand_over(1, life, Input::Persisted { token: u64::MAX });
+        let machine = world.machine(1);
+        assert!(machine.overflowed >= MAX_INBOX as u64);
+        assert!(machine.running().unwrap().inbox.len() <= MAX_INBOX + 1, "and what the disk did is kept");
+    }
 }

@@ -7,6 +7,7 @@ mod machines;
 mod nemesis;
 mod observe;
 mod recovery;
+mod storage;
 mod traffic;
 
 use std::collections::VecDeque;

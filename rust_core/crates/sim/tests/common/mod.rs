@@ -87,8 +87,9 @@ pub fn anchored(
     json!({"id": id, "fixed": true, "kind": kind, "when": when, "for_ns": for_ns, "anchor": anchor, "cases": cases})
 }
 
+/// 0: the side of the clients.
 pub fn name(node: NodeId) -> String {
-    format!("n{node}")
+    if node == 0 { "clients".to_owned() } else { format!("n{node}") }
 }
 
 /// `kill`, `power_off`, `pause`, `restart` or `transfer_leader`.

@@ -1,11 +1,13 @@
 //! Carries out the plan's steps: when each is due, on whom, what shows that it held, and when it ends.
 
+mod evidence;
+
 use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, node_name};
 use mcp_manager::Input;
 use mcp_manager::command::Request;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::{Event, START_NS, World, end_name};
+use super::{Event, START_NS, World};
 use crate::network::LinkCounters;
 use crate::plan::{self, Action, Anchor, Plan, PlanError, Step, Trigger, When};
 use crate::process::State;
@@ -226,7 +228,8 @@ impl World {
     /// Fires the steps whose event has happened.
     pub(super) fn fire_steps_set_off(&mut self) {
         while !self.nemesis.set_off.is_empty() {
-            for SetOff { step, node, leader_before } in std::mem::take(&mut self.nemesis.set_off) {
+            let all = std::mem::take(&mut self.nemesis.set_off);
+            for &SetOff { step, node, leader_before } in &all {
                 let state = &self.nemesis.steps[step];
                 if !matches!(state.progress, Progress::Waiting) {
                     continue;
@@ -238,6 +241,12 @@ impl World {
                         Ok(anchor) => self.fire(step, anchor),
                         Err(reason) => self.skip(step, reason.to_owned()),
                     },
+                }
+            }
+            // A process whose disk crashed for a step that was then skipped is held down by nobody.
+            for SetOff { node, .. } in all {
+                if self.machine(node).word() == "crashed" {
+                    self.schedule_start(node);
                 }
             }
         }
@@ -499,107 +508,5 @@ impl World {
         let mut record = self.record(step, Phase::Install, Status::Skipped, None);
         record.reason = Some(reason);
         self.records.nemesis(record);
-    }
-
-    fn record(
-        &self,
-        step: usize,
-        phase: Phase,
-        status: Status,
-        target: Option<(&Action, Option<NodeId>)>,
-    ) -> NemesisRecord {
-        let StepState { step, planned_ns, .. } = &self.nemesis.steps[step];
-        let planned_ns = match phase {
-            Phase::Heal => planned_ns.map(|planned_ns| match step.for_ns {
-                Some(for_ns) => planned_ns + for_ns,
-                None => START_NS + self.plan.timeline.heal_ns,
-            }),
-            _ => *planned_ns,
-        };
-        let (nodes, links) =
-            target.map_or((&[][..], &[][..]), |(action, _)| (action.nodes(), action.links()));
-        NemesisRecord {
-            step: Some(step.id),
-            phase,
-            status,
-            planned_ns,
-            time_ns: self.now_ns,
-            kind: step.kind.clone(),
-            nodes: nodes.to_vec(),
-            links: links.iter().map(|(from, to)| (end_name(*from), end_name(*to))).collect(),
-            anchor: target.and_then(|(_, anchor)| anchor),
-            evidence: Value::Null,
-            reason: None,
-            fixed: step.fixed,
-        }
-    }
-
-    /// Each node's process state in a word.
-    fn words(&self, nodes: &[NodeId]) -> Map<String, Value> {
-        let word = |node: &NodeId| (node_name(*node), Value::from(self.machines[*node as usize - 1].word()));
-        nodes.iter().map(word).collect()
-    }
-
-    /// What shows that a fault has begun.
-    fn evidence(&self, force: &Force, before: Map<String, Value>) -> Value {
-        match &force.action {
-            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
-            Action::TransferLeader(_) => json!({"leader_before": force.leader_before.map(node_name)}),
-            action => json!({"processes_before": before, "processes": self.words(action.nodes())}),
-        }
-    }
-
-    /// When the fault ends it is known what it did: the record of its beginning is completed.
-    fn complete_evidence(&mut self, force: &Force) {
-        let evidence = match &force.action {
-            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
-            Action::Pause(_) => {
-                let withheld: Map<String, Value> = force
-                    .paused
-                    .iter()
-                    .map(|(node, _, before)| {
-                        let withheld = self.machines[*node as usize - 1].ticks_withheld - before;
-                        (node_name(*node), Value::from(withheld))
-                    })
-                    .collect();
-                let mut evidence = self.records.nemesis[force.record].evidence.take();
-                evidence["ticks_withheld"] = Value::Object(withheld);
-                evidence
-            }
-            Action::TransferLeader(_) => {
-                json!({"leader_before": force.leader_before.map(node_name), "leader_after": self.leader().map(node_name)})
-            }
-            Action::Kill(_) | Action::PowerOff(_) | Action::Restart(_) => return,
-        };
-        self.records.nemesis[force.record].evidence = evidence;
-    }
-
-    /// What each link did since the fault began, in messages.
-    fn evidence_of_links(&self, force: &Force) -> Value {
-        let links = force.action.links().iter().zip(&force.links_before).map(|((from, to), before)| {
-            let now = self.network.counters(*from, *to);
-            json!({
-                "link": [end_name(*from), end_name(*to)],
-                "sent": now.sent - before.sent,
-                "withheld": now.withheld - before.withheld,
-                "delayed": now.delayed - before.delayed,
-                "delivered": now.delivered - before.delivered,
-            })
-        });
-        json!({"links": links.collect::<Vec<_>>()})
-    }
-
-    /// What shows that a fault is gone, or which other one still holds.
-    fn evidence_of_end(&self, action: &Action) -> Value {
-        let among = |links: Vec<(NodeId, NodeId)>| {
-            let still = links.into_iter().filter(|link| action.links().contains(link));
-            still.map(|(from, to)| json!([end_name(from), end_name(to)])).collect::<Vec<_>>()
-        };
-        match action {
-            Action::Cut { .. } => json!({"links_still_cut": among(self.network.cut_links().collect())}),
-            Action::Latency { .. } => json!({"links_still_slow": among(self.network.slow_links().collect())}),
-            Action::TransferLeader(_) => json!({"leader": self.leader().map(node_name)}),
-            action => json!({"processes": self.words(action.nodes())}),
-        }
     }
 }

@@ -1,0 +1,328 @@
+//! The compiled plan: what the simulator carries out, as JSON that `chaos.plan.compile` writes.
+//!
+//! Reading is strict: an unknown key, a missing one, a node outside the cluster or an empty range is an
+//! error that names the path (`steps[3].cases.n2.links[0]`). Selectors are already resolved, into one case
+//! for each node that may turn out to be the anchor.
+
+mod read;
+
+use std::collections::BTreeMap;
+
+use mcp_chaos_evidence::{NodeId, TraceEvent};
+use serde::Deserialize;
+
+/// The only format this crate reads.
+pub const FORMAT: u64 = 1;
+/// The most nodes a simulated cluster may have.
+pub const MAX_NODES: u64 = 99;
+/// The most roaming clients: their process numbers must stay below the home readers' (500, 501, …).
+pub const MAX_CLIENTS: u32 = 499;
+/// Home readers and other clients of one run are told apart by process number below this; after an unknown
+/// outcome a client's number grows by it.
+pub const PROCESS_STEP: u64 = 1_000;
+/// The process number of node 1's home reader.
+pub const FIRST_HOME_PROCESS: u64 = 500;
+/// The longest duration a plan may name: one virtual day. Sums of a few such times cannot overflow.
+pub const MAX_DURATION_NS: u64 = 86_400_000_000_000;
+/// The side of clients on a link: node numbers begin at 1.
+pub const CLIENTS: NodeId = 0;
+/// Pseudo-event of `on` steps: a write to the disk, before it is reported done.
+pub const DISK_WRITE: &str = "disk_write";
+/// Pseudo-event of `on` steps: a sync of the disk, before it is reported done.
+pub const DISK_SYNC: &str = "disk_sync";
+
+/// A plan that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("compiled plan: {path}: {message}")]
+pub struct PlanError {
+    /// Where in the plan, such as `steps[3].when.at_ns`.
+    pub path: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl PlanError {
+    pub(crate) fn new(path: impl Into<String>, message: impl ToString) -> PlanError {
+        PlanError { path: path.into(), message: message.to_string() }
+    }
+}
+
+/// One run, in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Seed of every draw of the run.
+    pub seed: u64,
+    /// Number of nodes, named `n1`, `n2`, ….
+    pub nodes: u64,
+    /// Settings of the nodes.
+    pub options: Options,
+    /// Behaviour of every link.
+    pub network: Network,
+    /// Behaviour of every disk.
+    pub disk: Disk,
+    /// What clients do.
+    pub workload: Workload,
+    /// When the parts of the run end.
+    pub timeline: Timeline,
+    /// Faults, in order of their ids.
+    pub steps: Vec<Step>,
+    /// Names of the checks that judge the run.
+    pub checks: Vec<String>,
+}
+
+/// Settings of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Nanoseconds from tick to tick.
+    pub tick_ns: u64,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: u32,
+    /// Shortest election timeout in ticks; the longest is twice this.
+    pub election_ticks: u32,
+    /// Applied entries from one snapshot to the next.
+    pub snapshot_every_entries: u64,
+    /// Entries kept behind a snapshot for followers that lag a little.
+    pub keep_entries: u64,
+}
+
+/// Behaviour of every link, clients' links included.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Shortest one-way delay.
+    pub latency_min_ns: u64,
+    /// Longest one-way delay.
+    pub latency_max_ns: u64,
+    /// Messages lost, in parts of a million. Links between nodes only: a client's request rides on TCP.
+    pub loss_ppm: u32,
+}
+
+/// Behaviour of every disk.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Shortest time of a sync.
+    pub sync_min_ns: u64,
+    /// Longest time of a sync.
+    pub sync_max_ns: u64,
+}
+
+/// What clients do. See [`crate::workload`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// `registers`: versioned settings `k0`, `k1`, … read, written, compared and set.
+    pub kind: WorkloadKind,
+    /// Roaming clients.
+    pub clients: u32,
+    /// Operations that all roaming clients together begin in 1,000 s.
+    pub rate_per_1000s: u64,
+    /// Registers.
+    pub keys: u32,
+    /// Share of reads, in percent.
+    pub read_percent: u32,
+    /// Share of compare-and-sets, in percent; the rest are writes.
+    pub cas_percent: u32,
+    /// One reader more for each node, which asks that node only.
+    pub home_readers: bool,
+    /// Time from one such read to the next.
+    pub home_read_interval_ns: u64,
+    /// How long a client waits for an answer before it asks another node.
+    pub attempt_timeout_ns: u64,
+    /// How long a client goes on trying before it gives an operation up.
+    pub operation_timeout_ns: u64,
+}
+
+/// The workloads there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadKind {
+    /// Registers over the versioned settings.
+    Registers,
+}
+
+/// When the parts of the run end, counted from the plan's start.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeline {
+    /// Clients begin no operation after this.
+    pub workload_ns: u64,
+    /// Every fault still in force ends here.
+    pub heal_ns: u64,
+    /// How long after the heal the cluster may take to agree again.
+    pub recovers_within_ns: u64,
+    /// The longest time without a successful operation, for the checks. Null: no limit.
+    pub unavailable_at_most_ns: Option<u64>,
+}
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Number of the step, unique in the plan.
+    pub id: u64,
+    /// True if the author fixed it: skipping it makes the run unknown.
+    pub fixed: bool,
+    /// The fault's kind, as the scenario calls it.
+    pub kind: String,
+    /// When it is due.
+    pub when: When,
+    /// How long it stays; `None`: until everything is healed.
+    pub for_ns: Option<u64>,
+    /// What is known only at run time, and selects the case.
+    pub anchor: Anchor,
+    /// The action for each anchor; under [`Step::ANY`] if there is none.
+    pub cases: BTreeMap<NodeId, Action>,
+}
+
+impl Step {
+    /// The key of the one case of a step without an anchor (`*` in JSON).
+    pub const ANY: NodeId = 0;
+}
+
+/// When a step is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// So long after the plan's start.
+    At {
+        /// Nanoseconds.
+        at_ns: u64,
+    },
+    /// At the nth occurrence of an event.
+    On {
+        /// The event.
+        event: Trigger,
+        /// Which occurrence, from 1, over the whole run.
+        nth: u64,
+        /// Only this node's events count; `None`: all nodes'.
+        node: Option<NodeId>,
+    },
+}
+
+/// What an `on` step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A trace event of this name.
+    Trace(&'static str),
+    /// A write to the disk.
+    DiskWrite,
+    /// A sync of the disk.
+    DiskSync,
+}
+
+/// What is known only when a step is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anchor {
+    /// Nothing: one case.
+    None,
+    /// Who leads.
+    Leader,
+    /// Where the event happened.
+    Event,
+}
+
+/// What is done, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing passes these directed links.
+    Cut {
+        /// Nodes meant, for the record.
+        nodes: Vec<NodeId>,
+        /// Links from, to; [`CLIENTS`] for the side of the clients.
+        links: Vec<(NodeId, NodeId)>,
+    },
+    /// Every message on these directed links takes longer, by a drawn time.
+    Latency {
+        /// Nodes meant, for the record.
+        nodes: Vec<NodeId>,
+        /// Links from, to.
+        links: Vec<(NodeId, NodeId)>,
+        /// The least that is added.
+        delay_min_ns: u64,
+        /// The most that is added.
+        delay_max_ns: u64,
+    },
+    /// The processes die; what they wrote survives.
+    Kill(Vec<NodeId>),
+    /// The machines lose power; what was not synced is lost or torn.
+    PowerOff(Vec<NodeId>),
+    /// The processes are stopped as by SIGSTOP.
+    Pause(Vec<NodeId>),
+    /// The processes die and are started at once.
+    Restart(Vec<NodeId>),
+    /// The leader is told to hand over to this node.
+    TransferLeader(NodeId),
+}
+
+impl Action {
+    /// The nodes it names.
+    pub fn nodes(&self) -> &[NodeId] {
+        match self {
+            Action::Cut { nodes, .. } | Action::Latency { nodes, .. } => nodes,
+            Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Pause(nodes) | Action::Restart(nodes) => {
+                nodes
+            }
+            Action::TransferLeader(node) => std::slice::from_ref(node),
+        }
+    }
+
+    /// The directed links it names.
+    pub fn links(&self) -> &[(NodeId, NodeId)] {
+        match self {
+            Action::Cut { links, .. } | Action::Latency { links, .. } => links,
+            _ => &[],
+        }
+    }
+}
+
+/// Names of the trace events that an `on` step may wait for, as they stand in JSON.
+pub const EVENTS: [&str; 14] = [
+    "started",
+    "initialized",
+    "role_changed",
+    "vote_cast",
+    "appended",
+    "truncated",
+    "committed",
+    "applied",
+    "snapshot_made",
+    "snapshot_installed",
+    "config_changed",
+    "stopped",
+    "panicked",
+    "refused",
+];
+
+/// The position of an event's name in [`EVENTS`]: counters are kept by it.
+pub(crate) fn event_number(event: &TraceEvent) -> usize {
+    match event {
+        TraceEvent::Started { .. } => 0,
+        TraceEvent::Initialized { .. } => 1,
+        TraceEvent::RoleChanged { .. } => 2,
+        TraceEvent::VoteCast { .. } => 3,
+        TraceEvent::Appended { .. } => 4,
+        TraceEvent::Truncated { .. } => 5,
+        TraceEvent::Committed { .. } => 6,
+        TraceEvent::Applied { .. } => 7,
+        TraceEvent::SnapshotMade { .. } => 8,
+        TraceEvent::SnapshotInstalled { .. } => 9,
+        TraceEvent::ConfigChanged { .. } => 10,
+        TraceEvent::Stopped { .. } => 11,
+        TraceEvent::Panicked { .. } => 12,
+        TraceEvent::Refused { .. } => 13,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_names_and_numbers_agree() {
+        let events = [TraceEvent::Stopped { reason: String::new() }, TraceEvent::Committed { index: 1 }];
+        for event in events {
+            assert_eq!(EVENTS[event_number(&event)], event.name());
+        }
+    }
+}

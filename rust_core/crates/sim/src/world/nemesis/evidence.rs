@@ -1,0 +1,112 @@
+//! What the nemesis writes down: what was done to whom, and what shows that it held.
+
+use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Status, node_name};
+use serde_json::{Map, Value, json};
+
+use super::{Force, StepState};
+use crate::plan::Action;
+use crate::world::{START_NS, World, end_name};
+
+impl World {
+    pub(super) fn record(
+        &self,
+        step: usize,
+        phase: Phase,
+        status: Status,
+        target: Option<(&Action, Option<NodeId>)>,
+    ) -> NemesisRecord {
+        let StepState { step, planned_ns, .. } = &self.nemesis.steps[step];
+        let planned_ns = match phase {
+            Phase::Heal => planned_ns.map(|planned_ns| match step.for_ns {
+                Some(for_ns) => planned_ns + for_ns,
+                None => START_NS + self.plan.timeline.heal_ns,
+            }),
+            _ => *planned_ns,
+        };
+        let (nodes, links) =
+            target.map_or((&[][..], &[][..]), |(action, _)| (action.nodes(), action.links()));
+        NemesisRecord {
+            step: Some(step.id),
+            phase,
+            status,
+            planned_ns,
+            time_ns: self.now_ns,
+            kind: step.kind.clone(),
+            nodes: nodes.to_vec(),
+            links: links.iter().map(|(from, to)| (end_name(*from), end_name(*to))).collect(),
+            anchor: target.and_then(|(_, anchor)| anchor),
+            evidence: Value::Null,
+            reason: None,
+            fixed: step.fixed,
+        }
+    }
+
+    /// Each node's process state in a word.
+    pub(super) fn words(&self, nodes: &[NodeId]) -> Map<String, Value> {
+        let word = |node: &NodeId| (node_name(*node), Value::from(self.machines[*node as usize - 1].word()));
+        nodes.iter().map(word).collect()
+    }
+
+    /// What shows that a fault has begun.
+    pub(super) fn evidence(&self, force: &Force, before: Map<String, Value>) -> Value {
+        match &force.action {
+            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
+            Action::TransferLeader(_) => json!({"leader_before": force.leader_before.map(node_name)}),
+            action => json!({"processes_before": before, "processes": self.words(action.nodes())}),
+        }
+    }
+
+    /// When the fault ends it is known what it did: the record of its beginning is completed.
+    pub(super) fn complete_evidence(&mut self, force: &Force) {
+        let evidence = match &force.action {
+            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
+            Action::Pause(_) => {
+                let withheld: Map<String, Value> = force
+                    .paused
+                    .iter()
+                    .map(|(node, _, before)| {
+                        let withheld = self.machines[*node as usize - 1].ticks_withheld - before;
+                        (node_name(*node), Value::from(withheld))
+                    })
+                    .collect();
+                let mut evidence = self.records.nemesis[force.record].evidence.take();
+                evidence["ticks_withheld"] = Value::Object(withheld);
+                evidence
+            }
+            Action::TransferLeader(_) => {
+                json!({"leader_before": force.leader_before.map(node_name), "leader_after": self.leader().map(node_name)})
+            }
+            Action::Kill(_) | Action::PowerOff(_) | Action::Restart(_) => return,
+        };
+        self.records.nemesis[force.record].evidence = evidence;
+    }
+
+    /// What each link did since the fault began, in messages.
+    fn evidence_of_links(&self, force: &Force) -> Value {
+        let links = force.action.links().iter().zip(&force.links_before).map(|((from, to), before)| {
+            let now = self.network.counters(*from, *to);
+            json!({
+                "link": [end_name(*from), end_name(*to)],
+                "sent": now.sent - before.sent,
+                "withheld": now.withheld - before.withheld,
+                "delayed": now.delayed - before.delayed,
+                "delivered": now.delivered - before.delivered,
+            })
+        });
+        json!({"links": links.collect::<Vec<_>>()})
+    }
+
+    /// What shows that a fault is gone, or which other one still holds.
+    pub(super) fn evidence_of_end(&self, action: &Action) -> Value {
+        let among = |links: Vec<(NodeId, NodeId)>| {
+            let still = links.into_iter().filter(|link| action.links().contains(link));
+            still.map(|(from, to)| json!([end_name(from), end_name(to)])).collect::<Vec<_>>()
+        };
+        match action {
+            Action::Cut { .. } => json!({"links_still_cut": among(self.network.cut_links().collect())}),
+            Action::Latency { .. } => json!({"links_still_slow": among(self.network.slow_links().collect())}),
+            Action::TransferLeader(_) => json!({"leader": self.leader().map(node_name)}),
+            action => json!({"processes": self.words(action.nodes())}),
+        }
+    }
+}
