@@ -1,7 +1,9 @@
 """The Rust extension: the simulator, the checks, and evidence kept in Rust until somebody asks for bytes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, TypedDict, final
+from typing import Final, Literal, TypedDict, final, type_check_only
+
+__all__ = ["CHECKS", "PLANTS", "START_NS", "Evidence", "Workload", "World", "check_linearizable", "simulate"]
 
 CHECKS: Final[list[tuple[str, str, str, list[str]]]]
 """Each check: name, what it holds a system to, where it is defined, what evidence it needs."""
@@ -12,6 +14,7 @@ PLANTS: Final[list[tuple[str, str, str]]]
 START_NS: Final[int]
 """The plan's time 0 on every record's clock, in ns: before it the cluster starts and sessions open."""
 
+@type_check_only
 class DrawnOperation(TypedDict):
     """One operation of a roaming client."""
 
@@ -24,6 +27,7 @@ class DrawnOperation(TypedDict):
     expected: int | None
     """What a ``cas`` expects; None: never written. None for the others."""
 
+@type_check_only
 class Stats(TypedDict, total=False):
     """Counts of a simulated run; empty for evidence that was read from files."""
 

@@ -49,7 +49,7 @@ impl World {
 #[pymethods]
 impl World {
     #[new]
-    #[pyo3(signature = (compiled_plan, plants = Vec::new()))]
+    #[pyo3(signature = (compiled_plan, plants = Vec::new()), text_signature = "(compiled_plan, plants=())")]
     fn new(py: Python<'_>, compiled_plan: &str, plants: Vec<String>) -> PyResult<World> {
         let plan = Plan::parse(compiled_plan).map_err(value_error)?;
         let world =
@@ -89,7 +89,7 @@ impl World {
 
 /// Carries out a whole plan.
 #[pyfunction]
-#[pyo3(signature = (compiled_plan, plants = Vec::new()))]
+#[pyo3(signature = (compiled_plan, plants = Vec::new()), text_signature = "(compiled_plan, plants=())")]
 pub fn simulate(py: Python<'_>, compiled_plan: &str, plants: Vec<String>) -> PyResult<Evidence> {
     World::new(py, compiled_plan, plants)?.finish(py)
 }
