@@ -12,7 +12,7 @@ NODE_TARGET := x86_64-unknown-linux-gnu
 # has neither (docs/node.md).
 NODE_FEATURES ?= plants,faults
 
-.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench soak clean
+.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,9 @@ format:  ## apply the formatters
 bench: setup  ## the simulator's speed with every check on, and the micro-benchmarks
 	cargo run --quiet --release --locked --manifest-path $(RUST) --package mcp-chaos-sim --example speed
 	cargo bench --locked --manifest-path $(RUST) --workspace
+
+wheel: setup  ## build the wheel, assert what is in it, use it outside the checkout
+	$(BIN)/python ci/check_wheel.py
 
 soak: setup  ## 1,000 seeds of each scenario in simulation, each run again in another process
 	$(BIN)/python ci/soak.py

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
 
@@ -86,7 +85,7 @@ def _reported_errors(as_json: bool) -> Iterator[None]:
     """Turns every error into one message and its exit code; no traceback (MCP_CHAOS_DEBUG=1 shows it)."""
     try:
         yield
-    except (typer.Exit, typer.Abort, click.ClickException):
+    except (typer.Exit, typer.Abort):
         raise
     except ChaosError as error:
         _fail(str(error), error.exit_code, as_json)
