@@ -4,7 +4,7 @@ Overlapping steps compose: a link stays cut until every step that cut it has end
 any step holds it down. So the end of a step removes only what that step did. (A pause ends with the process:
 a paused node that is killed comes back running.) Everything ends at the plan's heal time.
 
-The meaning of each step is the simulator's (`rust_core/crates/sim/src/world/nemesis.rs`).
+The meaning of each step is the simulator's (`rust_core/crates/sim/src/world/nemesis/mod.rs`).
 
 That a cut took hold is shown by the receivers' own counters, not by the proxies' word: if anything came over
 a link that was cut, the step *failed*, and the run says nothing about the system.
@@ -32,6 +32,9 @@ RESOLVE_EVERY_S = 0.02
 RESOLVE_AT_MOST_NS = 2_000_000_000
 GRACE_NS = 250_000_000
 """How long after a cut frames may still arrive that were in the receiver's socket already."""
+_TOO_LATE = "every fault was healed before it could be carried out"
+_CONNECTIONS_DIE_S = 0.05
+"""How long the proxies need to notice that a killed node's connections are gone."""
 _TRANSFER_AT_MOST_S = 2.0
 
 
@@ -204,6 +207,7 @@ class Nemesis:
                 "nodes": [],
                 "links": [],
                 "evidence": {"do_not_answer": dead, "still_in_force": leftover},
+                **({"reason": f"still in force: {', '.join(leftover)}"} if leftover else {}),
                 "fixed": False,
             }
         )
@@ -212,13 +216,14 @@ class Nemesis:
         planned_ns = PLAN_START_NS + step["when"]["at_ns"]
         await self._sleep_until(min(planned_ns, self._heal_ns))
         if self._healing.is_set() or planned_ns >= self._heal_ns:
-            self._skip(step, planned_ns, "every fault was healed before it could be carried out")
+            self._skip(step, planned_ns, _TOO_LATE)
             return
         anchor, case = await self._resolve(step)
+        if self._healing.is_set():
+            self._skip(step, planned_ns, _TOO_LATE)
+            return
         if case is None:
-            why = (
-                "nobody led, for 2 s" if step["anchor"] == "leader" else f"the plan has no case for {anchor}"
-            )
+            why = "nobody led, for 2 s" if anchor is None else f"the plan has no case for {anchor}"
             self._skip(step, planned_ns, why)
             return
         record = self._begin(step, case, "install", planned_ns, anchor)
@@ -228,7 +233,7 @@ class Nemesis:
             record |= {"status": "failed", "reason": str(error)}
         record["time_ns"] = self._clock.now_ns()
         self._record(record)
-        if case["do"] == "transfer_leader" or record["status"] == "skipped":
+        if record["status"] == "skipped":
             return  # nothing was done that would have to be undone
         # What failed half-way is healed too: it may have taken hold in part.
         await self._stand(step, case, record)
@@ -243,7 +248,7 @@ class Nemesis:
 
     async def _stand(self, step: Mapping[str, Any], case: Mapping[str, Any], record: Json) -> None:
         """Waits until the fault's time is up, and gathers the evidence that a cut holds."""
-        if case["do"] == "restart":
+        if case["do"] in {"restart", "transfer_leader"}:
             return
         end_ns = self._heal_ns
         if step["for_ns"] is not None:
@@ -287,7 +292,13 @@ class Nemesis:
                         f"step{number}", _links(case), case["delay_min_ns"], case["delay_max_ns"]
                     )
             case "kill" | "restart":
-                record["evidence"] = await self._on_nodes(case, lambda node: self._kill(node, number))
+                # A connection that dies while a toxic of its link is added or removed can block that proxy for
+                # ever (Toxiproxy 2.12: the change waits for a stub whose writer has left): so never both at once.
+                await self._links_lock.acquire()
+                try:
+                    record["evidence"] = await self._on_nodes(case, lambda node: self._kill(node, number))
+                finally:
+                    asyncio.get_running_loop().call_later(_CONNECTIONS_DIE_S, self._links_lock.release)
             case "pause":
                 record["evidence"] = await self._on_nodes(case, lambda node: self._pause(node, number))
                 if "paused" not in record["evidence"]["processes"].values():
@@ -312,6 +323,8 @@ class Nemesis:
                     return await self._cluster.undelay(f"step{number}", _links(case))
             case "kill" | "restart":
                 return await self._on_nodes(case, lambda node: self._revive(node, number))
+            case "transfer_leader":
+                return {"leader_after": await self._led_by(case["nodes"][0])}
             case _:
                 return await self._on_nodes(case, lambda node: self._resume(node, number))
 
@@ -369,12 +382,15 @@ class Nemesis:
         if not 200 <= answer["answer"] < 300:
             record |= {"status": "skipped", "reason": f"{leader} would not: {answer['message']}"}
             return
+
+    async def _led_by(self, to: str) -> str | None:
+        """Who leads once that node does, or its time is up."""
         deadline_ns = self._clock.now_ns() + int(_TRANSFER_AT_MOST_S * 1e9)
         led = None
         while led != to and self._clock.now_ns() < deadline_ns and not self._healing.is_set():
             await asyncio.sleep(RESOLVE_EVERY_S)
             led = leader_of((await self._cluster.observe()).values())
-        record["evidence"]["leader_after"] = led
+        return led
 
     # Helpers
 

@@ -286,6 +286,9 @@ class ContainerCluster:
 
         A node that ends instead (because it refuses its data, say) is evidence, not an error.
         """
+        broken = next((death for death in self.deaths if death.node == node), None)
+        if broken is not None:  # It broke down by itself: what it would do next is nobody's promise.
+            return {"running": False, "boot": None, "exit_code": broken.exit_code}
         before = self._boots.get(node, 0)
         await self._call(self._engine_start, node)
         self._down.discard(node)
@@ -337,7 +340,11 @@ class ContainerCluster:
 
     async def transfer_leader(self, leader: str, to: str) -> Json:
         """Asks the leader, directly and not through its proxy."""
-        code, content = await self._ask(leader, system.transfer_leader(to), _OBSERVE_TIMEOUT_S * 4)
+        try:
+            code, content = await self._ask(leader, system.transfer_leader(to), _OBSERVE_TIMEOUT_S * 4)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # Another fault took the leader in this very moment.
+            return {"asked": leader, "to": to, "answer": 0, "message": f"no answer ({type(error).__name__})"}
         return {"asked": leader, "to": to, "answer": code, "message": content.decode(errors="replace")[:200]}
 
     async def observe(self) -> dict[str, NodeView]:
