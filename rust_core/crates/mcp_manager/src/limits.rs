@@ -24,6 +24,13 @@ pub const MAX_SERVERS: usize = 10_000;
 /// Largest encoded command that a node proposes, in bytes: whatever passes the limits above fits.
 pub const MAX_COMMAND_BYTES: usize = 256 * 1024;
 
+/// Largest state, in encoded bytes: it travels to a lagging follower as one snapshot, in one frame of the
+/// transport (64 MiB), and must always fit.
+pub const MAX_STATE_BYTES: usize = 48 * 1024 * 1024;
+/// The most that one operation adds to the state: its own value, and the other value that a session keeps
+/// for a retry of a compare-and-set which found that one.
+pub const MAX_GROWTH_BYTES: usize = 2 * MAX_VALUE_BYTES + 1024;
+
 /// When sessions expire. Equal on all nodes of a cluster: founding writes it into the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionLimits {
@@ -51,6 +58,16 @@ pub fn check(operation: &Operation) -> Result<(), String> {
             check_name("a server's name", name, MAX_SERVER_NAME_BYTES)
         }
     }
+}
+
+/// Whether a state of `state_bytes` has room for an operation; the error is the reason to give. What only makes
+/// room, or changes a state in place, always passes.
+pub fn check_room(operation: &Operation, state_bytes: usize) -> Result<(), String> {
+    let grows = !matches!(operation, Operation::Deregister { .. } | Operation::SetState { .. });
+    if grows && state_bytes + MAX_GROWTH_BYTES > MAX_STATE_BYTES {
+        return Err(format!("the state is full: at most {MAX_STATE_BYTES} bytes"));
+    }
+    Ok(())
 }
 
 fn check_server(server: &ServerSpec) -> Result<(), String> {

@@ -21,10 +21,11 @@ pub(super) enum Item<'a> {
     Session { client: u64, session: &'a Session },
 }
 
-/// The sum, and a buffer kept so that hashing does not allocate.
+/// The sum, how many bytes went into it, and a buffer kept so that hashing does not allocate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checksum {
     sum: u64,
+    bytes: usize,
     scratch: Vec<u8>,
 }
 
@@ -33,12 +34,19 @@ impl Checksum {
         self.sum
     }
 
+    /// The encoded size of all items.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn add(&mut self, item: &Item<'_>) {
         self.sum = self.sum.wrapping_add(self.hash(item));
+        self.bytes += self.scratch.len();
     }
 
     pub(super) fn remove(&mut self, item: &Item<'_>) {
         self.sum = self.sum.wrapping_sub(self.hash(item));
+        self.bytes -= self.scratch.len();
     }
 
     fn hash(&mut self, item: &Item<'_>) -> u64 {

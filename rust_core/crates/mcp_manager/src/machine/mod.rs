@@ -204,7 +204,8 @@ impl Machine {
         if self.sessions.get(client).is_none() {
             return Effect::refused(index, Outcome::SessionExpired);
         }
-        let outcome = match limits::check(&operation) {
+        let room = limits::check_room(&operation, self.checksum.bytes());
+        let outcome = match limits::check(&operation).and(room) {
             Ok(()) => self.carry_out(index, operation),
             Err(reason) => Outcome::Rejected { reason },
         };

@@ -2,7 +2,8 @@
 
 use mcp_manager::command::{Operation, Outcome, ServerSpec, ServerState, Transport};
 use mcp_manager::limits::{
-    MAX_ENDPOINT_BYTES, MAX_KEY_BYTES, MAX_SERVER_NAME_BYTES, MAX_SERVERS, MAX_VALUE_BYTES, check,
+    MAX_ENDPOINT_BYTES, MAX_GROWTH_BYTES, MAX_KEY_BYTES, MAX_SERVER_NAME_BYTES, MAX_SERVERS, MAX_STATE_BYTES,
+    MAX_VALUE_BYTES, check,
 };
 
 use crate::support::{Log, register, write};
@@ -67,4 +68,28 @@ fn a_full_registry_still_lets_servers_be_replaced() {
     assert_eq!(log.operate(client, next + 1, register("s0")).outcome, Outcome::Done { version: log.index });
     assert_eq!(log.machine.server_count(), MAX_SERVERS);
     assert_eq!(log.machine.state_checksum(), log.machine.recomputed_checksum());
+}
+
+/// A lagging follower is sent the whole state in one frame of at most 64 MiB: a larger one never arrived.
+#[test]
+fn a_full_state_takes_no_more_and_still_fits_into_one_snapshot() {
+    let mut log = Log::new();
+    let client = log.open_session();
+    let value = "v".repeat(MAX_VALUE_BYTES);
+    let full = (1..).find(|&n| {
+        let outcome = log.operate(client, n, write(&format!("k{n}"), &value)).outcome;
+        matches!(outcome, Outcome::Rejected { reason } if reason.contains("the state is full"))
+    });
+    let next = full.unwrap() + 1;
+    let snapshot = log.machine.snapshot();
+    assert!((MAX_STATE_BYTES - 2 * MAX_GROWTH_BYTES..MAX_STATE_BYTES).contains(&snapshot.len()));
+    assert!(matches!(log.operate(client, next, register("s")).outcome, Outcome::Rejected { .. }));
+    assert_eq!(
+        log.operate(client, next + 1, Operation::Deregister { name: "s".into() }).outcome,
+        Outcome::NotFound
+    );
+    // What was restored counts too.
+    log.machine = mcp_manager::machine::Machine::restore(&snapshot).unwrap();
+    assert_eq!(log.machine.state_checksum(), log.machine.recomputed_checksum());
+    assert!(matches!(log.operate(client, next, write("more", "1")).outcome, Outcome::Rejected { .. }));
 }
