@@ -195,6 +195,35 @@ fn faults_on_one_target_end_one_by_one() {
 }
 
 #[test]
+fn a_machine_without_power_stays_silent_when_it_is_killed_or_restarted() {
+    let steps = vec![
+        step(0, at(S), Some(4 * S), process("power_off", &[3])),
+        step(1, at(2 * S), Some(S), process("kill", &[3])),
+        step(2, at(4 * S), None, process("restart", &[3])),
+    ];
+    let run = run(&plan(19, 3, steps), NO_PLANTS);
+    assert_valid(&run, "kill without power");
+    // A request that was under way when the power went, or arrives when the machine is coming up again, may
+    // be turned away at once; one in between gets no answer.
+    let home: Vec<_> = run.history.iter().filter(|event| event.process == 502).collect();
+    let during = START + S + 100 * MS..START + 5 * S;
+    let failed = home.iter().filter(|event| event.kind == Kind::Fail && during.contains(&event.time_ns));
+    let errors = tally(failed.map(|event| event.error.as_deref().unwrap()));
+    assert_eq!(errors.keys().collect::<Vec<_>>(), [&"timeout"], "{errors:?}");
+    assert_eq!(record(&run, 1, Phase::Heal).evidence["processes"], json!({"n3": "down"}));
+    assert!(record(&run, 2, Phase::Heal).time_ns > START + 5 * S, "up when the power is back");
+}
+
+#[test]
+fn a_step_due_at_the_heal_itself_is_skipped() {
+    let run = run(&plan(20, 3, vec![step(0, at(6 * S), Some(S), process("kill", &[1]))]), NO_PLANTS);
+    let late = record(&run, 0, Phase::Install);
+    assert_eq!((late.status, late.time_ns), (Status::Skipped, START + 6 * S));
+    assert_eq!(late.reason.as_deref(), Some("every fault was healed before it could be carried out"));
+    assert!(run.nemesis.iter().all(|record| record.phase != Phase::Heal), "nothing began, so nothing ends");
+}
+
+#[test]
 fn everything_ends_at_the_heal_and_what_never_happened_is_skipped() {
     let steps = vec![
         step(0, at(S), None, cut(&around(1, 3))),

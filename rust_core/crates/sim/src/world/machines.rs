@@ -185,7 +185,9 @@ impl World {
     /// see their connections break, unless the machine went silent.
     pub(super) fn process_dies(&mut self, node: NodeId, silent: bool) {
         let machine = self.machine(node);
-        if matches!(machine.state, State::Ended(_)) {
+        // On a machine that a step holds down nothing is left to die: in particular, one without power stays
+        // without.
+        if matches!(machine.state, State::Ended(_)) || machine.holds > 0 {
             return;
         }
         machine.life += 1;

@@ -166,8 +166,9 @@ impl World {
         for client in 0..clients {
             self.queue.push(SESSIONS_NS, Event::ClientStart { client });
         }
-        self.schedule_steps();
+        // Before the steps: one that is due at the heal itself would last no time, and is skipped.
         self.queue.push(START_NS + self.plan.timeline.heal_ns, Event::HealAll);
+        self.schedule_steps();
         self.queue.push(START_NS + self.plan.timeline.workload_ns, Event::Recovery);
         self.settle();
     }

@@ -32,9 +32,8 @@ pub(super) struct Nemesis {
 
 struct StepState {
     step: Step,
-    /// When the plan has it, on the world's clock.
+    /// When the plan has it, on the world's clock; a step given by hand says when it was given.
     planned_ns: Option<u64>,
-    /// A step given by hand says when it was given.
     progress: Progress,
 }
 
@@ -322,7 +321,7 @@ impl World {
             }
             Action::Kill(nodes) => {
                 for node in nodes {
-                    self.kill(*node);
+                    self.process_dies(*node, false);
                     self.machine(*node).holds += 1;
                 }
             }
@@ -334,7 +333,7 @@ impl World {
             }
             Action::Restart(nodes) => {
                 for node in nodes {
-                    self.kill(*node);
+                    self.process_dies(*node, false);
                     if !matches!(self.machine(*node).state, State::Ended(_)) {
                         force.awaited.push(*node);
                     }
@@ -367,18 +366,6 @@ impl World {
             self.queue.push(self.now_ns + for_ns, Event::StepEnd { step: position });
         }
         self.nemesis.steps[position].progress = Progress::InForce(force);
-    }
-
-    /// Kills a process, if there is one.
-    fn kill(&mut self, node: NodeId) {
-        self.process_dies(node, false);
-        let machine = self.machine(node);
-        if let (State::Down { powered, .. }, 0) = (&mut machine.state, machine.holds) {
-            // Its disk crashed at the point that a step had set for a kill: the machine itself stays on.
-            if !std::mem::replace(powered, true) {
-                self.reset_calls(node);
-            }
-        }
     }
 
     pub(super) fn step_ends(&mut self, step: usize) {
