@@ -134,9 +134,6 @@ pub struct Status {
 /// Why a node could not be founded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
-    /// For the caller, who knows what is on the disk.
-    #[error("this node already belongs to cluster {0:?}")]
-    AlreadyInitialized(String),
     /// A voter is missing, named twice, or 0.
     #[error("a cluster needs at least one voter, each named once, this node among them")]
     BadVoters,

@@ -77,11 +77,6 @@ pub fn key_name(key: u32) -> String {
     format!("k{key}")
 }
 
-/// The number behind a register's name; `None` where it is not of the form `k<number>`.
-pub fn parse_key_name(name: &str) -> Option<u32> {
-    name.strip_prefix('k')?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,11 +105,5 @@ mod tests {
         assert_eq!(operation(3, &workload, 1, 4, |_| None).action, Action::Read);
         let seen = operation(3, &workload, 1, 4, |_| Some(Some(9))).action;
         assert_eq!(seen, Action::Cas { expected: Some(9), new: 1_000_005 });
-    }
-
-    #[test]
-    fn key_names_go_both_ways() {
-        assert_eq!(parse_key_name(&key_name(12)), Some(12));
-        assert_eq!(parse_key_name("x1"), None);
     }
 }

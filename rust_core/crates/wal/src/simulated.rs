@@ -152,11 +152,6 @@ impl SimDisk {
         self.crash = None;
     }
 
-    /// Whether the power is off.
-    pub fn is_off(&self) -> bool {
-        self.off
-    }
-
     /// Takes the power away: what is not durable is lost, wholly, partly, or not at all, as the draws of
     /// `stream` from `counter * 2^32` on decide. Every operation fails until [`SimDisk::restart`].
     pub fn power_off(&mut self, stream: Stream, counter: u64) {
