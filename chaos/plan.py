@@ -20,7 +20,7 @@ from chaos.topology import Selector, node_name, ordinal
 from chaos.units import Duration
 
 FORMAT: Final = 1
-"""The version of `Plan.to_json` and of `compile`."""
+"""The version of `Plan.to_json` and of `Plan.compiled`."""
 
 OPTIONS: Final = {"tick_ns": 20_000_000, "heartbeat_ticks": 5, "election_ticks": 25}
 """Named defaults of the nodes, equal on all backends: elections are due after 25 to 50 ticks."""
@@ -175,7 +175,7 @@ class Plan:
 
     @property
     def sometimes(self) -> tuple[str, ...]:
-        """What must happen at least once in a campaign."""
+        """What should happen: `run` reports whether it did."""
         return tuple(self.closed.sometimes)
 
     @property
@@ -190,7 +190,7 @@ class Plan:
         return int(closed(self.closed.heal))
 
     def compiled(self) -> dict[str, Any]:
-        """What a backend carries out: see `compile`."""
+        """The plan as a backend carries it out: integers, and a table of cases for each step. Do not change it."""
         return self._compiled
 
     @cached_property
@@ -202,16 +202,11 @@ class Plan:
         return json.dumps(self._compiled, sort_keys=True, separators=(",", ":"))
 
 
-def compile(plan: Plan) -> dict[str, Any]:  # noqa: A001  (the contract's name)
-    """The plan as the simulator and the nemesis carry it out: integers, and a table of cases for each step.
+def _compile(plan: Plan) -> dict[str, Any]:
+    """Selectors and shapes are resolved here, over networkx, for every node that the anchor may turn out to be.
 
-    Selectors and shapes are resolved here, over networkx, for every node that the anchor may turn out to be.
     So all backends mean the same by them.
     """
-    return plan.compiled()
-
-
-def _compile(plan: Plan) -> dict[str, Any]:
     scenario = plan.closed
     latency, sync = (cast("list[Duration]", pair) for pair in (scenario.network.latency, scenario.disk.sync))
     limits = scenario.limits
@@ -257,13 +252,6 @@ def _compiled_step(step: PlanStep, nodes: int) -> dict[str, Any]:
         "anchor": step.anchor,
         "cases": step.cases(nodes),
     }
-
-
-def needs(plan: Plan) -> set[str]:
-    """What the plan asks of a backend: kinds of fault, ``on:EVENT`` for each event waited for, ``loss``."""
-    asked = {step.kind for step in plan.steps}
-    asked |= {f"on:{step.event}" for step in plan.steps if step.event is not None}
-    return asked | ({"loss"} if closed(plan.closed.network.loss) else set())
 
 
 def describe(step: PlanStep) -> str:

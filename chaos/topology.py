@@ -204,14 +204,6 @@ def network(nodes: int) -> "nx.DiGraph[str]":
     return nx.freeze(graph)  # type: ignore[no-any-return]
 
 
-def remaining(nodes: int, cut: Iterable[Link]) -> "nx.DiGraph[str]":
-    """The links among the nodes that are left when some are cut."""
-    graph = network(nodes).copy()
-    graph.remove_edges_from(cut)
-    graph.remove_node(CLIENTS)
-    return graph
-
-
 def between(nodes: int, senders: Iterable[str], receivers: Iterable[str]) -> set[Link]:
     """The directed links from the ones to the others (``clients`` may be among either)."""
     graph = network(nodes)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chaos.errors import BundleError
 from chaos.generate import Sampler, draw_plan
-from chaos.plan import Plan, compile, describe, describe_when, needs, scenario_of  # noqa: A004
+from chaos.plan import Plan, describe, describe_when, scenario_of
 from chaos.scenario import load_scenario
 from tests.strategies import TEXTS
 
@@ -21,7 +21,7 @@ ISOLATED = plan_of("cluster: {nodes: 3}\nfaults: [{at: 4s, for: 2s, partition: {
 
 
 def test_a_compiled_plan_says_for_each_anchor_what_to_do():
-    compiled = compile(ISOLATED)
+    compiled = dict(ISOLATED.compiled())
     [step] = compiled.pop("steps")
     assert compiled == {
         "format": 1,
@@ -95,7 +95,7 @@ def test_a_compiled_plan_says_for_each_anchor_what_to_do():
 
 
 def one_step(text: str, nodes: int = 3) -> dict:
-    [step] = compile(plan_of(f"cluster: {{nodes: {nodes}}}\nfaults: [{{{text}}}]"))["steps"]
+    [step] = plan_of(f"cluster: {{nodes: {nodes}}}\nfaults: [{{{text}}}]").compiled()["steps"]
     return step
 
 
@@ -206,12 +206,6 @@ def test_steps_read_as_people_speak(text, when, what):
     [step] = plan_of(f"faults: [{{{text}}}]").steps
     assert describe_when(step) == when
     assert describe(step) == what
-
-
-def test_what_a_plan_needs_is_named():
-    plan = plan_of("network: {loss: 1%}\nfaults: [{at: 1s, kill: n1}, {on: vote_cast, power_off: event}]")
-    assert needs(plan) == {"kill", "power_off", "on:vote_cast", "loss"}
-    assert needs(plan_of("")) == set()
 
 
 def test_identity_is_the_canonical_json():

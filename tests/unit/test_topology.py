@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos import topology
-from chaos.topology import CLIENTS, Selector, SelectorError, node_name, quorum, remaining
+from chaos.topology import CLIENTS, Link, Selector, SelectorError, node_name, quorum
 
 
 @st.composite
@@ -16,6 +16,14 @@ def orders(draw: st.DrawFn, least: int = 3) -> tuple[int, ...]:
     """An order of the nodes of some cluster."""
     nodes = draw(st.integers(least, topology.MOST_NODES))
     return tuple(draw(st.permutations(range(1, nodes + 1))))
+
+
+def remaining(nodes: int, cut: set[Link]) -> nx.DiGraph:
+    """The links among the nodes that are left when some are cut."""
+    graph = topology.network(nodes).copy()
+    graph.remove_edges_from(cut)
+    graph.remove_node(CLIENTS)
+    return graph
 
 
 def majorities(graph: nx.DiGraph) -> list[frozenset[str]]:
