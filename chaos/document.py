@@ -37,7 +37,8 @@ Path = tuple[str | int, ...]
 # The core schema of YAML 1.2 (so `on`, `yes` and `no` are words, and 1:30 is not a number).
 _WORDS: dict[str, Plain] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INTEGER = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
+# Integers are read far beyond every range, so that the message names the range; Python itself reads 4,300 digits.
+_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]{1,18}|[0-9]{1,18}(\.[0-9]{0,18})?)([eE][-+]?[0-9]{1,3})?", re.ASCII)
 _KNOWN_TAGS = {"!", "tag:yaml.org,2002:str"}
 
@@ -114,13 +115,14 @@ class Document:
 
 
 def nearest(word: object, words: Sequence[str]) -> str | None:
-    """The valid word most like the one found, if any is."""
+    """The valid word most like the one found, or with a part that begins so; None if none is near."""
     if not isinstance(word, str):
         return None
-    containing = [valid for valid in words if len(word) > 2 and word.lower() in valid and word != valid]
-    if containing:
-        return containing[0]
-    near = difflib.get_close_matches(word[:80].lower(), words, n=1, cutoff=0.5)
+    lower = word[:80].lower()
+    begun = [valid for valid in words if f"_{valid}".find(f"_{lower}") >= 0 and word != valid]
+    if begun and len(word) > 2:
+        return begun[0]
+    near = difflib.get_close_matches(lower, words, n=1, cutoff=0.7)
     return near[0] if near and near[0] != word else None
 
 
@@ -152,7 +154,14 @@ def show(value: object) -> str:
             keys = ", ".join(str(key)[:30] for key in list(value)[:5])
             return f"a mapping with the keys {keys}" if value else "an empty mapping"
         case _:
-            return str(value)
+            text = str(value)
+            return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def is_nothing(text: str) -> bool:
+    """Whether a text in YAML is no value: blank, a comment, or null."""
+    word = text.strip()
+    return word.startswith("#") or _WORDS.get(word, word) is None
 
 
 def read(text: str, source: str) -> Document:

@@ -32,7 +32,7 @@ from chaos.errors import ScenarioError
 from chaos.faults import KINDS, Direction, Fault, Latency, NodeField, Partition
 from chaos.holes import AnyOf, Between, Given, Maybe, Open, Pick, Spec, highest, is_hole, lowest, wrong
 from chaos.topology import Selector, node_name
-from chaos.units import Duration, Rate, Share, format_duration, parse_duration
+from chaos.units import Duration, Rate, Share, format_duration, parse_duration, parse_rate
 from chaos.workload import Workload
 
 RAFT_CHECKS = (
@@ -75,9 +75,12 @@ GOALS = {
     "read_after_leader_change": "a read was served within a second after a leader change",
     "operation_during_partition": "an operation succeeded while links were cut",
 }
-"""What ``sometimes`` may name: a campaign in which it never happens is no pass."""
+"""What ``sometimes`` may name: runs in which it never happens have shown little. ``run`` reports it; no verdict
+hangs on it."""
 
 MOST_STEPS = 64
+MOST_OPERATIONS = 1_000_000
+"""Of roaming clients in one run: so many a run can hold in memory, check and keep."""
 MOST_EXAMPLES = 32
 SCHEMA_DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -147,12 +150,12 @@ class Cluster(Spec):
 
 
 class Network(Spec):
-    """The links when no fault is on them. Only the simulator can be told; real networks are as they are."""
+    """The links when no fault is on them. On Docker: toxics for `latency` from 1 ms on; `loss` is refused."""
 
     latency: Range = _pair("1ms", "5ms")
-    """How long a message takes: a duration, or `[least, most]`."""
+    """How long a message takes: a duration, or `[least, most]`. On Docker a toxic on each link, from 1 ms on."""
     loss: Open[LossField] = Share(0)
-    """How many messages are lost."""
+    """How many messages are lost. Simulator only: Docker refuses it."""
 
 
 class Disk(Spec):
@@ -306,7 +309,7 @@ class Scenario(Spec):
     about: Annotated[str, Field(max_length=2000)] = ""
     """What it is there to show, in a sentence or two."""
     tags: list[NameField] = Field([], max_length=32)
-    """Words by which to choose among scenarios."""
+    """Words on what the scenario is good for. No command of this release chooses by them."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """Fixes what chance decides within a run (delays, election timeouts, what clients choose)."""
     cluster: Cluster = Cluster()
@@ -314,7 +317,7 @@ class Scenario(Spec):
     workload: Workload = Workload()
     """What clients do."""
     network: Network = Network()
-    """The links when no fault is on them (simulator only)."""
+    """The links when no fault is on them (on Docker: `latency` from 1 ms on, no `loss`)."""
     disk: Disk = Disk()
     """The disks (simulator only)."""
     heal: Open[SpanField] | None = None
@@ -328,9 +331,9 @@ class Scenario(Spec):
     limits: Limits = Limits()
     """How patient the checks are."""
     sometimes: list[GoalField] = Field([], max_length=len(GOALS))
-    """What must happen at least once in a campaign, for otherwise it has shown nothing."""
+    """What should happen, for otherwise a run has shown little: `run` reports it, no verdict hangs on it."""
     examples: list[dict[str, Any]] = Field([], max_length=MOST_EXAMPLES)
-    """Members to be run first: for each, paths (as for --set) and their values."""
+    """Members of interest, as paths and values; checked, but run first by the tests of mcp-chaos only."""
 
     _examples: tuple["Scenario", ...] = PrivateAttr(())
 
@@ -502,6 +505,7 @@ def _inconsistencies(scenario: Scenario) -> Iterator[Problem]:
     if scenario.heal is not None and lowest(scenario.heal, shortest) > shortest:
         yield Problem(("heal",), "", f"at most the workload's duration, {format_duration(shortest)}")
     heal = min(heal_of(shortest, choice) for choice in holes.choices(scenario.heal))
+    yield from _too_many_operations(scenario)
     for place, pair in (
         (("network", "latency"), scenario.network.latency),
         (("disk", "sync"), scenario.disk.sync),
@@ -520,6 +524,16 @@ def _inconsistencies(scenario: Scenario) -> Iterator[Problem]:
             yield from _step_problems(path, value, scenario, least_nodes, heal)
         if isinstance(value, Random):
             yield from _random_problems(path, value, least_nodes, heal)
+
+
+def _too_many_operations(scenario: Scenario) -> Iterator[Problem]:
+    rate = Rate(highest(scenario.workload.rate, parse_rate("100/s")))
+    duration = Duration(highest(scenario.workload.duration, parse_duration("20s")))
+    operations = rate * duration // 10**12
+    if operations > MOST_OPERATIONS:
+        found = f"up to {operations:,} operations ({rate} for {duration})"
+        expected = f"at most {MOST_OPERATIONS:,} in a run: a lower rate or a shorter duration"
+        yield Problem(("workload", "rate"), found, expected)
 
 
 def _repeated(path: Path, words: Sequence[str]) -> Iterator[Problem]:
@@ -633,7 +647,10 @@ def _override(document: Document, override: str) -> None:
     where = f"--set {override}"
     if not equals or not path.strip():
         raise ScenarioError(f"{where}: found no path and value, expected path=value, such as cluster.nodes=3")
-    _put(document, _parse_path(path.strip(), where), documents.read(value, where).data, where)
+    place = _parse_path(path.strip(), where)
+    if documents.is_nothing(value):
+        raise ScenarioError(f"{where}: found no value, expected one after the =, such as cluster.nodes=3")
+    _put(document, place, documents.read(value, where).data, where)
 
 
 def _parse_path(text: str, where: str) -> Path:

@@ -51,7 +51,7 @@ class UnitError(ValueError):
 def parse_duration(value: object) -> Duration:
     """Nanoseconds from a text such as ``250ms``. Raises `UnitError`, also for parts of a nanosecond."""
     if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
-        raise UnitError(DURATION_EXPECTED)
+        raise _misread(value, DURATION_PATTERN, DURATION_EXPECTED)
     number, unit = _split(value)
     nanoseconds = Decimal(number) * _NANOSECONDS[unit]
     if nanoseconds != int(nanoseconds):
@@ -72,7 +72,7 @@ def format_duration(nanoseconds: int) -> str:
 def parse_rate(value: object) -> Rate:
     """Operations per 1,000 seconds from ``50/s`` or ``3000/m``, rounded. Raises `UnitError`."""
     if not isinstance(value, str) or not re.fullmatch(RATE_PATTERN, value, re.ASCII):
-        raise UnitError(RATE_EXPECTED)
+        raise _misread(value, RATE_PATTERN, RATE_EXPECTED)
     number, unit = value.split("/")
     return Rate((Decimal(number) * 1000 / _SECONDS[unit]).to_integral_value())
 
@@ -85,7 +85,7 @@ def format_rate(per_1000s: int) -> str:
 def parse_share(value: object) -> Share:
     """Parts per million from a text in percent. Raises `UnitError`."""
     if not isinstance(value, str) or not re.fullmatch(SHARE_PATTERN, value, re.ASCII):
-        raise UnitError(SHARE_EXPECTED)
+        raise _misread(value, SHARE_PATTERN, SHARE_EXPECTED)
     ppm = Decimal(value.removesuffix("%")) * 10_000
     if ppm > 1_000_000:
         raise UnitError("at most 100%")
@@ -95,6 +95,11 @@ def parse_share(value: object) -> Share:
 def format_share(ppm: int) -> str:
     """The exact share in percent: ``0.5%``."""
     return f"{_decimal(ppm, 4)}%"
+
+
+def _misread(value: object, pattern: str, expected: str) -> UnitError:
+    negative = isinstance(value, str) and value.startswith("-") and re.fullmatch(pattern, value[1:], re.ASCII)
+    return UnitError(f"{expected}; it must not be negative" if negative else expected)
 
 
 def _split(value: str) -> tuple[str, str]:

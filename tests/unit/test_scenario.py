@@ -128,7 +128,29 @@ REFUSED = [
     (HEAD + "sometimes: [leader_change]\n", "x.yaml:3:13: sometimes[0]: ", "did you mean leader_changed?"),
     (HEAD + "limits: {recovers_within: {any: [1s]}}\n", "x.yaml:3:27: ", "this hole may not stand here"),
     (HEAD + "seed: -1\n", "x.yaml:3:7: seed: ", "at least 0"),
+    (HEAD + "seed: 99999999999999999999\n", "x.yaml:3:7: seed: ", "at most 9007199254740991"),
+    (HEAD + f"seed: -{'9' * 300}\n", "x.yaml:3:7: seed: ", "…, expected at least 0"),
+    (HEAD + f"cluster: {{nodes: {'9' * 300}}}\n", "x.yaml:3:18: cluster.nodes: ", "…, expected at most 9"),
+    (HEAD + f"cluster: {{nodes: {{any: [3, {'9' * 4000}]}}}}\n", "x.yaml:3:28: ", "…, expected at most 9"),
+    (
+        HEAD + "workload: {rate: 10000/s, duration: 60m}\n",
+        "x.yaml:3:18: workload.rate: ",
+        "found up to 36,000,000 operations (10000/s for 3600s), expected at most 1,000,000",
+    ),
+    (
+        HEAD + "workload: {rate: {any: [10/s, 1000/s]}, duration: {between: [1s, 1001s]}}\n",
+        "x.yaml:3:18: workload.rate: ",
+        "found up to 1,001,000 operations",
+    ),
+    (
+        HEAD + "examples: [{workload.rate: 10000/s, workload.duration: 101s}]\n",
+        "x.yaml:3:12: examples[0]: workload.rate: ",
+        "found up to 1,010,000 operations",
+    ),
     (HEAD + "faults: {at: 1s, kill: n1}\n", "x.yaml:3:9: faults: ", "expected a list"),
+    (HEAD + "faults: [{at: -1s, kill: n1}]\n", "x.yaml:3:15: faults[0].at: ", "it must not be negative"),
+    (HEAD + "workload: {rate: -5/s}\n", "x.yaml:3:18: ", "it must not be negative"),
+    (HEAD + "network: {loss: -1%}\n", "x.yaml:3:17: ", "it must not be negative"),
     (HEAD + "faults: [kill]\n", "x.yaml:3:10: faults[0]: ", "found 'kill', expected a mapping"),
     (HEAD + "faults: [{at: 1s}]\n", "x.yaml:3:10: faults[0]: ", "exactly one kind of fault"),
     (HEAD + "faults: [{kill: n1}]\n", "x.yaml:3:10: faults[0]: ", "neither `at` nor `on`"),
@@ -281,6 +303,23 @@ def test_a_message_says_where_what_was_found_and_what_was_expected(text, where, 
     assert what in message, message
 
 
+def test_as_many_operations_as_a_run_can_hold_are_accepted():
+    load_scenario(HEAD + "workload: {rate: {maybe: 1000/s}, duration: 1000s}", "x")
+    load_scenario(HEAD + "workload: {rate: 10000/s, duration: {maybe: 100s}}", "x")
+
+
+@pytest.mark.parametrize("word", ["frobnicate", "izab", "nemesis", "x", "netsplit", "9" * 100])
+def test_a_name_far_from_every_known_one_gets_no_proposal(word):
+    for text in (
+        f"{word}: 3",
+        f"cluster: {{{word}: 3}}",
+        f"faults: [{{at: 1s, {word}: n1}}]",
+        f"checks: [{word}]",
+    ):
+        assert "did you mean" not in refusal(HEAD + text)
+    assert "did you mean" not in refusal(HEAD + "faults: [{at: 1s, partition: one}]")
+
+
 def test_unknown_keys_come_first_and_no_more_than_five_are_listed():
     lines = refusal(
         HEAD
@@ -335,7 +374,9 @@ BAD_OVERRIDES = [
     ("cluster.node=3", "--set cluster.node=3: cluster.node: ", "did you mean nodes?"),
     ("clutser.nodes=3", "--set clutser.nodes=3: clutser: ", "did you mean cluster?"),
     ("cluster.nodes=x", "--set cluster.nodes=x: cluster.nodes: ", "found 'x', expected a whole number"),
-    ("cluster.nodes=", "--set cluster.nodes=:1:1: ", "an empty file"),
+    ("cluster.nodes=", "--set cluster.nodes=: ", "found no value, expected one after the ="),
+    ("cluster.nodes= # 3", "--set cluster.nodes= # 3: ", "found no value"),
+    ("cluster.nodes=~", "--set cluster.nodes=~: ", "found no value"),
     ("cluster.nodes=[", "--set cluster.nodes=[:", "broken YAML"),
     ("faults[3].for=2s", "--set faults[3].for=2s: ", "expected an index below 1"),
     ("faults.for=2s", "--set faults.for=2s: ", "expected an index such as faults[0]"),
@@ -352,7 +393,7 @@ def test_a_wrong_override_is_named(override, where, what):
     assert what in message, message
 
 
-def test_examples_are_members_to_be_run_first():
+def test_examples_are_members_of_the_family():
     text = OVERRIDDEN + "examples:\n  - {cluster.nodes: 3, 'faults[0].at': 2s}\n  - {seed: 4}\n"
     first, second = load_scenario(text, "x", ["workload.keys=7"]).example_scenarios
     plan = draw_plan(first, Sampler(1))
