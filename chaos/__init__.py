@@ -5,11 +5,20 @@ The way through it: :mod:`chaos.scenario` reads a YAML file, :mod:`chaos.generat
 :mod:`chaos.checks` judges what clients saw and nodes did.
 """
 
-try:
-    import chaos._core  # noqa: F401 whether it is there is the question
-except ImportError as error:  # A checkout without the extension shadows an installed wheel.
-    raise ImportError(
-        "the Rust extension chaos._core is not built for this interpreter "
-        f"({error}). In a checkout run `make setup`; elsewhere install the wheel again and run "
-        "from outside the checkout."
-    ) from error
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Loads the Rust extension; where it is missing (a checkout without it shadows a wheel) says the cure."""
+        if name != "_core":
+            raise AttributeError(f"module 'chaos' has no attribute {name!r}")
+        try:
+            return import_module("chaos._core")
+        except ImportError as error:
+            raise ImportError(
+                f"the Rust extension chaos._core is not built for this interpreter ({error}). In a checkout run "
+                "`make setup`; elsewhere install the wheel again, and run from outside the checkout.",
+                name="chaos._core",
+            ) from error

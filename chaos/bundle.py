@@ -51,7 +51,11 @@ def parse_manifest(text: str, source: str) -> Manifest:
         data: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise BundleError(f"{source}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
-    version = data.get("format") if isinstance(data, dict) else None
+    except RecursionError as error:
+        raise BundleError(f"{source}: nested too deeply; expected a manifest") from error
+    if not isinstance(data, dict) or "format" not in data:
+        raise BundleError(f"{source}: expected a manifest, an object with `format`")
+    version = data["format"]
     if version != FORMAT:
         raise BundleError(
             f"{source}: bundle format {version!r} is not known to this release (it reads format {FORMAT}). "

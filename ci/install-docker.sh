@@ -50,6 +50,11 @@ if [ "${1:-}" = --stop ]; then
     exit 0
 fi
 
+if [ $# -gt 0 ]; then
+    say "unknown argument: $1 (only --stop is known)"
+    exit 2
+fi
+
 if answers; then
     say "an engine answers already"
     exit 0

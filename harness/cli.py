@@ -5,19 +5,20 @@ and progress go to stderr. Exit codes: 0 valid, 1 invalid, 2 usage or scenario, 
 infrastructure failed, 130 interrupted.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from chaos.errors import ChaosError
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_VALID
+from harness.output import complain, people, print_json, write
 
 app = typer.Typer(
     name="mcp-chaos",
@@ -64,20 +65,6 @@ ToxiproxyBinary = Annotated[
 ]
 
 DEFAULT_OUT = Path("chaos-runs")
-_WIDTH_OF_A_FILE = 120
-
-
-def _say(as_json: bool) -> Console:
-    """Where people's text goes: stdout, unless that belongs to the JSON object."""
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH_OF_A_FILE)
-    return console
-
-
-def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
 
 
 @contextmanager
@@ -91,13 +78,11 @@ def _reported_errors(as_json: bool) -> Iterator[None]:
         _fail(str(error), error.exit_code, as_json)
     except KeyboardInterrupt:
         _fail("interrupted", EXIT_INTERRUPTED, as_json)
-    except BrokenPipeError:
-        # The reader went away (`mcp-chaos … | head`): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(EXIT_HARNESS) from None
     except Exception as error:
         if os.environ.get("MCP_CHAOS_DEBUG") == "1":
             raise
+        if isinstance(error, ImportError) and error.name == "chaos._core":
+            _fail(str(error), EXIT_HARNESS, as_json)
         _fail(
             f"mcp-chaos itself failed: {type(error).__name__}: {error}. This is a defect of mcp-chaos; "
             "MCP_CHAOS_DEBUG=1 shows where.",
@@ -107,9 +92,11 @@ def _reported_errors(as_json: bool) -> Iterator[None]:
 
 
 def _fail(message: str, exit_code: int, as_json: bool) -> NoReturn:
+    complain(message)
     if as_json:
-        _print_json({"error": message, "exit_code": exit_code})
-    sys.stderr.write(f"mcp-chaos: {message}\n")
+        # If stdout itself is what failed, stderr has said it.
+        with suppress(ChaosError):
+            print_json({"error": message, "exit_code": exit_code})
     raise typer.Exit(exit_code)
 
 
@@ -160,19 +147,27 @@ def run(
             node_binary=node_binary,
             toxiproxy_binary=toxiproxy_binary,
         )
-        console = _say(as_json)
+        console = people(as_json)
         # Every file is read before the first run: a mistake in the last one is told at once.
         plans = [load_plan(path, seed, tuple(overrides or ())) for path in scenario_files(scenarios)]
         finished = []
+        interrupted = False
         for plan in plans:
-            done = run_plan(plan, options, progress=_progress())
+            try:
+                done = run_plan(plan, options, progress=_progress())
+            except KeyboardInterrupt:  # on `sim`; a real run notes the signal, and keeps what it saw
+                interrupted = True
+                complain(f"interrupted during {plan.scenario}; the same command repeats it exactly")
+                break
             finished.append(done)
+            if done.rescued_because:
+                complain(done.rescued_because)
             print_account(done.bundle, console)
             if done.verdict.interrupted:
                 break
-        exit_code = worst_exit_code(done.verdict for done in finished)
+        exit_code = EXIT_INTERRUPTED if interrupted else worst_exit_code(finished)
         if as_json:
-            _print_json({"exit_code": exit_code, "runs": [done.to_dict() for done in finished]})
+            print_json({"exit_code": exit_code, "runs": [done.to_dict() for done in finished]})
         raise typer.Exit(exit_code)
 
 
@@ -212,10 +207,10 @@ def replay(
             toxiproxy_binary=toxiproxy_binary,
         )
         report = replay_bundle(
-            opened, options, times=times, resolve=resolve, console=_say(as_json), progress=_progress()
+            opened, options, times=times, resolve=resolve, console=people(as_json), progress=_progress()
         )
         if as_json:
-            _print_json(report.to_dict())
+            print_json(report.to_dict())
         raise typer.Exit(report.exit_code)
 
 
@@ -228,18 +223,18 @@ def validate(scenarios: Scenarios, as_json: Json = False) -> None:
     with _reported_errors(as_json):
         from harness.run import scenario_files, validate_file  # noqa: PLC0415
 
-        console = _say(as_json)
+        console = people(as_json)
         results = [validate_file(path) for path in scenario_files(scenarios)]
         for result in results:
             if result["valid"]:
                 holes = result["holes"]
                 kind = "one plan (no holes)" if holes == 0 else f"a family with {holes} holes"
-                console.print(f"[green]✓[/green] {result['file']}: {kind}", markup=True)
+                console.print(f"[green]✓[/green] {escape(result['file'])}: {kind}")
             else:
-                console.print(f"[red]✗[/red] {result['error']}", markup=True)
+                console.print(f"[red]✗[/red] {escape(result['error'])}")
         bad = not all(result["valid"] for result in results)
         if as_json:
-            _print_json({"valid": not bad, "files": results})
+            print_json({"valid": not bad, "files": results})
         raise typer.Exit(EXIT_USAGE if bad else EXIT_VALID)
 
 
@@ -256,7 +251,7 @@ def schema(
     with _reported_errors(as_json):
         from chaos.scenario import json_schema  # noqa: PLC0415
 
-        _print_json(json_schema())
+        print_json(json_schema())
 
 
 @app.command()
@@ -271,7 +266,7 @@ def doctor(
         from harness.doctor import examine  # noqa: PLC0415
 
         findings = examine(node_binary, toxiproxy_binary)
-        console = _say(as_json)
+        console = people(as_json)
         for finding in findings:
             mark = (
                 "[green]✓[/green]"
@@ -280,12 +275,12 @@ def doctor(
                 if finding.optional
                 else "[red]✗[/red]"
             )
-            console.print(f"{mark} {finding.name}: {finding.found}")
+            console.print(f"{mark} {finding.name}: {escape(finding.found)}")
             if finding.cure:
-                console.print(f"    {finding.cure}")
+                console.print(f"    {escape(finding.cure)}")
         works = all(finding.ok or finding.optional for finding in findings)
         if as_json:
-            _print_json({"works": works, "findings": [finding.to_dict() for finding in findings]})
+            print_json({"works": works, "findings": [finding.to_dict() for finding in findings]})
         raise typer.Exit(EXIT_VALID if works else EXIT_HARNESS)
 
 
@@ -302,14 +297,14 @@ def clean(
         from harness.clean import remove_orphans  # noqa: PLC0415
 
         removed = remove_orphans(images=images)
-        console = _say(as_json)
+        console = people(as_json)
         if not removed.total:
             console.print("nothing to remove")
         for kind, names in removed.to_dict().items():
             for name in names:
-                console.print(f"removed {kind.removesuffix('s')} {name}")
+                console.print(f"removed {kind.removesuffix('s')} {escape(name)}")
         if as_json:
-            _print_json(removed.to_dict())
+            print_json(removed.to_dict())
 
 
 @app.command()
@@ -319,14 +314,17 @@ def plants(as_json: Json = False) -> None:
     They prove that the checks detect what they are there for: `mcp-chaos run FILE --plant NAME`.
     """
     with _reported_errors(as_json):
-        from chaos._core import PLANTS  # noqa: PLC0415
+        from chaos import _core  # noqa: PLC0415
 
         if as_json:
-            _print_json([{"name": name, "about": about, "source": source} for name, about, source in PLANTS])
+            listed = [
+                {"name": name, "about": about, "source": source} for name, about, source in _core.PLANTS
+            ]
+            print_json({"plants": listed})
             return
-        console = _say(as_json)
-        for name, about, source in PLANTS:
-            console.print(f"[bold]{name}[/bold]\n  {about}\n  [dim]{source}[/dim]")
+        console = people(as_json)
+        for name, about, source in _core.PLANTS:
+            console.print(f"[bold]{name}[/bold]\n  {escape(about)}\n  [dim]{escape(source)}[/dim]")
 
 
 @app.callback(invoke_without_command=True)
@@ -336,7 +334,8 @@ def _root(
     if version:
         from importlib.metadata import version as installed  # noqa: PLC0415
 
-        sys.stdout.write(f"mcp-chaos {installed('mcp-chaos')}\n")
+        with _reported_errors(as_json=False):
+            write(f"mcp-chaos {installed('mcp-chaos')}\n")
         raise typer.Exit
 
 
@@ -345,12 +344,35 @@ def _progress() -> Callable[[str], None]:
     if not sys.stderr.isatty():
         return lambda _: None
     console = Console(stderr=True, highlight=False)
-    return lambda text: console.print(f"[dim]{text}[/dim]")
+    return lambda text: console.print(text, style="dim", markup=False)
 
 
 def main() -> None:
     """The entry point `mcp-chaos`."""
-    app()
+    as_json = "--json" in sys.argv[1:]
+    try:
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        code = EXIT_INTERRUPTED
+    except typer.TyperException as error:  # a wrong option, a missing argument
+        code = _usage_error(error, as_json)
+    except typer.Abort:
+        code = EXIT_INTERRUPTED
+    except OSError as error:  # --help into a reader that went away, or onto a full disk
+        complain(f"the output cannot be written: {error.strerror or error}")
+        code = EXIT_HARNESS
+    sys.exit(code if isinstance(code, int) else EXIT_VALID)
+
+
+def _usage_error(error: typer.TyperException, as_json: bool) -> int:
+    words = getattr(error, "format_message", lambda: str(error))()
+    if words:
+        complain(f"{words} See `mcp-chaos --help`.")
+    if as_json:
+        with suppress(ChaosError):
+            print_json({"error": words, "exit_code": EXIT_USAGE})
+    return EXIT_USAGE
 
 
 if __name__ == "__main__":

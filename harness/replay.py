@@ -11,7 +11,15 @@ from rich.console import Console
 from chaos.errors import UsageError
 from chaos.plan import Plan
 from chaos.statistics import wilson_interval
-from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_VALID, RunVerdict, Verdict
+from chaos.verdict import (
+    EXIT_HARNESS,
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_UNKNOWN,
+    EXIT_VALID,
+    RunVerdict,
+    Verdict,
+)
 from harness.account import print_account
 from harness.cluster import RunOptions
 from harness.run import Finished, run_plan
@@ -23,38 +31,57 @@ class ReplayReport:
     """What a replay showed.
 
     ``difference`` is None, or where an exact replay first left the recording. ``again`` counts the runs that
-    violated a check which the recorded run violated too.
+    violated a check which the recorded run violated too, of ``judged`` runs: those in which the harness did its
+    part.
     """
 
     exact: bool
     runs: tuple[Finished, ...]
-    again: int
     broken: tuple[str, ...]
     difference: str | None
+    interrupted: bool
+
+    @property
+    def judged(self) -> int:
+        """How many runs say something about the system."""
+        return sum(not run.verdict.harness_failures or bool(violated(run.verdict)) for run in self.runs)
+
+    @property
+    def again(self) -> int:
+        """How many of them failed as the recorded run did."""
+        return sum(bool(set(self.broken) & set(violated(run.verdict))) for run in self.runs)
 
     @property
     def exit_code(self) -> int:
-        """4 if an exact replay differs, 1 if the failure came again, 4 if the harness failed in all, else 0."""
-        if any(run.verdict.interrupted for run in self.runs):
+        """130 interrupted; 4 if an exact replay differs; 1 if the failure came again; else 4 if the harness failed in
+        any run, 3 if any is unknown, 0.
+        """
+        if self.interrupted:
             return EXIT_INTERRUPTED
         if self.difference is not None:
             return EXIT_HARNESS
         if self.again:
             return EXIT_INVALID
-        if all(run.verdict.harness_failures for run in self.runs):
+        if self.judged < len(self.runs) or any(run.rescued_because for run in self.runs):
             return EXIT_HARNESS
-        return EXIT_VALID
+        unknown = any(run.verdict.verdict is Verdict.UNKNOWN for run in self.runs)
+        return EXIT_UNKNOWN if unknown else EXIT_VALID
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
-        low, high = wilson_interval(self.again, len(self.runs))
+        """For ``--json``. ``rate`` is null if no run could be judged."""
+        rate = None
+        if self.judged:
+            low, high = wilson_interval(self.again, self.judged)
+            rate = {"share": self.again / self.judged, "low": low, "high": high, "confidence": 0.95}
         return {
             "exact": self.exact,
             "recorded_violations": list(self.broken),
             "failed_again": self.again,
+            "judged": self.judged,
             "runs": [run.to_dict() for run in self.runs],
-            "rate": {"share": self.again / len(self.runs), "low": low, "high": high, "confidence": 0.95},
+            "rate": rate,
             "difference": self.difference,
+            "interrupted": self.interrupted,
             "exit_code": self.exit_code,
         }
 
@@ -74,6 +101,7 @@ def replay_bundle(
     """
     if resolve not in {"afresh", "recorded"}:
         raise UsageError(f"--resolve {resolve}: expected afresh or recorded")
+    bundle.verify()
     plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
     exact = options.backend == "sim" and bundle.manifest.backend == "sim" and resolve == "afresh"
     if resolve == "recorded":
@@ -87,19 +115,26 @@ def replay_bundle(
     broken = violated(bundle.verdict)
 
     runs: list[Finished] = []
+    difference = None
+    interrupted = False
     for number in range(1, times + 1):
-        run = run_plan(plan, options, progress)
+        try:
+            run = run_plan(plan, options, progress)
+        except KeyboardInterrupt:  # on `sim`; a real run notes the signal, and keeps what it saw
+            interrupted = True
+            break
         runs.append(run)
         if times == 1:
             print_account(run.bundle, console)
         else:
-            console.print(f"run {number} of {times}: {describe_verdict(run.verdict)}  {run.bundle.path}")
+            told = f"run {number} of {times}: {describe_verdict(run.verdict)}  {run.bundle.path}"
+            console.print(told, markup=False)
         if run.verdict.interrupted:
+            interrupted = True
             break
-
-    difference = first_difference(bundle, runs[0].bundle) if exact else None
-    again = sum(bool(set(broken) & set(violated(run.verdict))) for run in runs)
-    report = ReplayReport(exact, tuple(runs), again, broken, difference)
+        if exact and difference is None:
+            difference = first_difference(bundle, run.bundle)
+    report = ReplayReport(exact, tuple(runs), broken, difference, interrupted)
     _print_report(report, bundle, console)
     return report
 
@@ -140,22 +175,23 @@ def first_difference(recorded: Bundle, repeated: Bundle) -> str | None:
 
 def _print_report(report: ReplayReport, bundle: Bundle, console: Console) -> None:
     if report.difference is not None:
-        console.print(
-            f"[red]The replay is not the recorded run.[/red] First difference {report.difference}",
-            markup=True,
-        )
+        console.print("The replay is not the recorded run.", style="red")
+        console.print(f"First difference {report.difference}", markup=False)
+        return
+    if not report.runs:
+        console.print("Interrupted before the first run was over.")
         return
     if report.exact:
         console.print(f"Exact: the trace hash equals the recorded one, {bundle.manifest.trace_hash}.")
     if not report.broken:
         console.print("The recorded run violated nothing, so there was no failure to see again.")
-        return
-    total = len(report.runs)
-    if report.exact:
+    elif report.exact:
         console.print("The failure came again." if report.again else "The failure did not come again.")
-    else:
-        low, high = wilson_interval(report.again, total)
+    elif report.judged:
+        low, high = wilson_interval(report.again, report.judged)
         interval = f"{low * 100:.0f}–{high * 100:.0f} %"
-        console.print(
-            f"failed {report.again} of {total} ({report.again / total:.0%}, 95 % interval {interval})"
-        )
+        share = f"{report.again / report.judged:.0%}"
+        console.print(f"failed {report.again} of {report.judged} ({share}, 95 % interval {interval})")
+    unjudged = len(report.runs) - report.judged
+    if unjudged:
+        console.print(f"In {unjudged} more the harness failed; they say nothing.")

@@ -1,6 +1,7 @@
 """The verb `run`: scenario file → plan → cluster → evidence → verdict → bundle. The main loop is `run_plan`."""
 
 import json
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,14 @@ class Finished:
 
     bundle: Bundle
     verdict: RunVerdict
+    rescued_because: str | None = None
+    """Why the bundle does not lie where it was to lie; None if it does."""
+
+    @property
+    def exit_code(self) -> int:
+        """The verdict's; but 4 for a run that broke nothing and whose bundle could not be written in its place."""
+        code = self.verdict.exit_code
+        return EXIT_HARNESS if self.rescued_because and code in {EXIT_VALID, EXIT_UNKNOWN} else code
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``: the verdict, the summary, and where the bundle lies."""
@@ -45,6 +54,8 @@ class Finished:
             "nemesis": [json.loads(line) for line in self.bundle.text("nemesis.jsonl").splitlines()],
             "timings": self.bundle.manifest.timings,
             **self.verdict.to_dict(),
+            "exit_code": self.exit_code,
+            "rescued_because": self.rescued_because,
         }
 
 
@@ -54,8 +65,7 @@ def run_plan(plan: Plan, options: RunOptions, progress: Progress) -> Finished:
     result = run_on(plan, options, progress)
     progress("judging")
     verdict = judge_result(plan, result)
-    bundle = keep(plan, options, result, verdict, started_at)
-    return Finished(bundle, verdict)
+    return keep(plan, options, result, verdict, started_at)
 
 
 def judge_result(plan: Plan, result: RunResult) -> RunVerdict:
@@ -83,7 +93,7 @@ def judge_result(plan: Plan, result: RunResult) -> RunVerdict:
 
 def keep(
     plan: Plan, options: RunOptions, result: RunResult, verdict: RunVerdict, started_at: datetime
-) -> Bundle:
+) -> Finished:
     """Writes the bundle of a run."""
     evidence = result.evidence
     simulated = options.backend == "sim"
@@ -110,12 +120,13 @@ def keep(
         timings=result.timings,
     )
     name = f"{plan.scenario}-{options.backend}-{plan.seed}-{started_at:%Y%m%dT%H%M%SZ}"
-    return open_bundle(write_bundle(options.out, name, manifest, files))
+    path, rescued_because = write_bundle(options.out, name, manifest, files)
+    return Finished(open_bundle(path), verdict, rescued_because)
 
 
-def worst_exit_code(verdicts: Iterable[RunVerdict]) -> int:
+def worst_exit_code(runs: Iterable[Finished]) -> int:
     """Of several runs: 130 if interrupted, 1 if any is invalid, else 4, else 3, else 0."""
-    codes = {verdict.exit_code for verdict in verdicts}
+    codes = {run.exit_code for run in runs}
     for code in (EXIT_INTERRUPTED, EXIT_INVALID, EXIT_HARNESS, EXIT_UNKNOWN):
         if code in codes:
             return code
@@ -123,11 +134,16 @@ def worst_exit_code(verdicts: Iterable[RunVerdict]) -> int:
 
 
 def scenario_files(paths: Sequence[Path]) -> list[Path]:
-    """Files as given; of a directory, the YAML files below it that begin a scenario. Raises UsageError."""
+    """Files as given; of a directory, the YAML files below it, hidden folders left out. Raises UsageError."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*.y*ml") if file.suffix in {".yaml", ".yml"})
+            found = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix in {".yaml", ".yml"}
+                and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            )
             if not found:
                 raise UsageError(f"{path}: no scenario in this directory; expected files that end in .yaml")
             files += found
@@ -137,23 +153,26 @@ def scenario_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_scenario_text(path: Path) -> str:
-    """The file's text. Raises ScenarioError if it is missing, too large, or not UTF-8."""
+    """The file's text. Raises ScenarioError if it is missing, no regular file, too large, or not UTF-8."""
     try:
-        if path.stat().st_size > _MAX_SCENARIO_BYTES:
-            raise ScenarioError(
-                f"{path}:1:1: larger than {_MAX_SCENARIO_BYTES >> 20} MiB; expected a scenario"
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        raise ScenarioError(f"{path}:1:1: cannot be read: {error.strerror or error}") from error
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait, a device never ends
+            raise ScenarioError(f"{path}:1:1: found no regular file, expected a scenario")
+        with path.open("rb") as file:
+            content = file.read(_MAX_SCENARIO_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScenarioError(
+            f"{path}:1:1: cannot be read: {reason}. Expected the path of a scenario file"
+        ) from error
+    if len(content) > _MAX_SCENARIO_BYTES:
+        raise ScenarioError(f"{path}:1:1: larger than {_MAX_SCENARIO_BYTES >> 20} MiB; expected a scenario")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
-        raise ScenarioError(
-            f"{path}:{line}:{column}: expected UTF-8 text, found byte {content[error.start]:#04x}"
-        ) from error
+        found = f"byte {content[error.start]:#04x}"
+        raise ScenarioError(f"{path}:{line}:{column}: expected UTF-8 text, found {found}") from error
 
 
 def load_plan(path: Path, seed: int, overrides: Sequence[str] = ()) -> Plan:

@@ -32,7 +32,9 @@ class Bundle:
         try:
             content = (self.path / name).read_bytes()
         except OSError as error:
-            raise BundleError(f"{self.path / name}: {error.strerror or error}") from error
+            raise BundleError(
+                f"{self.path / name}: {error.strerror or error}: the bundle is not whole; copy it again"
+            ) from error
         if hashlib.sha256(content).hexdigest() != expected:
             raise BundleError(f"{self.path / name}: damaged: its content is not what {MANIFEST} recorded")
         return content
@@ -47,8 +49,18 @@ class Bundle:
 
     @property
     def verdict(self) -> RunVerdict:
-        """What the run ended as."""
-        return RunVerdict.from_dict(json.loads(self.text("verdict.json")))
+        """What the run ended as. Raises BundleError if that cannot be read."""
+        try:
+            return RunVerdict.from_dict(json.loads(self.text("verdict.json")))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BundleError(
+                f"{self.path / 'verdict.json'}: expected a verdict, found something else"
+            ) from error
+
+    def verify(self) -> None:
+        """Reads every file. Raises BundleError for the first that is absent or damaged."""
+        for name in self.manifest.files:
+            self.read(name)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -56,6 +68,10 @@ def open_bundle(path: Path) -> Bundle:
     manifest = path / MANIFEST
     if path.is_file() and path.name == MANIFEST:
         path, manifest = path.parent, path
+    if path.is_file():
+        raise BundleError(
+            f"{path}: a file; expected the directory of a bundle, as `mcp-chaos run` leaves one"
+        )
     if not path.is_dir():
         raise BundleError(f"{path}: no such directory; expected a bundle, as `mcp-chaos run` leaves one")
     try:
@@ -67,22 +83,26 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, parse_manifest(text, str(manifest)))
 
 
-def write_bundle(directory: Path, name: str, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
-    """Writes a bundle ``name`` (a number is added if taken) under ``directory``; returns where it lies.
+def write_bundle(
+    directory: Path, name: str, manifest: Manifest, files: Mapping[str, bytes]
+) -> tuple[Path, str | None]:
+    """Writes a bundle ``name`` (a number is added if taken) under ``directory``.
 
-    If that place cannot be written (a full disk), the evidence goes to the system's temporary directory
-    instead. Raises InfrastructureError, with both reasons, if that fails too.
+    Returns where it lies. If ``directory`` cannot be written (a full disk), the evidence goes to the system's
+    temporary directory instead, and the second value says why. Raises InfrastructureError, with both reasons, if
+    that fails too.
     """
     try:
-        return _write(directory, name, manifest, files)
+        return _write(directory, name, manifest, files), None
     except OSError as first:
         fallback = Path(tempfile.gettempdir()) / "mcp-chaos-rescued"
+        reason = f"the bundle could not be written to {directory} ({first.strerror or first})"
         try:
-            return _write(fallback, name, manifest, files)
+            return _write(fallback, name, manifest, files), f"{reason}; it lies in {fallback} instead"
         except OSError as second:
             raise InfrastructureError(
-                f"the bundle could not be written to {directory} ({first.strerror or first}), nor to {fallback} "
-                f"({second.strerror or second}). Free some space, or name another place with --out."
+                f"{reason}, nor to {fallback} ({second.strerror or second}). Free some space, or name another "
+                "place with --out."
             ) from second
 
 

@@ -136,9 +136,9 @@ faults:
     assert (found["latency"]["evidence"]["latency_ms"], found["latency"]["evidence"]["jitter_ms"]) == (40, 20)
     assert found["one_way"]["evidence"]["links_held"] == ["n2->n3"]
     transfer = found["transfer_leader"]
-    assert (
-        transfer["evidence"]["leader_after"] == transfer["nodes"][0] != transfer["evidence"]["leader_before"]
-    )
+    ended = next(record for record in records(result) if (record["step"], record["phase"]) == (3, "heal"))
+    led = ended["evidence"]["leader_after"]
+    assert led == transfer["nodes"][0] != transfer["evidence"]["leader_before"]
 
 
 def test_overlapping_faults_compose_and_all_is_healed(carry_out: Run, assert_sound: Sound) -> None:

@@ -55,3 +55,8 @@ def test_a_replay_that_differs_says_where(recorded: Path, tmp_path: Path) -> Non
     report = json.loads(mcp_chaos("replay", recorded, "--out", tmp_path / "again", "--json", expect=4))
     assert " s: " in report["difference"]
     assert "recorded" in report["difference"]
+
+
+def test_a_bundle_that_is_not_whole_is_refused(recorded: Path, tmp_path: Path) -> None:
+    (recorded / "history.jsonl").unlink()
+    mcp_chaos("replay", recorded, "--out", tmp_path / "again", expect=2)

@@ -41,6 +41,13 @@ def test_the_first_seeds_of_each_scenario_are_valid(path: Path) -> None:
         assert_valid(draw_plan(load(path), Sampler(seed)))
 
 
+def test_the_examples_that_authors_wrote_down_are_valid() -> None:
+    """They are members that once mattered: run before anything is drawn."""
+    examples = [example for path in FILES for example in load(path).example_scenarios]
+    for example in examples:
+        assert_valid(draw_plan(example, Sampler(0)))
+
+
 @pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(data=st.data(), family=st.sampled_from(FAMILIES))

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,7 +94,9 @@ def test_a_mistake_on_the_command_line_ends_with_2(arguments: list[str], message
 def test_json_of_each_command_that_needs_no_engine() -> None:
     schema = json.loads(mcp_chaos("schema").stdout)
     assert schema["$schema"].startswith("https://json-schema.org/")
-    assert {plant["name"] for plant in json.loads(mcp_chaos("plants", "--json").stdout)} >= {"stale-read"}
+    assert {plant["name"] for plant in json.loads(mcp_chaos("plants", "--json").stdout)["plants"]} >= {
+        "stale-read"
+    }
     validated = json.loads(mcp_chaos("validate", SMOKE, "--json").stdout)
     assert validated["valid"]
     assert len(validated["files"]) >= 4
@@ -115,3 +119,63 @@ def test_the_account_of_a_run_says_what_happened(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     for word in ("partition", "linearizable", "longest gap", "mcp-chaos replay", str(tmp_path)):
         assert word in done.stdout
+
+
+def test_a_wrong_option_is_json_too() -> None:
+    done = mcp_chaos("run", SMOKE / "isolated-leader.yaml", "--seed", "x", "--json")
+    assert done.returncode == 2
+    assert "--seed" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("arguments", [["plants"], ["plants", "--json"], ["--version"], ["--help"]])
+def test_a_full_disk_behind_the_output_is_no_verdict(arguments: list[str]) -> None:
+    """Exit 1 means a violation: rich and the interpreter end with it, or with 120, when they cannot write."""
+    command = [sys.executable, "-m", "harness.cli", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 4, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_leaves_the_exit_code(tmp_path: Path) -> None:
+    program = (
+        f"{sys.executable} -m harness.cli run {SMOKE / 'isolated-leader.yaml'} --out {tmp_path} | head -1"
+    )
+    shell = ["bash", "-c", f"{program} >/dev/null; exit ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_device_is_no_scenario() -> None:
+    done = mcp_chaos("run", "/dev/zero")
+    assert done.returncode == 2
+    assert "no regular file" in done.stderr
+
+
+def test_an_interrupted_replay_says_what_was_done(tmp_path: Path) -> None:
+    recorded = mcp_chaos("run", SMOKE / "isolated-leader.yaml", "--out", tmp_path, "--json")
+    bundle = json.loads(recorded.stdout)["runs"][0]["bundle"]
+    command = [
+        sys.executable,
+        "-m",
+        "harness.cli",
+        "replay",
+        bundle,
+        "--times",
+        "5000",
+        "--out",
+        tmp_path / "r",
+        "--json",
+    ]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and not list(tmp_path.glob("r/isolated*")):
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    report = json.loads(out)
+    assert report["interrupted"]
+    assert 1 <= len(report["runs"]) < 5000

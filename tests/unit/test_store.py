@@ -16,26 +16,26 @@ FILES = {"plan.json": b"{}\n", "trace/n1.jsonl": b"", "logs/n1.log": b"\xff not 
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    bundle = store.open_bundle(store.write_bundle(tmp_path, "name", MANIFEST, FILES))
+    bundle = store.open_bundle(store.write_bundle(tmp_path, "name", MANIFEST, FILES)[0])
     assert bundle.path == tmp_path / "name"
     assert {name: bundle.read(name) for name in bundle.manifest.files} == FILES
     assert bundle.names("trace/") == ["trace/n1.jsonl"]
 
 
 def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
-    paths = [store.write_bundle(tmp_path, "name", MANIFEST, FILES).name for _ in range(3)]
+    paths = [store.write_bundle(tmp_path, "name", MANIFEST, FILES)[0].name for _ in range(3)]
     assert paths == ["name", "name-2", "name-3"]
 
 
 def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
-    path = store.write_bundle(tmp_path, "name", MANIFEST, FILES)
+    path, _ = store.write_bundle(tmp_path, "name", MANIFEST, FILES)
     (path / "plan.json").write_bytes(b"{ }\n")
     with pytest.raises(BundleError, match=r"plan\.json: damaged"):
         store.open_bundle(path).read("plan.json")
 
 
 def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
-    path = store.write_bundle(tmp_path, "name", MANIFEST, FILES)
+    path, _ = store.write_bundle(tmp_path, "name", MANIFEST, FILES)
     manifest = json.loads((path / "manifest.json").read_text()) | {"format": 9}
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="bundle format 9 is not known"):
@@ -80,6 +80,8 @@ def test_a_full_disk_sends_the_evidence_elsewhere(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(store, "_write_synced", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = store.write_bundle(tmp_path / "runs", "name", MANIFEST, FILES)
+    path, why = store.write_bundle(tmp_path / "runs", "name", MANIFEST, FILES)
     assert path.parent == tmp_path / "mcp-chaos-rescued"
+    assert why is not None
+    assert "No space left" in why
     assert store.open_bundle(path).read("plan.json") == FILES["plan.json"]

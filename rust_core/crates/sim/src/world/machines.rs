@@ -200,6 +200,9 @@ impl World {
 
     /// The machine of `node` loses power: what is not synced is lost, torn or kept, as drawn.
     pub(super) fn power_goes(&mut self, node: NodeId) {
+        if matches!(self.machine(node).state, State::Ended(_)) {
+            return;
+        }
         self.process_dies(node, true);
         let machine = self.machine(node);
         let counter = machine.power_losses.take();
