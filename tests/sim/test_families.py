@@ -44,6 +44,7 @@ def test_the_first_seeds_of_each_scenario_are_valid(path: Path) -> None:
 def test_the_examples_that_authors_wrote_down_are_valid() -> None:
     """They are members that once mattered: run before anything is drawn."""
     examples = [example for path in FILES for example in load(path).example_scenarios]
+    assert examples
     for example in examples:
         assert_valid(draw_plan(example, Sampler(0)))
 

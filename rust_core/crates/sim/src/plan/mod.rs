@@ -1,4 +1,4 @@
-//! The compiled plan: what the simulator carries out, as JSON that `chaos.plan.compile` writes.
+//! The compiled plan: what the simulator carries out, as JSON that `chaos.plan.Plan.compiled` writes.
 //!
 //! Reading is strict: an unknown key, a missing one, a node outside the cluster or an empty range is an
 //! error that names the path (`steps[3].cases.n2.links[0]`). Selectors are already resolved, into one case
