@@ -10,6 +10,7 @@
 ``verdict.json``          every check's verdict, with evidence
 ``summary.json``          counts and gaps: what the account prints
 ``logs/NODE.log``         what nodes and proxies printed (real backends)
+``data/NODE.tar``         each node's data directory (real backends, if asked for)
 ========================  ======================================================================
 """
 

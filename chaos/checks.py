@@ -1,29 +1,15 @@
-"""Names of checks, what each needs, and the one way in which every backend's run is judged.
+"""The one way in which every backend's run is judged.
 
 The checks themselves are in Rust (`rust_core/crates/checker`, one file for each property): the same code
 judges what the simulator kept in memory and what was collected from containers.
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from chaos import _core
 from chaos.plan import Plan
 from chaos.verdict import Judgement, Verdict
-
-
-@dataclass(frozen=True)
-class CheckInfo:
-    """One property: its name, what it says, where it is defined, and what evidence it needs."""
-
-    name: str
-    about: str
-    section: str
-    needs: tuple[str, ...]
-
-
-CHECKS = {name: CheckInfo(name, about, section, tuple(needs)) for name, about, section, needs in _core.CHECKS}
 
 LIVENESS = frozenset({"recovers", "available"})
 """What only a run that reached its end can show."""

@@ -64,6 +64,15 @@ ToxiproxyBinary = Annotated[
     typer.Option(help="The Toxiproxy server binary; else the one that `make toxiproxy` built."),
 ]
 
+ToxiproxyImage = Annotated[
+    str | None,
+    typer.Option(help="An image of yours in the engine, whose entry point is a Toxiproxy 2.12 server."),
+]
+KeepData = Annotated[
+    bool,
+    typer.Option("--keep-data", help="Keep each container's data directory in the bundle, as a tar."),
+]
+
 DEFAULT_OUT = Path("chaos-runs")
 
 
@@ -122,6 +131,8 @@ def run(
     out: Out = DEFAULT_OUT,
     node_binary: NodeBinary = None,
     toxiproxy_binary: ToxiproxyBinary = None,
+    toxiproxy_image: ToxiproxyImage = None,
+    keep_data: KeepData = False,
     as_json: Json = False,
 ) -> None:
     """Carry out one plan of each scenario, judge it, and keep everything as a bundle.
@@ -146,6 +157,8 @@ def run(
             skip_unsupported=skip_unsupported,
             node_binary=node_binary,
             toxiproxy_binary=toxiproxy_binary,
+            toxiproxy_image=toxiproxy_image,
+            collect_data=keep_data,
         )
         console = people(as_json)
         # Every file is read before the first run: a mistake in the last one is told at once.
@@ -185,6 +198,8 @@ def replay(
     out: Out = DEFAULT_OUT,
     node_binary: NodeBinary = None,
     toxiproxy_binary: ToxiproxyBinary = None,
+    toxiproxy_image: ToxiproxyImage = None,
+    keep_data: KeepData = False,
     as_json: Json = False,
 ) -> None:
     """Carry a bundle's plan out again, and say whether its failure came again.
@@ -205,6 +220,8 @@ def replay(
             out=out,
             node_binary=node_binary,
             toxiproxy_binary=toxiproxy_binary,
+            toxiproxy_image=toxiproxy_image,
+            collect_data=keep_data,
         )
         report = replay_bundle(
             opened, options, times=times, resolve=resolve, console=people(as_json), progress=_progress()

@@ -27,11 +27,6 @@ CLIENTS = "clients"
 PLAN_START_NS = 3_000_000_000
 """Where the plan's time 0 lies on the record's clock, on every backend: start-up comes before it."""
 
-KINDS = frozenset(
-    {"partition", "one_way", "latency", "kill", "power_off", "pause", "restart", "transfer_leader"}
-)
-"""Every fault kind that a plan may hold."""
-
 _ACTIONS = frozenset({"cut", "latency", "kill", "power_off", "pause", "restart", "transfer_leader"})
 """Every `do` of a compiled step."""
 

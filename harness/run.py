@@ -107,6 +107,7 @@ def keep(
         "summary.json": (json.dumps(summary, indent=2) + "\n").encode(),
         **{f"trace/{node}.jsonl": evidence.trace_jsonl(node) for node in evidence.nodes},
         **{f"logs/{name}.log": text for name, text in result.logs.items()},
+        **{f"data/{node}.tar": content for node, content in result.data.items()},
     }
     manifest = Manifest(
         scenario=plan.scenario,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chaos import _core
 from chaos.errors import InfrastructureError, UnsupportedError
 from harness import nemesis
 from harness.cluster import (
@@ -426,3 +427,7 @@ def test_loss_is_refused_where_tcp_allows_none() -> None:
     with pytest.raises(UnsupportedError, match=r"network\.loss"):
         refuse_loss(lossy, "docker", skip=False)
     assert "left out" in str(refuse_loss(lossy, "docker", skip=True))
+
+
+def test_the_plan_begins_at_the_same_time_on_every_backend() -> None:
+    assert PLAN_START_NS == _core.START_NS
