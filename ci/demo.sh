@@ -16,3 +16,4 @@ if "$bin/python" ci/engine_answers.py; then
 else
   printf '\nNo Docker engine answers, so the demo ends here. ci/install-docker.sh installs and starts one (Debian, as root); mcp-chaos doctor says what else is missing.\n'
 fi
+printf '\nThe command mcp-chaos is in .venv/bin: `source .venv/bin/activate` puts it on the path.\n'
