@@ -36,7 +36,7 @@ def print_account(bundle: Bundle, console: Console) -> None:
     """Prints the account of the run in ``bundle``. Raises BundleError if it cannot be read."""
     plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
     summary = json.loads(bundle.text("summary.json"))
-    nemesis = [json.loads(line) for line in bundle.text("nemesis.jsonl").splitlines()]
+    nemesis = bundle.records("nemesis.jsonl")
     verdict = bundle.verdict
 
     _head(bundle, plan, summary, console)

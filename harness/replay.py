@@ -105,7 +105,7 @@ def replay_bundle(
     plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
     exact = options.backend == "sim" and bundle.manifest.backend == "sim" and resolve == "afresh"
     if resolve == "recorded":
-        nemesis = [json.loads(line) for line in bundle.text("nemesis.jsonl").splitlines()]
+        nemesis = bundle.records("nemesis.jsonl")
         anchors = {
             record["step"]: record["anchor"]
             for record in nemesis

@@ -51,7 +51,7 @@ class Finished:
             "trace_hash": self.bundle.manifest.trace_hash,
             "bundle": str(self.bundle.path),
             "summary": json.loads(self.bundle.text("summary.json")),
-            "nemesis": [json.loads(line) for line in self.bundle.text("nemesis.jsonl").splitlines()],
+            "nemesis": self.bundle.records("nemesis.jsonl"),
             "timings": self.bundle.manifest.timings,
             **self.verdict.to_dict(),
             "exit_code": self.exit_code,

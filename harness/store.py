@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chaos.bundle import Manifest, parse_manifest
 from chaos.errors import BundleError, InfrastructureError
@@ -42,6 +43,10 @@ class Bundle:
     def text(self, name: str) -> str:
         """As ``read``, decoded as UTF-8."""
         return self.read(name).decode("utf-8", errors="strict")
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a file of JSON Lines, in order."""
+        return [json.loads(line) for line in self.text(name).splitlines()]
 
     def names(self, prefix: str) -> list[str]:
         """Files below ``prefix``, ascending."""
