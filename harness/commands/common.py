@@ -1,0 +1,106 @@
+"""What the commands share: their common options, how errors are told, progress.
+
+With ``--json`` a command prints one machine-readable object on stdout, and nothing else there; people's text
+and progress go to stderr. Exit codes: 0 valid, 1 invalid, 2 usage or scenario, 3 unknown, 4 the harness or its
+infrastructure failed, 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from chaos.errors import ChaosError
+from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED
+from harness.output import complain, print_json
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; text goes to stderr.")]
+Scenarios = Annotated[
+    list[Path],
+    typer.Argument(help="Scenario files (YAML), or directories of them.", show_default=False),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="`sim`: deterministic, in this process. `docker`: real containers, every link through Toxiproxy.",
+    ),
+]
+Plant = Annotated[
+    list[str] | None,
+    typer.Option(help="Run nodes with this planted bug (see `mcp-chaos plants`). May be repeated."),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        envvar="MCP_CHAOS_RUNS",
+        help="Where bundles are written.",
+        file_okay=False,
+    ),
+]
+NodeBinary = Annotated[
+    Path | None,
+    typer.Option(help="The static mcp-manager binary for containers; found by itself in a checkout."),
+]
+ToxiproxyBinary = Annotated[
+    Path | None,
+    typer.Option(help="The Toxiproxy server binary; else the one that `make toxiproxy` built."),
+]
+
+ToxiproxyImage = Annotated[
+    str | None,
+    typer.Option(help="An image of yours in the engine, whose entry point is a Toxiproxy 2.12 server."),
+]
+KeepData = Annotated[
+    bool,
+    typer.Option("--keep-data", help="Keep each container's data directory in the bundle, as a tar."),
+]
+
+DEFAULT_OUT = Path("chaos-runs")
+
+
+@contextmanager
+def reported_errors(as_json: bool) -> Iterator[None]:
+    """Turns every error into one message and its exit code; no traceback (MCP_CHAOS_DEBUG=1 shows it)."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except ChaosError as error:
+        fail(str(error), error.exit_code, as_json)
+    except KeyboardInterrupt:
+        fail("interrupted", EXIT_INTERRUPTED, as_json)
+    except Exception as error:
+        if os.environ.get("MCP_CHAOS_DEBUG") == "1":
+            raise
+        if isinstance(error, ImportError) and error.name == "chaos._core":
+            fail(str(error), EXIT_HARNESS, as_json)
+        fail(
+            f"mcp-chaos itself failed: {type(error).__name__}: {error}. This is a defect of mcp-chaos; "
+            "MCP_CHAOS_DEBUG=1 shows where.",
+            EXIT_HARNESS,
+            as_json,
+        )
+
+
+def fail(message: str, exit_code: int, as_json: bool) -> NoReturn:
+    """One message on stderr (and as JSON), then the end with this exit code."""
+    complain(message)
+    if as_json:
+        # If stdout itself is what failed, stderr has said it.
+        with suppress(ChaosError):
+            print_json({"error": message, "exit_code": exit_code})
+    raise typer.Exit(exit_code)
+
+
+def progress() -> Callable[[str], None]:
+    """Progress in one line each on stderr; silent where nobody watches."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+    console = Console(stderr=True, highlight=False)
+    return lambda text: console.print(text, style="dim", markup=False)
