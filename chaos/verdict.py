@@ -40,17 +40,21 @@ class Judgement:
     """What one check says of one run.
 
     ``reason`` is for people, ``evidence`` is the same as data (operations, events; shapes in docs/checks.md).
+    ``shape`` says in a word how an invalid run violated the check, the same for one cause under any seed.
     """
 
     check: str
     verdict: Verdict
     reason: str
     evidence: Any = None
+    shape: str | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Judgement":
         """From the JSON object that the Rust checker or a bundle gives."""
-        return cls(data["check"], Verdict(data["verdict"]), data["reason"], data.get("evidence"))
+        return cls(
+            data["check"], Verdict(data["verdict"]), data["reason"], data.get("evidence"), data.get("shape")
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``verdict.json``."""
@@ -59,6 +63,7 @@ class Judgement:
             "verdict": self.verdict.value,
             "reason": self.reason,
             "evidence": self.evidence,
+            "shape": self.shape,
         }
 
 

@@ -1,0 +1,34 @@
+"""A trial: one plan carried out and judged, with nothing kept. What hunting, shrinking and explaining are made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chaos.plan import Plan
+from chaos.signature import Signature, signature_of
+from chaos.verdict import RunVerdict
+from harness.backends import run_on
+from harness.cluster import RunOptions, RunResult
+from harness.run import judge_result
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A plan, what it yielded, and the verdict on it."""
+
+    plan: Plan
+    result: RunResult
+    verdict: RunVerdict
+
+    @property
+    def signature(self) -> Signature | None:
+        """What was violated, and how; None if nothing was."""
+        return signature_of(self.verdict.judgements)
+
+
+def try_plan(plan: Plan, options: RunOptions, progress: Callable[[str], None] = lambda _: None) -> Trial:
+    """Carries the plan out on the backend that the options name, and judges it.
+
+    Raises ChaosError if it cannot begin.
+    """
+    result = run_on(plan, options, progress)
+    return Trial(plan, result, judge_result(plan, result))
