@@ -194,12 +194,12 @@ def _checks(verdict: RunVerdict, console: Console) -> None:
 def _foot(bundle: Bundle, verdict: RunVerdict, console: Console) -> None:
     word = "interrupted" if verdict.interrupted else verdict.verdict.value
     console.print(f"\nVerdict: [{_COLOURS[verdict.verdict]}]{word}[/] (exit {verdict.exit_code})")
-    path = _shown(bundle.path)
+    path = shown_path(bundle.path)
     console.print(f"Bundle:  {escape(path)}")
     console.print(f"Replay:  mcp-chaos replay {escape(shlex.quote(path))}")
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """As short as it can be while it still works from here."""
     absolute = path.resolve()
     relative = os.path.relpath(absolute)

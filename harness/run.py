@@ -92,9 +92,14 @@ def judge_result(plan: Plan, result: RunResult) -> RunVerdict:
 
 
 def keep(
-    plan: Plan, options: RunOptions, result: RunResult, verdict: RunVerdict, started_at: datetime
+    plan: Plan,
+    options: RunOptions,
+    result: RunResult,
+    verdict: RunVerdict,
+    started_at: datetime,
+    name: str | None = None,
 ) -> Finished:
-    """Writes the bundle of a run."""
+    """Writes the bundle of a run, under a name that says what it was of unless one is given."""
     evidence = result.evidence
     simulated = options.backend == "sim"
     summary = json.loads(evidence.summary()) | {"stats": evidence.stats, "info": result.info}
@@ -120,7 +125,7 @@ def keep(
         builds={"mcp-chaos": version("mcp-chaos")} | result.builds,
         timings=result.timings,
     )
-    name = f"{plan.scenario}-{options.backend}-{plan.seed}-{started_at:%Y%m%dT%H%M%SZ}"
+    name = name or f"{plan.scenario}-{options.backend}-{plan.seed}-{started_at:%Y%m%dT%H%M%SZ}"
     path, rescued_because = write_bundle(options.out, name, manifest, files)
     return Finished(open_bundle(path), verdict, rescued_because)
 

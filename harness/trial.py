@@ -1,5 +1,6 @@
 """A trial: one plan carried out and judged, with nothing kept. What hunting, shrinking and explaining are made of."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,12 @@ class Trial:
     def signature(self) -> Signature | None:
         """What was violated, and how; None if nothing was."""
         return signature_of(self.verdict.judgements)
+
+    @property
+    def goals(self) -> list[str]:
+        """Which of the things that a scenario may want to see (`sometimes`) happened."""
+        reached: list[str] = json.loads(self.result.evidence.summary())["goals"]
+        return reached
 
 
 def try_plan(plan: Plan, options: RunOptions, progress: Callable[[str], None] = lambda _: None) -> Trial:
