@@ -121,6 +121,13 @@ class Plan:
             raise BundleError(f"{source}: found a scenario that leaves values open, expected a plan")
         return cls.of(scenario)
 
+    def with_document(self, data: Mapping[str, Any]) -> "Plan":
+        """The plan that a changed copy of `document` is. Raises `BundleError` if that is no valid plan."""
+        try:
+            return self._of_data(dict(data), "plan")
+        except ScenarioError as error:
+            raise BundleError(str(error)) from None
+
     @cached_property
     def document(self) -> dict[str, Any]:
         """The filled scenario as plain data. Do not change it."""

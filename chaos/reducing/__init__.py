@@ -1,0 +1,1 @@
+"""What `chaos.reduce` is made of: costs, passes, and the changes that they try."""

@@ -1,0 +1,136 @@
+"""What a plan costs: which of two that fail alike is the simpler one."""
+
+from typing import Any, Final
+
+from chaos.plan import Plan
+from chaos.reducing.data import MILLISECOND, SECOND, Document, kind_of, selectors, times
+from chaos.scenario import Cluster, Disk, Network
+from chaos.topology import parse_node
+from chaos.units import parse_rate
+from chaos.workload import Workload
+
+Cost = tuple[int, ...]
+
+UNITS: Final = (SECOND, 100 * MILLISECOND, 10 * MILLISECOND, MILLISECOND)
+"""From the roundest to the least round."""
+_ALL_OPERATIONS: Final = 10**9
+
+SETTINGS: Final[dict[str, Document]] = {
+    "cluster": {
+        key: value for key, value in Cluster().model_dump(mode="json").items() if key.startswith("snapshot")
+    },
+    "network": Network().model_dump(mode="json"),
+    "disk": Disk().model_dump(mode="json"),
+    "workload": {
+        key: value
+        for key, value in Workload.model_validate({}).model_dump(mode="json").items()
+        if key in {"mix", "home_read_every", "attempt_timeout", "operation_timeout"}
+    },
+}
+"""Settings that have a plain default."""
+
+_KIND_COST: Final = {
+    "restart": 100,
+    "transfer_leader": 200,
+    "pause": 300,
+    "kill": 400,
+    "power_off": 500,
+    "latency": 600,
+    "one_way": 700,
+}
+_SHAPE_COST: Final = {
+    "isolate": 0,
+    "halves": 800,
+    "sides": 810,
+    "one_way": 820,
+    "groups": 830,
+    "majority_ring": 840,
+    "bridge": 850,
+}
+"""Of a partition. To cut nodes off is the simplest fault of all: nothing dies, and every backend can."""
+
+
+def cost(plan: Plan) -> Cost:
+    """What reducing lowers, the weightiest first.
+
+    Steps, nodes, operations (where `workload.only` names them; else more than any list), clients, keys, home
+    readers, how complicated the faults are, settings that are not the default, at which occurrence events are
+    waited for, times (all of them, each the dearer the longer and the less round it is), the rate, the seed,
+    goals of the family.
+    """
+    return cost_of(plan.document)
+
+
+def cost_of(document: Document) -> Cost:
+    """The cost of a plan that is given as plain data."""
+    workload = document["workload"]
+    only = workload.get("only")
+    seed = document["seed"]
+    return (
+        len(document["faults"]),
+        document["cluster"]["nodes"],
+        _ALL_OPERATIONS if only is None else len(only),
+        workload["clients"],
+        workload["keys"],
+        int(workload["home_readers"]),
+        sum(step_cost(step) for step in document["faults"]),
+        len(unusual_settings(document)),
+        sum(step["on"]["nth"] for step in document["faults"] if "on" in step),
+        sum(time_cost(time) for time in times(document)),
+        int(parse_rate(workload["rate"])),
+        seed,
+        len(document["sometimes"]),
+    )
+
+
+def unusual_settings(document: Document) -> list[tuple[str, str]]:
+    """Settings that are not the default."""
+    return [
+        (section, key)
+        for section, usual in SETTINGS.items()
+        for key, value in usual.items()
+        if document[section].get(key, value) != value
+    ]
+
+
+def time_cost(time: int) -> int:
+    """The longer and the less round, the dearer: 5 s before 4930 ms, but 2400 ms before 5 s."""
+    fineness = next((index for index, unit in enumerate(UNITS) if time % unit == 0), len(UNITS))
+    return time * (1 + fineness)
+
+
+def step_cost(step: Document) -> int:
+    """How complicated a step is; times aside."""
+    kind = kind_of(step)
+    fault = step[kind]
+    price = 1000 * ("on" in step) + 10 * bool(fault.get("clients")) + bool(step["optional"])
+    if "on" in step:
+        price += "node" in step["on"]
+    if kind == "partition":
+        shape = _shape(fault)
+        price += _SHAPE_COST[shape]
+        price += fault["groups"] if shape == "groups" else 0
+        order = [parse_node(node) for node in fault.get("order", [])]
+        price += order != sorted(order)
+    else:
+        price += _KIND_COST[kind]
+    return price + sum(selector_cost(selector) for _, selector in selectors(step))
+
+
+def selector_cost(selector: Any) -> int:
+    """Roles before names, for a role means the same in any run; one node before several."""
+    match selector:
+        case "leader" | "event":
+            return 1
+        case {"follower": rank}:
+            return 1 + int(rank)
+        case "all":
+            return 30
+        case [*names]:
+            return 31 * len(names) + sum(parse_node(name) for name in names)
+        case _:
+            return 10 + parse_node(selector)
+
+
+def _shape(partition: Document) -> str:
+    return next(shape for shape in _SHAPE_COST if shape in partition)
