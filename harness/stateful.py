@@ -1,0 +1,166 @@
+"""A Hypothesis state machine over a simulated cluster: Hypothesis decides, step by step, what happens to it.
+
+    class Mine(ClusterMachine):
+        nodes = 5
+
+        @invariant()
+        def terms_are_few(self):
+            assert all(node.get("term", 0) < 50 for node in self.cluster.observe()["nodes"].values())
+
+    TestMine = Mine.TestCase
+
+When Hypothesis has done its steps, everything is healed and the run is judged. A violation raises the exception class
+of its signature: Hypothesis tells failures apart by it, and looks for the fewest and mildest rules that lead there.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Final, cast
+
+from hypothesis import strategies as st
+from hypothesis.control import current_build_context
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from chaos.document import Document
+from chaos.faults import KINDS
+from chaos.generate import plans
+from chaos.plan import Plan
+from chaos.scenario import MOST_STEPS, validated
+from chaos.units import parse_duration
+from harness.cluster import Json
+from harness.hand import ClusterByHand
+
+SPANS: Final = ("100ms", "200ms", "500ms", "1s", "2s", "4s")
+"""For how long time passes at once, and faults stand; the mildest first."""
+
+
+@cache
+def steps(kind: str, nodes: int) -> st.SearchStrategy[Json]:
+    """Faults of a kind in a cluster of that many nodes, as `ClusterByHand.apply` takes them, mildest first.
+
+    Raises ScenarioError if a cluster of that size has none.
+    """
+    fault = KINDS[kind]
+    step = {"at": "1ms", kind: fault.at_random} | ({"for": {"any": list(SPANS)}} if fault.lasts else {})
+    data: Json = {"version": 1, "scenario": "step", "seed": 0, "cluster": {"nodes": nodes}, "faults": [step]}
+    return plans(validated(Document(f"a {kind} in a cluster of {nodes}", data))).map(_step_of)
+
+
+def _step_of(plan: Plan) -> Json:
+    [step] = plan.document["faults"]
+    return {key: value for key, value in step.items() if key not in {"at", "optional"}}
+
+
+def _a(kind: str) -> st.SearchStrategy[Json]:
+    return cast("st.SearchStrategy[Json]", st.runner().flatmap(lambda machine: steps(kind, machine.nodes)))
+
+
+_THEN = st.sampled_from(("0s", *SPANS))
+
+
+class ClusterMachine(RuleBasedStateMachine):
+    """What Hypothesis can do to a cluster. Subclass it: set what is below, add rules and invariants of your own."""
+
+    nodes: ClassVar[int] = 3
+    """How many nodes, at least 3."""
+    plants: ClassVar[Sequence[str]] = ()
+    """Planted bugs, to see that they are found."""
+    seed: ClassVar[int] = 0
+    """Of all that chance decides within a run: delays, election timeouts, what clients do."""
+    sections: ClassVar[Mapping[str, Any]] = {}
+    """A scenario's `workload`, `network`, `disk`, `cluster`, `checks`, `limits`."""
+    longest: ClassVar[str] = "30s"
+    """How much virtual time the rules of one example may take."""
+    out: ClassVar[Path] = Path("chaos-runs")
+    """Where the bundle of a failure goes."""
+
+    cluster: ClusterByHand
+    """The cluster, for rules and invariants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = ClusterByHand(
+            nodes=self.nodes, plants=self.plants, seed=self.seed, out=self.out, **self.sections
+        )
+        self._longest_ns = parse_duration(self.longest)
+        self._faults = 0
+
+    def teardown(self) -> None:
+        """Heals, and judges the run."""
+        if (
+            sys.exc_info()[0] is None
+        ):  # else a rule or an invariant has failed already, or the example was given up
+            self.cluster.check(keep=current_build_context().is_final)
+
+    def _has_time(self) -> bool:
+        return self.cluster.now_ns < self._longest_ns
+
+    def _may_fail(self) -> bool:
+        return self._has_time() and self._faults < MOST_STEPS
+
+    def _do(self, step: Json, then: str) -> None:
+        # Optional: with nobody leading there is no leader to hit, and that is no fault of the example's.
+        self._faults += 1
+        self.cluster.apply({**step, "optional": True})
+        self.cluster.advance(then)
+
+    @precondition(_has_time)
+    @rule(span=st.sampled_from(SPANS))
+    def advance(self, span: str) -> None:
+        """Time passes."""
+        self.cluster.advance(span)
+
+    @rule()
+    def heal(self) -> None:
+        """Every fault ends."""
+        self.cluster.heal()
+
+    @precondition(_may_fail)
+    @rule(step=_a("transfer_leader"), then=_THEN)
+    def transfer_leader(self, step: Json, then: str) -> None:
+        """See `chaos.faults.TransferLeader`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("latency"), then=_THEN)
+    def latency(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Latency`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("pause"), then=_THEN)
+    def pause(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Pause`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("partition"), then=_THEN)
+    def partition(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Partition`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("one_way"), then=_THEN)
+    def one_way(self, step: Json, then: str) -> None:
+        """See `chaos.faults.OneWay`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("restart"), then=_THEN)
+    def restart(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Restart`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("kill"), then=_THEN)
+    def kill(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Kill`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("power_off"), then=_THEN)
+    def power_off(self, step: Json, then: str) -> None:
+        """See `chaos.faults.PowerOff`."""
+        self._do(step, then)
