@@ -332,7 +332,63 @@ def _broken(source: str, position: Position, found: str, expected: str) -> Scena
 def _marked(source: str, error: MarkedYAMLError) -> ScenarioError:
     mark = error.problem_mark or error.context_mark
     position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
-    problem = " ".join(str(error.problem or error.context or "broken YAML").split())[:160]
+    problem = " ".join(str(error.problem or error.context or "").split())[:160]
     if "\\t" in problem or "'\t'" in problem:
         return _broken(source, position, "a tab", "spaces: YAML indents by spaces only")
-    return ScenarioError(printable(f"{source}:{position.line}:{position.column}: broken YAML: {problem}"))
+    found, expected = _in_words(problem)
+    where = f"{source}:{position.line}:{position.column}"
+    return ScenarioError(printable(f"{where}: broken YAML: found {found}, expected {expected}"))
+
+
+# What ruamel.yaml reports with what was found alone, and what it would have expected.
+_PROBLEMS = {
+    "could not find expected ':'": ("a line that ends without `:`", "`key: value`"),
+    "mapping values are not allowed": (
+        "`:` where no key may stand",
+        "keys on lines of their own, indented alike; quotes around text with `: ` in it",
+    ),
+    "sequence entries are not allowed": (
+        "`-` where no list may begin",
+        "lists on lines of their own; quotes around text",
+    ),
+    "mapping keys are not allowed": ("`?` where no key may stand", "quotes around text that begins so"),
+    "found unexpected end of stream": ("the end of the file inside of quotes", "the closing quote"),
+    "found unexpected document separator": ("`---` or `...` inside of quotes", "the closing quote"),
+    "found unexpected ':'": ("`:` inside of a word", "quotes around text with `:` in it"),
+    "found unknown escape character": (
+        "an unknown escape after \\",
+        "one that YAML knows, such as \\n, or single quotes",
+    ),
+    "found undefined tag handle": ("a tag", "no tag"),
+    "found duplicate YAML directive": ("two %YAML lines", "none"),
+    "duplicate tag handle": ("two %TAG lines for one handle", "none"),
+    "found incompatible YAML document": ("a %YAML line of another version", "none"),
+    "more indented follow up line": (
+        "a line that is indented less than an empty one before it",
+        "the same indentation",
+    ),
+    "found non-comment content": ("text after `...`", "nothing after the end of the document"),
+}
+_NAMES = {
+    "<stream end>": "the end of the file",
+    "<block end>": "the end of the block (is the indentation right?)",
+    "<document start>": "`---`",
+    "<document end>": "`...`",
+    "<block mapping start>": "a key (is the indentation right?)",
+    "<block sequence start>": "a list (is the indentation right?)",
+    "<scalar>": "a word",
+    "\\x00": "the end of the file",
+}
+
+
+def _in_words(problem: str) -> tuple[str, str]:
+    """What was found and what was expected, from a message of ruamel.yaml."""
+    for begin, words in _PROBLEMS.items():
+        if problem.startswith(begin):
+            return words
+    if match := re.match(r"found character (.+) that cannot start any token", problem):
+        return f"{match[1]} at the beginning of a word", "quotes around text that begins so"
+    if match := re.match(r"expected (.+?),? but (?:found|got) (.+)", problem):
+        expected, found = (_NAMES.get(word.strip("(),'"), word) for word in match.groups())
+        return found, expected
+    return f"what it may not hold ({problem})", "valid YAML"

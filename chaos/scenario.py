@@ -27,13 +27,13 @@ from pydantic_core import CoreSchema, ErrorDetails
 
 from chaos import document as documents
 from chaos import holes, topology
-from chaos.document import Document, Path, Plain, Problem, show, show_path
+from chaos.document import Document, Path, Plain, Problem, printable, show, show_path
 from chaos.errors import ScenarioError
 from chaos.faults import KINDS, Direction, Fault, Latency, NodeField, Partition
 from chaos.holes import AnyOf, Between, Given, Maybe, Open, Pick, Spec, highest, is_hole, lowest, wrong
 from chaos.topology import Selector, node_name
 from chaos.units import Duration, Rate, Share, format_duration, parse_duration, parse_rate
-from chaos.workload import Workload
+from chaos.workload import Workload, misnamed
 
 RAFT_CHECKS = (
     "election_safety",
@@ -376,7 +376,7 @@ def load_scenario(text: str, source: str, overrides: Sequence[str] = ()) -> Scen
     for index, example in enumerate(scenario.examples):
         member = Document(source, copy.deepcopy(document.data), document.values, document.keys)
         member.overridden.update(document.overridden)
-        where = f"{document.place(Problem(('examples', index), '', ''))}: examples[{index}]"
+        where = printable(f"{document.place(Problem(('examples', index), '', ''))}: examples[{index}]")
         assert isinstance(member.data, dict)
         del member.data["examples"]
         for path, value in example.items():
@@ -506,6 +506,8 @@ def _inconsistencies(scenario: Scenario) -> Iterator[Problem]:
         yield Problem(("heal",), "", f"at most the workload's duration, {format_duration(shortest)}")
     heal = min(heal_of(shortest, choice) for choice in holes.choices(scenario.heal))
     yield from _too_many_operations(scenario)
+    for index, expected in misnamed(scenario.workload, least_nodes):
+        yield Problem(("workload", "only", index), "", expected)
     for place, pair in (
         (("network", "latency"), scenario.network.latency),
         (("disk", "sync"), scenario.disk.sync),
@@ -644,7 +646,7 @@ _PATH = re.compile(r"[A-Za-z_]{1,64}|\[[0-9]{1,6}\]|\.", re.ASCII)
 
 def _override(document: Document, override: str) -> None:
     path, equals, value = override.partition("=")
-    where = f"--set {override}"
+    where = f"--set {printable(override if len(override) <= 200 else f'{override[:200]}…')}"
     if not equals or not path.strip():
         raise ScenarioError(f"{where}: found no path and value, expected path=value, such as cluster.nodes=3")
     place = _parse_path(path.strip(), where)
