@@ -90,6 +90,20 @@ def remove_run(client: docker.DockerClient, run: str) -> Removed:
     return removed
 
 
+def remove_containers(client: docker.DockerClient, containers: Iterable[str]) -> set[str]:
+    """Kills and removes single containers, one after the other. Returns the ids of those that are gone."""
+    gone = set()
+    for container in containers:
+        try:
+            client.api.remove_container(container, v=True, force=True)
+        except NotFound:
+            pass
+        except (DockerException, RequestException):
+            continue
+        gone.add(container)
+    return gone
+
+
 def remove_orphans(*, images: bool = False, everything: bool = False) -> Removed:
     """Removes the orphans of dead runs from the engine that answers. See :func:`clean`.
 

@@ -62,7 +62,7 @@ def _engine() -> Iterator[Finding]:
     cure = "On Debian run `ci/install-docker.sh` from a checkout; else see https://docs.docker.com/engine/install/."
     # Imported here: it needs the extension, which may be what is missing.
     try:
-        from harness.backends.containers import free_subnets, taken_subnets  # noqa: PLC0415
+        from harness.backends.engine import free_subnets, taken_subnets  # noqa: PLC0415
         from harness.clean import connect  # noqa: PLC0415
     except ImportError as error:
         yield Finding("Docker engine", False, True, f"not looked at ({error.name or error} is missing)", None)

@@ -4,9 +4,8 @@ Each directed link between nodes has a proxy of its own (peers speak over one-wa
 more that all clients go through. A cut swallows what flows; an added delay holds it back.
 
 `toxiproxy-python` is wrapped here and nowhere else. Its limits shape this module: the server's address is a
-class attribute, so **one process drives one server at a time** (:meth:`Links.attach` refuses a second); its
-calls have no timeout and pass most errors by, so they go through its ``APIConsumer`` with a timeout, and the
-answer is looked at.
+class attribute, so each :class:`Links` speaks through a subclass of its own; its calls have no timeout and pass
+most errors by, so they go through its ``APIConsumer`` with a timeout, and the answer is looked at.
 
 Traps in Toxiproxy 2.12 that the code steers round:
 
@@ -14,23 +13,26 @@ Traps in Toxiproxy 2.12 that the code steers round:
   are gone from its table can block for ever: a removal is therefore followed by a short rest.
 * Adding or removing a toxic waits for the link's writer, which hangs while the receiver is paused and its
   socket is full. After a timeout the proxy's connections are dropped (disabled, enabled), which frees it.
+* ``/reset`` removes toxics one by one and so runs into both; :meth:`Links.lay` deletes whole proxies instead,
+  which closes their connections first.
 """
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from requests.exceptions import RequestException, Timeout
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
-from toxiproxy.server import Toxiproxy
 
 from chaos.errors import InfrastructureError
 from harness.cluster import CLIENTS, Link
+
+T = TypeVar("T")
 
 API_PORT = 8474
 PEER_PORT = 7001
@@ -46,9 +48,6 @@ _PARALLEL_CALLS = 8
 _MILLISECOND_NS = 1_000_000
 _DIRECT = {"no_proxy": "*"}
 """The server is a container on this machine: no HTTP proxy of the environment stands between."""
-
-_attachment = threading.Lock()
-_attached: "Links | None" = None
 
 
 @dataclass(frozen=True)
@@ -132,36 +131,18 @@ def proxies(addresses: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 class Links:
-    """The links of one cluster. Blocking; safe to use from several threads."""
+    """The links of one cluster at a time. Blocking; safe to use from several threads, but for :meth:`lay`."""
 
-    def __init__(self, host: str, nodes: Sequence[str], port: int = API_PORT) -> None:
-        """``host``, ``port``: where Toxiproxy's API listens."""
+    def __init__(self, host: str, port: int = API_PORT) -> None:
+        """``host``, ``port``: where Toxiproxy's API listens. There are no links yet."""
         self._host = host
-        self._port = port
-        self._links = frozenset(all_links(nodes))
-        self._busy = {stream_of(link).proxy: threading.Lock() for link in self._links}
+        self._api: Any = type("Server", (APIConsumer,), {"host": host, "port": port})
+        self._links: frozenset[Link] = frozenset()
+        self._busy: dict[str, threading.Lock] = {}
         self._pool = ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="links")
 
-    def attach(self) -> None:
-        """Claims this process's one connection to a Toxiproxy server.
-
-        Raises :class:`InfrastructureError` while another cluster has it.
-        """
-        global _attached  # noqa: PLW0603 - it guards a class attribute of the library, which is global too
-        with _attachment:
-            if _attached is not None and _attached is not self:
-                raise InfrastructureError(
-                    "another cluster of this process uses Toxiproxy; run one cluster for each process"
-                )
-            Toxiproxy().update_api_consumer(self._host, self._port)
-            _attached = self
-
-    def detach(self) -> None:
-        """Gives it back. Repeatable."""
-        global _attached  # noqa: PLW0603
-        with _attachment:
-            if _attached is self:
-                _attached = None
+    def close(self) -> None:
+        """Gives back the threads. The server is left as it is."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def wait_until_up(self, timeout_s: float) -> None:
@@ -177,11 +158,42 @@ class Links:
             else:
                 return
 
-    def populate(self, addresses: Mapping[str, str], base: Delay) -> None:
-        """Makes every proxy in one call, and gives every link its ordinary delay, if it is to have one."""
-        self._call("POST", "/populate", proxies(addresses))
+    def lay(self, addresses: Mapping[str, str], base: Delay) -> None:
+        """The links of a new cluster: whatever the server had is deleted, with every toxic and connection.
+
+        Each link gets its ordinary delay, if it is to have one. ``addresses``: node → IP address. Raises
+        :class:`InfrastructureError` if the server then says that it has anything else than what was asked for.
+        """
+        self._links = frozenset(all_links(list(addresses)))
+        self._busy = {stream_of(link).proxy: threading.Lock() for link in self._links}
+        wanted = proxies(addresses)
+        _raise_first(self._pool.map(_failure_of(self._delete), self._call("GET", "/proxies")))
+        self._call("POST", "/populate", wanted)
         if not base.nothing:
             self._delay("base", self._links, base)
+        self._verify(wanted, base)
+
+    def _verify(self, wanted: Sequence[Mapping[str, Any]], base: Delay) -> None:
+        found = self._call("GET", "/proxies")
+        differing = set(found) ^ {proxy["name"] for proxy in wanted}
+        for proxy in wanted:
+            made = found.get(proxy["name"], {})
+            port = str(made.get("listen")).rpartition(":")[2]
+            is_so = port == proxy["listen"].rpartition(":")[2] and made.get("upstream") == proxy["upstream"]
+            if not (is_so and made.get("enabled")):
+                differing.add(proxy["name"])
+        expected = [] if base.nothing else ["base"]
+        differing |= {
+            stream_of(link).proxy for link, names in self._named(found).items() if names != expected
+        }
+        if differing:
+            raise InfrastructureError(
+                f"Toxiproxy at {self._host} does not have the links that it was given: {sorted(differing)}"
+            )
+
+    def _delete(self, proxy: str) -> None:
+        with suppress(NotFound):  # it is gone already
+            self._call("DELETE", f"/proxies/{proxy}")
 
     def cut(self, links: Collection[Link]) -> None:
         """Swallows what flows on these links from now on. Links that are cut already stay so."""
@@ -203,7 +215,10 @@ class Links:
 
     def toxics(self) -> dict[Link, list[str]]:
         """What is in force on each link, by name, as the server itself says."""
-        listed = self._call("GET", "/proxies")
+        return self._named(self._call("GET", "/proxies"))
+
+    def _named(self, listed: Mapping[str, Any]) -> dict[Link, list[str]]:
+        """Link → the names of its toxics, of what the server listed."""
         found: dict[Link, list[str]] = {}
         for link in sorted(self._links):
             stream = stream_of(link)
@@ -225,13 +240,7 @@ class Links:
         if unknown:
             raise InfrastructureError(f"no such links in this cluster: {unknown}")
         streams = [stream_of(link) for link in sorted(set(links))]
-        failures = [
-            failure
-            for failure in self._pool.map(lambda stream: _failure_of(change, stream), streams)
-            if failure
-        ]
-        if failures:
-            raise failures[0]
+        _raise_first(self._pool.map(_failure_of(change), streams))
 
     def _add(self, stream: Stream, name: str, kind: str, attributes: Mapping[str, int]) -> None:
         toxic = f"{name}_{stream.direction}"
@@ -278,11 +287,11 @@ class Links:
         what = f"Toxiproxy at {self._host}: {method} {path}"
         try:
             if method == "GET":
-                response = APIConsumer.get(path, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
+                response = self._api.get(path, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
             elif method == "DELETE":
-                response = APIConsumer.delete(path, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
+                response = self._api.delete(path, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
             else:
-                response = APIConsumer.post(path, json=body, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
+                response = self._api.post(path, json=body, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
         except Timeout as error:
             raise _TimedOutError(f"{what}: no answer in {_CALL_TIMEOUT_S} s") from error
         except InvalidToxic as error:
@@ -298,9 +307,21 @@ class _TimedOutError(InfrastructureError):
     """The server did not answer in time."""
 
 
-def _failure_of(change: Callable[[Stream], None], stream: Stream) -> InfrastructureError | None:
-    try:
-        change(stream)
-    except InfrastructureError as error:
-        return error
-    return None
+def _failure_of(change: Callable[[T], None]) -> Callable[[T], InfrastructureError | None]:
+    """The same, but what it raises is returned."""
+
+    def tried(thing: T) -> InfrastructureError | None:
+        try:
+            change(thing)
+        except InfrastructureError as error:
+            return error
+        return None
+
+    return tried
+
+
+def _raise_first(outcomes: Iterable[InfrastructureError | None]) -> None:
+    """After all have come in."""
+    failures = [outcome for outcome in outcomes if outcome is not None]
+    if failures:
+        raise failures[0]

@@ -26,7 +26,7 @@ def run_on(plan: Plan, options: RunOptions, progress: Callable[[str], None]) -> 
 
         return run_sim(plan.compiled(), options, tell)
     if options.backend == "docker":
-        from harness.backends.containers import run_docker  # noqa: PLC0415
+        from harness.backends.warm import run_docker  # noqa: PLC0415
 
         return asyncio.run(run_docker(plan.compiled(), options, tell))
     raise UsageError(f"--backend {options.backend}: expected {' or '.join(BACKENDS)}")

@@ -1,36 +1,22 @@
-"""A cluster of real processes in containers, with a Toxiproxy between every two of them (`--backend docker`).
+"""A plan's nodes as real processes in containers, with a Toxiproxy between every two of them.
 
-Each run has a network of its own, with fixed addresses and no way out; no port is published, since the host
-reaches container addresses over the bridge. A node's data lies in its container's writable layer: it outlives
-kill and start, and is gone with the container.
+What they stand on (network, proxies, certificates) is :mod:`harness.backends.ground`'s, and may have carried the
+nodes of other plans before.
 """
 
 import asyncio
-import hashlib
-import ipaddress
-import secrets
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-import docker
-from docker.errors import APIError, DockerException, NotFound
-from docker.types import IPAMConfig, IPAMPool, LogConfig
-from requests.exceptions import RequestException
 
-from chaos.errors import InfrastructureError, UsageError
+from chaos.errors import InfrastructureError
 from harness import images, links
 from harness.backends import engineless
-from harness.backends.realtime import Interruption, LiveRun
-from harness.clean import connect, remove_run, scratch_directory
+from harness.backends.builds import TOXIPROXY
+from harness.backends.ground import Ground, all_of
 from harness.cluster import (
     CLIENTS,
     Collected,
@@ -39,177 +25,27 @@ from harness.cluster import (
     Link,
     NodeStatus,
     NodeView,
-    OnProgress,
-    Progress,
     RunClock,
     RunOptions,
-    RunResult,
-    as_json,
     leader_of,
-    needs_of,
-    refuse_loss,
-    refuse_unsupported,
-    with_recorded_anchors,
-    without_steps,
 )
-from harness.labels import PROJECT, Owner, run_filter
 from harness.systems import mcp_manager as system
 
 T = TypeVar("T")
 
-TOXIPROXY = "toxiproxy"
-
-_SUBNETS = ipaddress.IPv4Network("10.188.0.0/14")
-"""Runs take /24s of this private range."""
-_SUBNET_ATTEMPTS = 32
-_TOXIPROXY_HOST = 2
-_FIRST_NODE_HOST = 10
-_PARALLEL_CALLS = 12
-_MEMORY_BYTES = 512 * 1024 * 1024
-_PROCESSES = 256
-_LOG_BYTES = "20m"
 _OBSERVE_TIMEOUT_S = 0.25
 _POLL_S = 0.025
 _WATCH_S = 0.5
 _WATCH_FAILURES_UNTIL_LOST = 3
-_EXIT_TIMEOUT_S = 10
 _REVIVE_TIMEOUT_S = 5.0
-_IN_FLIGHT_TIMEOUT_S = 30.0
-_REMOVAL_ATTEMPTS = 3
-_REMOVAL_PAUSE_S = 1.0
-_PROGRAM_TIMEOUT_S = 30
-_LAST_LOG_LINES = 12
 _KILLED = 137
-_HAS_PROCESSES = frozenset({"running", "paused", "restarting"})
 _NO_SPACE = "No space left on device"
 
 
-@dataclass(frozen=True)
-class Images:
-    """What the containers of a run are made from, and words on where it came from."""
-
-    node: images.Image
-    node_binary: images.Binary
-    node_version: str
-    toxiproxy: images.Image
-    toxiproxy_source: str
-    engine: str
-    """The engine's version."""
-
-
-async def run_docker(
-    plan: str | Mapping[str, Any],
-    options: RunOptions,
-    on_progress: OnProgress = lambda _progress: None,
-) -> RunResult:
-    """Carries a compiled plan out on containers, and removes every trace of it from the engine.
-
-    Raises :class:`chaos.errors.UnsupportedError` or :class:`InfrastructureError` if it cannot begin. From the
-    first container on it always returns: failures are in ``problems``, a signal is in ``interrupted``.
-    """
-    compiled = with_recorded_anchors(as_json(plan), options.recorded_anchors)
-    skips = refuse_unsupported(needs_of(compiled), "docker", options.skip_unsupported)
-    lossless = refuse_loss(compiled, "docker", options.skip_unsupported)
-    steps = {step["id"]: step for step in compiled["steps"]}
-    left_out = [(steps[skip.step], skip) for skip in skips]
-    compiled = without_steps(compiled, skips)
-    began_s = time.monotonic()
-    client = await asyncio.to_thread(connect)
-    made_from = await asyncio.to_thread(prepare_images, client, options, on_progress)
-    build_s = time.monotonic() - began_s
-    cluster = ContainerCluster(client, made_from, compiled, options)
-    try:
-        with Interruption() as interruption:
-            run = LiveRun("docker", compiled, left_out, on_progress)
-            result = await run.carry_out(interruption, cluster, build_s)
-        if lossless:
-            result.info.setdefault("notes", []).append(lossless)
-        return result
-    finally:
-        cluster.close()
-
-
-def prepare_images(client: docker.DockerClient, options: RunOptions, on_progress: OnProgress) -> Images:
-    """Finds the binaries and builds the images that are not built yet.
-
-    Raises :class:`InfrastructureError` that says which command cures it.
-    """
-    binary = images.node_binary(options.node_binary)
-    version = _said_by(binary, options.plants)
-    if options.toxiproxy_image is not None:
-        toxiproxy, source = images.require_image(client, options.toxiproxy_image), "an image that was named"
-    else:
-        if not images.toxiproxy_is_at_hand(options.toxiproxy_binary):
-            on_progress(Progress("build", f"building Toxiproxy {images.TOXIPROXY_VERSION} with Go, once"))
-        server = images.toxiproxy_binary(options.toxiproxy_binary)
-        toxiproxy = images.ensure_image(client, TOXIPROXY, server, ())
-        source = f"{server.path} ({server.found})"
-    node = images.ensure_image(client, system.PROGRAM, binary, system.DIRECTORIES)
-    try:
-        engine = str(client.version().get("Version", ""))
-    except (DockerException, RequestException) as error:
-        raise InfrastructureError(f"the Docker engine does not say its version: {error}") from error
-    return Images(node, binary, version, toxiproxy, source, engine)
-
-
-def _said_by(binary: images.Binary, plants: Sequence[str]) -> str:
-    """The node's version. Raises :class:`UsageError` if the build lacks one of the planted bugs."""
-    program = str(binary.path)
-    try:
-        version = system.read_version(_output(system.version_command(program)))
-        known = system.read_plants(_output(system.plants_command(program))) if plants else []
-    except ValueError as error:
-        raise InfrastructureError(
-            f"{program} ({binary.found}) does not seem to be a node: {error}"
-        ) from error
-    missing = sorted(set(plants) - set(known))
-    if missing:
-        carries = (
-            f"it carries {', '.join(known)}" if known else f"build one that does: {images.NODE_BUILD_COMMAND}"
-        )
-        raise UsageError(f"--plant {missing[0]}: {program} ({version}) does not carry it; {carries}")
-    return version
-
-
-def free_subnets(taken: Sequence[ipaddress.IPv4Network], run: str) -> Iterator[ipaddress.IPv4Network]:
-    """The /24s of our range that overlap nothing taken, beginning at a place that depends on the run.
-
-    Two runs that start at the same time thus rarely want the same one.
-    """
-    subnets = list(_SUBNETS.subnets(new_prefix=24))
-    first = int.from_bytes(hashlib.sha256(run.encode()).digest()[:4], "big") % len(subnets)
-    for subnet in subnets[first:] + subnets[:first]:
-        if not any(subnet.overlaps(other) for other in taken):
-            yield subnet
-
-
-def taken_subnets(client: docker.DockerClient) -> list[ipaddress.IPv4Network]:
-    """The subnets of the engine's networks and of this machine's routes (IPv4)."""
-    taken = [
-        ipaddress.IPv4Network(pool["Subnet"], strict=False)
-        for network in client.api.networks()
-        for pool in (network.get("IPAM") or {}).get("Config") or []
-        if ":" not in pool.get("Subnet", ":")
-    ]
-    with suppress(OSError):  # no such file on this system: the engine refuses what overlaps
-        for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]:
-            fields = line.split()
-            destination, mask = (int.from_bytes(bytes.fromhex(fields[at]), "little") for at in (1, 7))
-            if mask:  # the default route overlaps everything
-                taken.append(ipaddress.IPv4Network((destination, mask.bit_count()), strict=False))
-    return taken
-
-
 class ContainerCluster:
-    """A :class:`harness.cluster.Cluster` on a Docker engine. One in a process at a time (see `links`)."""
+    """A :class:`harness.cluster.Cluster` on a Docker engine, for one plan."""
 
-    def __init__(
-        self,
-        client: docker.DockerClient,
-        made_from: Images,
-        compiled: Mapping[str, Any],
-        options: RunOptions,
-    ) -> None:
+    def __init__(self, ground: Ground, compiled: Mapping[str, Any], options: RunOptions) -> None:
         self.nodes = tuple(f"n{number}" for number in range(1, compiled["nodes"] + 1))
         self.lost = asyncio.Event()
         """Set when the engine or the proxy is gone: the run cannot go on."""
@@ -218,59 +54,59 @@ class ContainerCluster:
         self.epoch_ns = 0
         """The time 0 of the nodes' traces, as CLOCK_MONOTONIC shows it."""
         self.clock = RunClock()
-        self.token = secrets.token_hex(16)
-        self.subnet: ipaddress.IPv4Network | None = None
-        self._client = client
-        self._images = made_from
+        self.token = ground.token
+        self._ground = ground
+        self._engine = ground.engine
         self._compiled = compiled
         self._options = options
-        self._run = secrets.token_hex(6)
-        self._owner = Owner.current(self._run)
+        self._began_s = 0.0
+        self._plans_before = ground.plans
         self._containers: dict[str, str] = {}
-        self._links: links.Links | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._down: set[str] = set()
+        self._down = set(self.nodes)
         self._paused: set[str] = set()
         self._boots: dict[str, int] = {}
+        self._starting = set(self.nodes)
+        self._deadline_s: float | None = None
+        """When patience ends, on time.monotonic(); nothing before every container has been started."""
         self._watcher: asyncio.Task[None] | None = None
-        self._pool = ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="engine")
-        self._in_flight: set[asyncio.Future[Any]] = set()
         self._closing = False
 
     # Start-up
 
     async def start(self) -> None:
-        """Makes network, proxies and nodes, as far as possible at the same time."""
-        self.epoch_ns = time.monotonic_ns()
+        """Makes what the nodes stand on where it misses, then nodes without data, and founds every one.
+
+        A node is founded as soon as it runs and all links are there: it need not wait for the slowest.
+        """
+        self.epoch_ns, self._began_s = time.monotonic_ns(), time.time()
+        self._ground.plans += 1
         self._session = aiohttp.ClientSession(headers=system.authorization(self.token))
-        _network, material = await _all(self._call(self._make_network), self._call(self._make_secrets))
-        await _all(
-            self._start_toxiproxy(),
-            *(self._call(self._make_node, node, material[node]) for node in self.nodes),
-        )
-        await _all(*(self._call(self._engine_start, node) for node in self.nodes))
+        await self._ground.open(len(self.nodes))
         self._watcher = asyncio.create_task(self._watch())
+        laid = asyncio.ensure_future(
+            self._ground.lay(self.nodes, self._base_delay(), self._options.ready_timeout_s)
+        )
+        await all_of(laid, *(self._bring_up(node, laid) for node in self.nodes))
 
     async def ready(self) -> None:
-        """Founds every node and waits until one leads and all know it.
+        """Waits until one node leads and all know it.
 
         Raises :class:`InfrastructureError` with each container's state and last log lines if a process ends
         before that, or the time runs out.
         """
-        deadline_s = time.monotonic() + self._options.ready_timeout_s
-        request = system.initialize(self._run, self.nodes)
-        await _all(*(self._found(node, request, deadline_s) for node in self.nodes))
         while True:
             views = await self.observe()
             leader = leader_of(views.values())
             known = {view.status.leader if view.status else None for view in views.values()}
             if leader is not None and known == {leader}:
+                self._ground.prepare_next(self.nodes)
                 return
-            await self._wait_on(deadline_s, "one leader that all nodes know")
+            await self._wait_on("one leader that all nodes know")
 
     def client_addresses(self) -> dict[str, str]:
         """Node → the URL at which clients reach it, through its clients' proxy."""
-        host = self._address(_TOXIPROXY_HOST)
+        host = self._ground.proxy_address
         return {node: f"http://{host}:{links.port_of((CLIENTS, node))}" for node in self.nodes}
 
     # Faults
@@ -279,7 +115,7 @@ class ContainerCluster:
         """SIGKILL, also of a paused process; then waits until the engine says that it has ended."""
         self._down.add(node)
         self._paused.discard(node)
-        return {"running": False, "exit_code": await self._call(self._engine_kill, node)}
+        return {"running": False, "exit_code": await self._on(node, self._engine.kill)}
 
     async def revive(self, node: str) -> Json:
         """Starts the container again, and waits until the node answers under a new boot number.
@@ -290,7 +126,7 @@ class ContainerCluster:
         if broken is not None:  # It broke down by itself: what it would do next is nobody's promise.
             return {"running": False, "boot": None, "exit_code": broken.exit_code}
         before = self._boots.get(node, 0)
-        await self._call(self._engine_start, node)
+        await self._on(node, self._engine.start)
         self._down.discard(node)
         deadline_s = time.monotonic() + _REVIVE_TIMEOUT_S
         while node not in self._down and time.monotonic() < deadline_s:
@@ -298,44 +134,44 @@ class ContainerCluster:
             if status is not None and status.boot > before:
                 return {"running": True, "boot": status.boot}
             await asyncio.sleep(_POLL_S)
-        state = await self._call(self._state, node)
+        state = await self._on(node, self._engine.state)
         return {"running": state["Running"], "boot": None, "exit_code": state["ExitCode"]}
 
     async def pause(self, node: str) -> Json:
         """Freezes the container's processes. One that has ended stays as it is."""
         self._paused.add(node)
-        await self._call(self._engine_pause, node, pause=True)
-        state = await self._call(self._state, node)
+        await self._on(node, self._engine.pause, pause=True)
+        state = await self._on(node, self._engine.state)
         if not state["Paused"]:
             self._paused.discard(node)
         return {"paused": state["Paused"], "running": state["Running"]}
 
     async def resume(self, node: str) -> Json:
         """Thaws them."""
-        await self._call(self._engine_pause, node, pause=False)
+        await self._on(node, self._engine.pause, pause=False)
         self._paused.discard(node)
-        state = await self._call(self._state, node)
+        state = await self._on(node, self._engine.state)
         return {"paused": state["Paused"], "running": state["Running"]}
 
     async def cut(self, links: Collection[Link]) -> Json:
         """Swallows what flows on these links."""
-        await self._call(self._proxied.cut, links)
+        await self._engine.call(self._ground.links.cut, links)
         return {"toxics": await self._toxics(links)}
 
     async def restore(self, links: Collection[Link]) -> Json:
         """Lets them carry again."""
-        await self._call(self._proxied.restore, links)
+        await self._engine.call(self._ground.links.restore, links)
         return {"toxics": await self._toxics(links)}
 
     async def delay(self, name: str, links: Collection[Link], min_ns: int, max_ns: int) -> Json:
         """Adds a delay to these links."""
-        delay = await self._call(self._proxied.delay, name, links, min_ns, max_ns)
+        delay = await self._engine.call(self._ground.links.delay, name, links, min_ns, max_ns)
         made = {"latency_ms": delay.latency_ms, "jitter_ms": delay.jitter_ms}
         return {**made, "toxics": await self._toxics(links)}
 
     async def undelay(self, name: str, links: Collection[Link]) -> Json:
         """Takes it away."""
-        await self._call(self._proxied.undelay, name, links)
+        await self._engine.call(self._ground.links.undelay, name, links)
         return {"toxics": await self._toxics(links)}
 
     async def transfer_leader(self, leader: str, to: str) -> Json:
@@ -366,198 +202,68 @@ class ContainerCluster:
         return collected
 
     async def stop(self) -> list[str]:
-        """Waits for calls that are under way (they may still make something), then removes all of the run."""
+        """Gives the containers back: what they stand on is not this cluster's to remove, but its maker's."""
         self._closing = True
         if self._watcher is not None:
             self._watcher.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watcher
             self._watcher = None
-        if self._in_flight:
-            await asyncio.wait(set(self._in_flight), timeout=_IN_FLIGHT_TIMEOUT_S)
-        if self._links is not None:
-            self._links.detach()
         if self._session is not None:
             await self._session.close()
             self._session = None
-        loop = asyncio.get_running_loop()
-        for attempt in range(_REMOVAL_ATTEMPTS):
-            removed = await loop.run_in_executor(self._pool, remove_run, self._client, self._run)
-            if not removed.failures:
-                return []
-            if attempt + 1 < _REMOVAL_ATTEMPTS:
-                await asyncio.sleep(_REMOVAL_PAUSE_S)
-        # Without its engine a container goes on running: at least its processes must not.
-        running = engineless.kill_all(list(self._containers.values()))
-        still = f"; still running: {', '.join(running)}" if running else "; its processes were killed"
-        return [
-            f"the engine did not remove the run's objects ({removed.failures[0]}){still}. "
-            "`mcp-chaos clean` removes them once the engine answers"
-        ]
-
-    def close(self) -> None:
-        """Gives back the threads and the engine's connection. After ``stop``."""
-        self._pool.shutdown(wait=False)
-        self._client.close()
+        self._ground.give_back(self._containers.values())
+        return []
 
     def builds(self) -> dict[str, str]:
         """Program → version."""
+        made_from = self._ground.images
         return {
-            "mcp-manager": self._images.node_version,
-            "toxiproxy": f"{images.TOXIPROXY_VERSION} ({self._images.toxiproxy_source})",
-            "docker": self._images.engine,
+            "mcp-manager": made_from.node_version,
+            "toxiproxy": f"{images.TOXIPROXY_VERSION} ({made_from.toxiproxy_source})",
+            "docker": made_from.engine,
         }
 
     def info(self) -> Json:
         """What the run was made from."""
-        base = self._base_delay()
+        base, made_from = self._base_delay(), self._ground.images
         return {
-            "run": self._run,
-            "subnet": str(self.subnet),
-            "node_image": self._images.node.tag,
-            "node_binary": f"{self._images.node_binary.path} ({self._images.node_binary.found})",
-            "toxiproxy_image": self._images.toxiproxy.tag,
+            "run": self._engine.owner.run,
+            "plans_before": self._plans_before,
+            "subnet": self._ground.subnet,
+            "node_image": made_from.node.tag,
+            "node_binary": f"{made_from.node_binary.path} ({made_from.node_binary.found})",
+            "toxiproxy_image": made_from.toxiproxy.tag,
             "base_latency_ms": {"latency": base.latency_ms, "jitter": base.jitter_ms},
         }
 
-    # The engine, blocking: these run in threads, through `_call`
-
-    def _make_network(self) -> None:
-        for attempt, subnet in enumerate(free_subnets(taken_subnets(self._client), self._run)):
-            pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
-            try:
-                self._client.networks.create(
-                    self._name("net"),
-                    driver="bridge",
-                    internal=True,
-                    check_duplicate=True,
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    labels=self._owner.labels(),
-                )
-            except APIError as error:
-                # Another run, or another process, took it in the meantime.
-                if "overlap" in str(error).lower() and attempt < _SUBNET_ATTEMPTS:
-                    continue
-                raise
-            self.subnet = subnet
-            return
-        raise InfrastructureError(f"no free /24 in {_SUBNETS}: `mcp-chaos clean` removes dead runs' networks")
-
-    def _make_secrets(self) -> dict[str, bytes]:
-        """Each node's TLS material and the token, as a tar for its container."""
-        directory = scratch_directory(self._owner)
-        try:
-            target = directory / "tls"
-            program = str(self._images.node_binary.path)
-            _output(system.certificates_command(program, str(target), len(self.nodes)))
-            return {
-                node: images.tar(
-                    {name: ((target / name).read_bytes(), 0o600) for name in system.secrets_of(node)}
-                    | {"token": (self.token.encode(), 0o600)},
-                    owner=images.UNPRIVILEGED,
-                )
-                for node in self.nodes
-            }
-        except OSError as error:
-            raise InfrastructureError(f"cannot read the TLS material that was written: {error}") from error
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    def _make_node(self, node: str, material: bytes) -> None:
-        proxy = self._address(_TOXIPROXY_HOST)
-        peers = {peer: f"{proxy}:{links.port_of((node, peer))}" for peer in self.nodes if peer != node}
-        command = system.serve_command(
-            node, peers, self._compiled, epoch_ns=self.epoch_ns, plants=self._options.plants
-        )
-        self._make_container(node, self._images.node.tag, command, {})
-        self._client.api.put_archive(self._containers[node], system.SECRETS_DIRECTORY, material)
-
-    def _make_container(self, name: str, image: str, command: list[str], environment: dict[str, str]) -> None:
-        if self._closing:
-            raise InfrastructureError("the run is being ended")
-        network = self._name("net")
-        address = self._address(_TOXIPROXY_HOST if name == TOXIPROXY else self._node_host(name))
-        api = self._client.api
-        host = api.create_host_config(
-            network_mode=network,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            pids_limit=_PROCESSES,
-            mem_limit=_MEMORY_BYTES,
-            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": _LOG_BYTES}),
-        )
-        made = api.create_container(
-            image,
-            command,
-            name=self._name(name),
-            hostname=name,
-            environment=environment,
-            labels=self._owner.labels(),
-            host_config=host,
-            networking_config={
-                "EndpointsConfig": {network: api.create_endpoint_config(ipv4_address=address)}
-            },
-        )
-        self._containers[name] = made["Id"]
-
-    def _engine_start(self, name: str) -> None:
-        self._client.api.start(self._containers[name])
-
-    def _engine_kill(self, name: str) -> int:
-        """The exit code. A container that has ended already is left alone."""
-        try:
-            self._client.api.kill(self._containers[name])
-        except APIError as error:
-            if error.status_code != 409:  # 409: it is not running
-                raise
-        return int(self._client.api.wait(self._containers[name], timeout=_EXIT_TIMEOUT_S)["StatusCode"])
-
-    def _engine_pause(self, name: str, *, pause: bool) -> None:
-        change = self._client.api.pause if pause else self._client.api.unpause
-        try:
-            change(self._containers[name])
-        except APIError as error:
-            # 409, of older engines 500: it is not running, or is so already. Its state tells.
-            known = any(
-                words in str(error) for words in ("is not running", "is not paused", "already paused")
-            )
-            if error.status_code not in {409, 500} or not known:
-                raise
-
-    def _state(self, name: str) -> dict[str, Any]:
-        state: dict[str, Any] = self._client.api.inspect_container(self._containers[name])["State"]
-        return state
-
-    def _log(self, name: str) -> bytes:
-        content: bytes = self._client.api.logs(self._containers[name])
-        return content
-
-    def _log_end(self, name: str) -> str:
-        content: bytes = self._client.api.logs(self._containers[name], tail=_LAST_LOG_LINES)
-        return content.decode(errors="replace")
-
-    def _archive(self, name: str, path: str) -> bytes | None:
-        """A tar of a file or directory; ``None`` if there is none (the process never ran)."""
-        try:
-            chunks, _stat = self._client.api.get_archive(self._containers[name], path)
-        except NotFound:
-            return None
-        return b"".join(chunks)
-
     # Helpers
 
-    async def _start_toxiproxy(self) -> None:
-        command = ["-host=0.0.0.0", f"-port={links.API_PORT}"]
-        quiet = {"LOG_LEVEL": "warn"}  # its default logs every connection of every client
-        await self._call(self._make_container, TOXIPROXY, self._images.toxiproxy.tag, command, quiet)
-        await self._call(self._engine_start, TOXIPROXY)
-        self._links = links.Links(self._address(_TOXIPROXY_HOST), self.nodes)
-        self._links.attach()
-        await self._call(self._links.wait_until_up, self._options.ready_timeout_s)
-        addresses = {node: self._address(self._node_host(node)) for node in self.nodes}
-        await self._call(self._links.populate, addresses, self._base_delay())
+    async def _bring_up(self, node: str, laid: "asyncio.Future[None]") -> None:
+        try:
+            self._containers[node] = await self._ground.container(node)
+            await self._on(node, self._engine.put, system.SECRETS_DIRECTORY, self._secrets(node))
+            await self._on(node, self._engine.start)
+            self._down.discard(node)
+        finally:
+            self._starting.discard(node)
+            if not self._starting:
+                self._deadline_s = time.monotonic() + self._options.ready_timeout_s
+        await asyncio.wait({laid})
+        if laid.exception() is None:
+            await self._found(node)
 
-    async def _found(self, node: str, request: system.Request, deadline_s: float) -> None:
+    def _secrets(self, node: str) -> bytes:
+        proxy = self._ground.proxy_address
+        peers = {peer: f"{proxy}:{links.port_of((node, peer))}" for peer in self.nodes if peer != node}
+        settings = system.serve_settings(
+            node, peers, self._compiled, epoch_ns=self.epoch_ns, plants=self._options.plants
+        )
+        return self._ground.secrets_for(node, settings)
+
+    async def _found(self, node: str) -> None:
+        # The plan's number, so that no message of an earlier plan's nodes could ever count.
+        request = system.initialize(f"{self._engine.owner.run}-{self._plans_before + 1}", self.nodes)
         while True:
             answer = ""
             with suppress(aiohttp.ClientError, TimeoutError, OSError):
@@ -565,11 +271,12 @@ class ContainerCluster:
                 if 200 <= code < 300:
                     return
                 answer = f"; it answered HTTP {code} {content.decode(errors='replace')[:200]}"
-            await self._wait_on(deadline_s, f"{node} to be founded{answer}")
+            await self._wait_on(f"{node} to be founded{answer}")
 
-    async def _wait_on(self, deadline_s: float, what: str) -> None:
+    async def _wait_on(self, what: str) -> None:
         """A short sleep, unless a process has ended or the time is up."""
-        if self.deaths or time.monotonic() > deadline_s or self.lost.is_set():
+        late = self._deadline_s is not None and time.monotonic() > self._deadline_s
+        if self.deaths or late or self.lost.is_set():
             waited_s = self._options.ready_timeout_s
             why = "a process ended" if self.deaths else f"not within {waited_s:g} s"
             raise InfrastructureError(
@@ -580,10 +287,10 @@ class ContainerCluster:
     async def _account(self) -> str:
         """Each container's state and last log lines, for an error's message."""
         lines = []
-        for name in self._containers:
+        for name in self._all_containers():
             try:
-                state = await self._call(self._state, name)
-                log = await self._call(self._log_end, name)
+                state = await self._on(name, self._engine.state)
+                log = await self._on(name, self._engine.log_end)
             except InfrastructureError as error:
                 lines.append(f"{name}: {error}")
                 continue
@@ -609,13 +316,13 @@ class ContainerCluster:
     async def _ask(self, node: str, request: system.Request, timeout_s: float) -> tuple[int, bytes]:
         """A request of the harness's own: straight to the node, since links may be cut."""
         assert self._session is not None, "start() makes the session"
-        url = f"http://{self._address(self._node_host(node))}:{system.CLIENT_PORT}{request.path}"
+        url = f"http://{self._ground.address(node)}:{system.CLIENT_PORT}{request.path}"
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         async with self._session.request(request.method, url, json=request.body, timeout=timeout) as answer:
             return answer.status, await answer.read()
 
     async def _toxics(self, chosen: Collection[Link]) -> dict[str, list[str]]:
-        in_force = await self._call(self._proxied.toxics)
+        in_force = await self._engine.call(self._ground.links.toxics)
         return {f"{link[0]}->{link[1]}": in_force[link] for link in sorted(chosen)}
 
     async def _watch(self) -> None:
@@ -624,12 +331,9 @@ class ContainerCluster:
         while not self.lost.is_set():
             await asyncio.sleep(_WATCH_S)
             try:
-                listed = await self._call(
-                    self._client.api.containers, all=True, filters=run_filter(self._run)
-                )
-                running = {item["Id"] for item in listed if item["State"] in _HAS_PROCESSES}
-                for name, identity in list(self._containers.items()):
-                    if identity not in running:
+                alive = await self._engine.call(self._engine.with_processes)
+                for name, container in self._all_containers().items():
+                    if container not in alive:
                         await self._consider(name)
                 failures = 0
             except InfrastructureError as error:
@@ -642,12 +346,12 @@ class ContainerCluster:
         """Records the death of a process, unless it was ordered or is known."""
         if name in self._down or self._closing:
             return
-        state = await self._call(self._state, name)
+        state = await self._on(name, self._engine.state)
         if state["Running"] or name in self._down or self._closing:
             return
         self._down.add(name)  # known from here on; a step that starts it again takes it out
         code, out_of_memory = int(state["ExitCode"]), bool(state["OOMKilled"])
-        log = await self._call(self._log_end, name)
+        log = await self._on(name, self._engine.log_end)
         death = Death(name, self.clock.now_ns(), code, out_of_memory, log)
         self.deaths.append(death)
         if name == TOXIPROXY:
@@ -661,49 +365,38 @@ class ContainerCluster:
             self.problems.append(f"the disk is full: {name} ended with exit code {code}")
 
     async def _collect_one(self, name: str, collected: Collected) -> None:
-        if name not in self._containers:
+        if name not in self._all_containers():
             return
         try:
             if name != TOXIPROXY:
-                await self._call(self._engine_kill, name)
+                await self._on(name, self._engine.kill)
         except InfrastructureError as error:
             collected.problems.append(f"{name} could not be stopped: {error}")
         try:
-            collected.logs[name] = await self._call(self._log, name)
+            collected.logs[name] = await self._on(name, self._engine.log, self._began_s)
             if name == TOXIPROXY:
                 return
-            archive = await self._call(self._archive, name, system.trace_path(name))
+            archive = await self._on(name, self._engine.archive, system.trace_path(name))
             for _name, content in images.untar(archive) if archive is not None else ():
                 collected.traces[name] = content
             if self._options.collect_data:
-                data = await self._call(self._archive, name, system.DATA_DIRECTORY)
+                data = await self._on(name, self._engine.archive, system.DATA_DIRECTORY)
                 if data is not None:
                     collected.data[name] = data
         except InfrastructureError as error:
             collected.problems.append(f"what {name} left behind could not be read: {error}")
-            trace = engineless.read_from(self._containers[name], system.trace_path(name))
+            trace = engineless.read_from(self._all_containers()[name], system.trace_path(name))
             if trace is not None:
                 collected.traces[name] = trace
 
-    async def _call(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Runs a blocking call in a thread. Cancelling the caller does not lose sight of the call:
-        ``stop`` waits for it, since it may be making a container at that moment.
-        """
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._pool, partial(_translated, function, *arguments, **named))
-        self._in_flight.add(future)
-        future.add_done_callback(self._finished)
-        return await asyncio.shield(future)
+    def _all_containers(self) -> dict[str, str]:
+        """Name → container: the nodes', and Toxiproxy's."""
+        proxy = self._ground.proxy
+        return self._containers | ({TOXIPROXY: proxy} if proxy is not None else {})
 
-    def _finished(self, future: asyncio.Future[Any]) -> None:
-        self._in_flight.discard(future)
-        if not future.cancelled():
-            future.exception()  # looked at: whoever waited for it may be gone
-
-    @property
-    def _proxied(self) -> links.Links:
-        assert self._links is not None, "start() makes the links"
-        return self._links
+    async def _on(self, name: str, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """A blocking call on a container, off the event loop."""
+        return await self._engine.call(function, self._all_containers()[name], *arguments, **named)
 
     def _base_delay(self) -> links.Delay:
         """The plan's ordinary network delay, as far as it is worth a toxic (from 1 ms on)."""
@@ -711,50 +404,6 @@ class ContainerCluster:
         if network["latency_min_ns"] < 1_000_000:
             return links.Delay(0, 0)
         return links.Delay.between(network["latency_min_ns"], network["latency_max_ns"])
-
-    def _node_host(self, node: str) -> int:
-        return _FIRST_NODE_HOST + links.number_of(node)
-
-    def _address(self, host: int) -> str:
-        assert self.subnet is not None, "start() chooses the subnet"
-        return str(self.subnet[host])
-
-    def _name(self, what: str) -> str:
-        return f"{PROJECT}-{self._run}-{what}"
-
-
-async def _all(*jobs: Any) -> list[Any]:
-    """Awaits all jobs; if one fails, the others are still waited for, so none goes on unseen."""
-    results = await asyncio.gather(*jobs, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return list(results)
-
-
-def _translated(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    try:
-        return function(*arguments, **named)
-    except NotFound as error:
-        raise InfrastructureError(
-            f"the engine does not know it (removed by somebody else?): {error}"
-        ) from error
-    except (DockerException, RequestException) as error:
-        raise InfrastructureError(f"the Docker engine: {' '.join(str(error).split())}") from error
-
-
-def _output(command: list[str]) -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - the program is the node binary that was chosen
-            command, capture_output=True, text=True, timeout=_PROGRAM_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InfrastructureError(f"`{' '.join(command)}` could not be run: {error}") from error
-    if done.returncode != 0:
-        raise InfrastructureError(
-            f"`{' '.join(command)}` ended with exit code {done.returncode}: {done.stderr.strip()[-500:]}"
-        )
-    return done.stdout
 
 
 def _meaning(code: int) -> str:

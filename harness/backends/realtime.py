@@ -118,6 +118,15 @@ class Interruption:
             await asyncio.gather(task, *watched, return_exceptions=True)
 
 
+async def to_its_end(job: Coroutine[Any, Any, T]) -> T:
+    """Awaits a job even if the caller is cancelled meanwhile (by a test's time limit, say): for removals."""
+    task = asyncio.ensure_future(job)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
 class CompiledOperations:
     """The plan's operations, from the extension."""
 
@@ -151,6 +160,8 @@ class LiveRun:
         self._compiled = compiled
         self._skips = skips
         self._on_progress = on_progress
+        self.begun = False
+        """Whether the plan's time 0 was reached."""
         self._history: History | None = None
         self._nemesis: Nemesis | None = None
         self._problems: list[str] = []
@@ -173,11 +184,7 @@ class LiveRun:
         finally:
             began_s = time.monotonic()
             self._tell("stop", "removing the cluster")
-            removal = asyncio.ensure_future(self._remove(cluster))
-            while not removal.done():
-                # Cancelled from outside (a test's time limit, say): still the removal is waited for.
-                with suppress(asyncio.CancelledError):
-                    await asyncio.shield(removal)
+            await to_its_end(self._remove(cluster))
             teardown_s = time.monotonic() - began_s
         timings = {
             "build_s": build_s,
@@ -211,6 +218,7 @@ class LiveRun:
             raise InfrastructureError("the cluster has a leader, but clients cannot open their sessions")
 
         clock.begin_plan()
+        self.begun = True
         began_s = time.monotonic()
         self._nemesis = Nemesis(self._compiled, cluster, clock, self._tell_record)
         async with asyncio.TaskGroup() as group:

@@ -18,6 +18,8 @@ CLIENT_PORT = 8001
 DATA_DIRECTORY = "/data"
 TRACE_DIRECTORY = "/trace"
 SECRETS_DIRECTORY = "/secrets"
+SETTINGS_FILE = "settings.json"
+TOKEN_FILE = "token"
 DIRECTORIES = (DATA_DIRECTORY, TRACE_DIRECTORY, SECRETS_DIRECTORY)
 """What the image must offer, writable to the node."""
 
@@ -89,35 +91,39 @@ _BY_CODE = {
 }
 
 
-def serve_command(
+def serve_command() -> list[str]:
+    """The arguments with which every node starts: all else is in its settings, put beside its secrets before."""
+    return ["serve", f"--config={SECRETS_DIRECTORY}/{SETTINGS_FILE}"]
+
+
+def serve_settings(
     node: str,
     peers: Mapping[str, str],
     compiled: Mapping[str, Any],
     epoch_ns: int,
     plants: Sequence[str],
-) -> list[str]:
-    """The arguments with which a node starts. ``peers``: name → IP:PORT at which *this* node reaches it."""
+) -> bytes:
+    """A node's settings file. ``peers``: name → IP:PORT at which *this* node reaches it."""
     options = compiled["options"]
-    arguments = [
-        "serve",
-        f"--id={node}",
-        f"--data-dir={DATA_DIRECTORY}",
-        f"--listen-peers=0.0.0.0:{PEER_PORT}",
-        f"--listen-clients=0.0.0.0:{CLIENT_PORT}",
-        f"--tls-dir={SECRETS_DIRECTORY}",
-        f"--token-file={SECRETS_DIRECTORY}/token",
-        f"--trace={trace_path(node)}",
-        f"--epoch-ns={epoch_ns}",
-        f"--seed={compiled['seed']}",
-        f"--tick-ms={options['tick_ns'] // 1_000_000}",
-        f"--heartbeat-ticks={options['heartbeat_ticks']}",
-        f"--election-ticks={options['election_ticks']}",
-        f"--snapshot-every={options['snapshot_every_entries']}",
-        f"--keep-entries={options['keep_entries']}",
-    ]
-    arguments += [f"--peer={name}={address}" for name, address in peers.items()]
-    arguments += [f"--plant={plant}" for plant in plants]
-    return arguments
+    settings = {
+        "id": node,
+        "data-dir": DATA_DIRECTORY,
+        "listen-peers": f"0.0.0.0:{PEER_PORT}",
+        "listen-clients": f"0.0.0.0:{CLIENT_PORT}",
+        "tls-dir": SECRETS_DIRECTORY,
+        "token-file": f"{SECRETS_DIRECTORY}/{TOKEN_FILE}",
+        "trace": trace_path(node),
+        "epoch-ns": epoch_ns,
+        "seed": compiled["seed"],
+        "tick-ms": options["tick_ns"] // 1_000_000,
+        "heartbeat-ticks": options["heartbeat_ticks"],
+        "election-ticks": options["election_ticks"],
+        "snapshot-every": options["snapshot_every_entries"],
+        "keep-entries": options["keep_entries"],
+        "peer": [f"{name}={address}" for name, address in peers.items()],
+        "plant": list(plants),
+    }
+    return json.dumps(settings).encode()
 
 
 def certificates_command(program: str, directory: str, nodes: int) -> list[str]:

@@ -19,7 +19,7 @@ from chaos.plan import Plan
 from chaos.scenario import load_scenario
 from harness import images
 from harness.backends import run_on
-from harness.backends.containers import run_docker
+from harness.backends.warm import run_docker
 from harness.clean import connect
 from harness.cluster import Progress, RunOptions, RunResult
 from harness.labels import Owner, project_filter

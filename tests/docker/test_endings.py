@@ -41,7 +41,7 @@ HARNESS = """
 import asyncio, json, sys
 from chaos.generate import Sampler, draw_plan
 from chaos.scenario import load_scenario
-from harness.backends.containers import run_docker
+from harness.backends.warm import run_docker
 from harness.cluster import RunOptions
 text = "version: 1\\nscenario: ending\\ncluster: {nodes: 3}\\nworkload: {duration: 60s}\\n"
 plan = draw_plan(load_scenario(text, "ending.yaml"), Sampler(1)).compiled()

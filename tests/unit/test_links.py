@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,6 +25,7 @@ class FakeToxiproxy(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.calls: list[tuple[str, str, Any]] = []
+        self.proxies: dict[str, dict[str, Any]] = {}
         self.toxics: dict[str, dict[str, Any]] = {}
         self.answers: dict[str, int] = {}
         self.hang = threading.Event()
@@ -39,20 +40,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        body: Any = json.loads(self.rfile.read(length)) if length else None
         self.server.calls.append((self.command, self.path, body))
         parts = self.path.strip("/").split("/")
         if self.path in self.server.answers:
             return self._answer(self.server.answers.pop(self.path), {"error": "as the test wants"})
         match [self.command, *parts]:
             case ["POST", "populate"]:
-                self.server.toxics = {proxy["name"]: {} for proxy in body}
+                for proxy in body:  # like the real one, it leaves others as they are
+                    self.server.proxies[proxy["name"]] = proxy | {"listen": f"[::]:{proxy['listen'][8:]}"}
+                    self.server.toxics.setdefault(proxy["name"], {})
                 return self._answer(201, {"proxies": body})
             case ["GET", "proxies"]:
                 listed = {
-                    name: {"toxics": list(toxics.values())} for name, toxics in self.server.toxics.items()
+                    name: proxy | {"toxics": list(self.server.toxics[name].values())}
+                    for name, proxy in self.server.proxies.items()
                 }
                 return self._answer(200, listed)
+            case ["DELETE", "proxies", name]:
+                self.server.toxics.pop(name)
+                return self._answer(204 if self.server.proxies.pop(name, None) else 404, None)
             case ["POST", "proxies", _name]:
                 self.server.hang.set()  # dropping its connections frees what hung
                 return self._answer(200, body)
@@ -79,6 +86,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
+def addresses_of(nodes: Sequence[str]) -> dict[str, str]:
+    return {node: f"10.0.0.{at}" for at, node in enumerate(nodes, 11)}
+
+
 @pytest.fixture
 def server() -> Iterator[FakeToxiproxy]:
     fake = FakeToxiproxy()
@@ -90,12 +101,11 @@ def server() -> Iterator[FakeToxiproxy]:
 
 @pytest.fixture
 def cluster_links(server: FakeToxiproxy) -> Iterator[Links]:
-    made = Links("127.0.0.1", NODES, server.server_port)
-    made.attach()
+    made = Links("127.0.0.1", server.server_port)
     made.wait_until_up(5)
-    made.populate({node: f"10.0.0.{at}" for at, node in enumerate(NODES, 11)}, Delay(0, 0))
+    made.lay(addresses_of(NODES), Delay(0, 0))
     yield made
-    made.detach()
+    made.close()
 
 
 def test_each_directed_link_between_nodes_has_a_proxy_of_its_own_and_clients_share_one_for_each_node() -> (
@@ -171,7 +181,7 @@ def test_cutting_and_restoring_twice_changes_nothing(server: FakeToxiproxy, clus
 def test_a_base_delay_lies_on_every_link_in_both_directions(
     server: FakeToxiproxy, cluster_links: Links
 ) -> None:
-    cluster_links.populate(dict.fromkeys(NODES, "10.0.0.1"), Delay(3, 2))
+    cluster_links.lay(addresses_of(NODES), Delay(3, 2))
     assert all("base_upstream" in toxics for toxics in server.toxics.values())
     assert "base_downstream" in server.toxics["clients-n1"]
     assert "base_downstream" not in server.toxics["n1-n2"], "nothing flows that way"
@@ -200,20 +210,63 @@ def test_a_change_that_hangs_on_a_stuck_receiver_is_freed_by_dropping_connection
     assert cluster_links.toxics()[("n1", "n2")] == ["cut"]
 
 
-def test_one_process_drives_one_server(cluster_links: Links) -> None:
-    other = Links("127.0.0.2", NODES)
-    with pytest.raises(InfrastructureError, match="one cluster"):
-        other.attach()
-    cluster_links.detach()
-    other.attach()
-    other.detach()
+def test_the_links_of_a_new_cluster_have_nothing_of_the_one_before(
+    server: FakeToxiproxy, cluster_links: Links
+) -> None:
+    cluster_links.cut([("n1", "n2"), ("n3", "n1")])
+    cluster_links.delay("step1", [("n1", "n2")], 20 * MS, 60 * MS)
+    cluster_links.lay(addresses_of(NODES[:2]), Delay(3, 2))
+    assert set(server.proxies) == {"n1-n2", "n2-n1", "clients-n1", "clients-n2"}
+    assert set(map(tuple, cluster_links.toxics().values())) == {("base",)}
+    with pytest.raises(InfrastructureError, match="no such links"):
+        cluster_links.cut([("n3", "n1")])
+
+
+@pytest.mark.parametrize("damage", ["stays", "toxic", "upstream", "disabled", "missing"])
+def test_links_that_are_not_as_they_were_asked_for_are_refused(
+    server: FakeToxiproxy, cluster_links: Links, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    def answer(method: str, path: str, body: Any = None) -> Any:
+        said = genuine(method, path, body)
+        if (method, path) == ("POST", "/populate"):
+            match damage:
+                case "stays":
+                    server.proxies["n9-n8"], server.toxics["n9-n8"] = {}, {}
+                case "toxic":
+                    left = {"name": "cut_upstream", "stream": "upstream"}
+                    server.toxics["n1-n2"]["cut_upstream"] = left
+                case "upstream":
+                    server.proxies["n1-n2"]["upstream"] = "10.9.9.9:7001"
+                case "disabled":
+                    server.proxies["n1-n2"]["enabled"] = False
+                case "missing":
+                    del server.proxies["n1-n2"]
+        return said
+
+    genuine = cluster_links._call
+    monkeypatch.setattr(cluster_links, "_call", answer)
+    with pytest.raises(InfrastructureError, match=r"n9-n8|n1-n2"):
+        cluster_links.lay(addresses_of(NODES), Delay(0, 0))
+
+
+def test_one_process_may_drive_several_servers(server: FakeToxiproxy, cluster_links: Links) -> None:
+    other = FakeToxiproxy()
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    others = Links("127.0.0.1", other.server_port)
+    try:
+        others.lay(addresses_of(NODES), Delay(0, 0))
+        others.cut([("n1", "n2")])
+        assert list(other.toxics["n1-n2"]) == ["cut_upstream"]
+        assert not server.toxics["n1-n2"]
+        assert cluster_links.toxics()[("n1", "n2")] == []
+    finally:
+        others.close()
+        other.shutdown()
+        other.server_close()
 
 
 def test_a_server_that_does_not_answer_is_an_infrastructure_error() -> None:
-    gone = Links("127.0.0.1", NODES, port=9)
-    gone.attach()
-    try:
-        with pytest.raises(InfrastructureError, match=r"Toxiproxy at 127\.0\.0\.1"):
-            gone.wait_until_up(0.1)
-    finally:
-        gone.detach()
+    gone = Links("127.0.0.1", port=9)
+    with pytest.raises(InfrastructureError, match=r"Toxiproxy at 127\.0\.0\.1"):
+        gone.wait_until_up(0.1)
+    gone.close()
