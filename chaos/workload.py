@@ -4,13 +4,43 @@ The operations themselves are drawn in Rust (``sim::workload::operation``, a pur
 number), for the simulator and for the clients of containers alike.
 """
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from chaos import holes
 from chaos.holes import Choice, Open, Spec, closed, wrong
 from chaos.units import Duration, Rate, parse_duration, parse_rate
+
+MOST_NAMED = 10_000
+"""So many operations a scenario may name: a file of them can still be read back."""
+MOST_NUMBER = 1_000_000
+"""The highest number of an operation: there are no more in a run (`chaos.scenario.MOST_OPERATIONS`)."""
+
+_OPERATION = r"^[cn][1-9][0-9]{0,2}\.[1-9][0-9]{0,6}$"
+
+
+def operation_key(name: str) -> tuple[str, int, int]:
+    """By what operations are sorted: clients first, then nodes, each with its numbers ascending."""
+    who, number = name[1:].split(".")
+    return name[0], int(who), int(number)
+
+
+def _operation(value: object) -> str:
+    known = isinstance(value, str) and re.fullmatch(_OPERATION[1:-1], value, re.ASCII)
+    if not isinstance(value, str) or not known or operation_key(value)[2] > MOST_NUMBER:
+        raise wrong(
+            "the name of an operation, such as c3.12 (the 12th of client 3) or n2.7 (the 7th due read of the "
+            "reader at home at n2)"
+        )
+    return value
+
+
+OperationField = Annotated[
+    str, PlainValidator(_operation), WithJsonSchema({"type": "string", "pattern": _OPERATION})
+]
 
 
 class Mix(Spec):
@@ -54,6 +84,8 @@ class Workload(Spec):
     """After how long a client tries another node."""
     operation_timeout: Open[Annotated[Duration, holes.duration("10ms", "10m")]] = parse_duration("2s")
     """After how long a client gives an operation up."""
+    only: list[OperationField] | None = Field(None, max_length=MOST_NAMED)
+    """The operations that are done, by name, when they would have been done; without this key all are."""
 
     def compiled(self) -> dict[str, object]:
         """As a compiled plan has it. All holes must be filled."""
@@ -69,4 +101,20 @@ class Workload(Spec):
             "home_read_interval_ns": int(closed(self.home_read_every)),
             "attempt_timeout_ns": int(closed(self.attempt_timeout)),
             "operation_timeout_ns": int(closed(self.operation_timeout)),
+            **({} if self.only is None else {"only": sorted(self.only, key=operation_key)}),
         }
+
+
+def misnamed(workload: Workload, nodes: int) -> Iterator[tuple[int, str]]:
+    """Which of the operations in ``only`` cannot be in every cluster of ``nodes``: position, what was expected."""
+    clients = holes.lowest(workload.clients, 5)
+    earlier: set[str] = set()
+    for position, name in enumerate(workload.only or ()):
+        kind, who, _ = operation_key(name)
+        if kind == "c" and who > clients:
+            yield position, f"a client from c1 to c{clients}"
+        elif kind == "n" and who > nodes:
+            yield position, f"a node from n1 to n{nodes}"
+        elif name in earlier:
+            yield position, "each operation once"
+        earlier.add(name)
