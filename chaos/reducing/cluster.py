@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from chaos.reducing.data import Document, kind_of, named_nodes, operation_key, put, selectors
+from chaos.reducing.data import Document, kind_of, named_nodes, put, selectors
 from chaos.topology import parse_node, quorum
+from chaos.workload import operation_key
 
 
 def in_smaller_cluster(document: Document, nodes: int) -> Iterator[tuple[str, Document]]:

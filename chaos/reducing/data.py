@@ -110,12 +110,6 @@ def without_step(document: Document, index: int) -> Document:
     return {**document, "faults": [*steps[:index], *steps[index + 1 :]]}
 
 
-def operation_key(name: str) -> tuple[str, int, int]:
-    """By what operations are sorted: clients first, then nodes, each with its numbers ascending."""
-    who, number = name[1:].split(".")
-    return name[0], int(who), int(number)
-
-
 def anchored(document: Document, index: int, anchor: str) -> Document:
     """With the nodes that were meant instead of ``leader``, ``event`` or a follower in one step.
 

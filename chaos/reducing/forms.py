@@ -57,6 +57,9 @@ def _simpler_selectors(selector: Any, nodes: int, *, on_event: bool) -> list[Any
     others += [{"follower": rank} for rank in range(1, nodes)]
     others += [f"n{node}" for node in range(1, nodes + 1)]
     others += ["all"]
-    if isinstance(selector, list) and len(selector) > 2:
-        others += [[name for name in selector if name != gone] for gone in selector]
+    if isinstance(selector, list):
+        others += (
+            [[name for name in selector if name != gone] for gone in selector] if len(selector) > 2 else []
+        )
+        others += [[f"n{node}" for node in range(1, len(selector) + 1)]]
     return [other for other in others if selector_cost(other) < selector_cost(selector)]

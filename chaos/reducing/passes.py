@@ -20,12 +20,12 @@ from chaos.reducing.data import (
     get,
     in_time,
     ns,
-    operation_key,
     put,
     with_step,
 )
 from chaos.reducing.forms import SHORTEST_FAULT, simpler_steps
 from chaos.units import format_duration, format_rate, parse_rate, parse_share
+from chaos.workload import operation_key
 
 Candidates = Generator[tuple[str, Document], bool, None]
 """What a pass offers, each with its name; what comes back is whether it was taken."""
@@ -302,6 +302,7 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("idle steps", _idle_steps),
     ("fewer steps", _fewer_steps),
     ("fewer nodes", _fewer_nodes),
+    ("sooner", _sooner),
     ("shorter", _shorter),
     ("fewer clients", _fewer_clients),
     ("fewer keys", _fewer_keys),
@@ -309,7 +310,6 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("plain settings", _plain_settings),
     ("simpler faults", _simpler_faults),
     ("times for events", _times_for_events),
-    ("sooner", _sooner),
     ("earlier", _earlier),
     ("briefer", _briefer),
     ("lower rate", _lower_rate),
@@ -348,6 +348,8 @@ BY_LUCK: Final[tuple[tuple[str, Pass], ...]] = tuple(
         ("plain settings", _plain_settings),
         ("simpler faults", _simpler_faults),
         ("times for events", _times_for_events),
+        ("sooner", _sooner),
+        ("shorter", _shorter),
     )
 )
 """What is worth other seeds, once nothing more is found under the plan's own."""
@@ -415,7 +417,9 @@ def _at(document: Document, index: int, moment: Moment, time: int) -> Document:
     if moment.anchor is not None:
         document = anchored(document, index, moment.anchor)
     step = {key: value for key, value in document["faults"][index].items() if key != "on"}
-    return with_step(document, index, {"at": format_duration(time), **step})
+    document = with_step(document, index, {"at": format_duration(time), **step})
+    heal = max(ns(document["heal"]), end_of(document["faults"][index]))
+    return _until(document, heal, ns(document["workload"]["duration"]))
 
 
 def _rounded(time: int) -> list[int]:
