@@ -8,7 +8,7 @@ import typer
 
 from chaos.errors import ChaosError
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_VALID
-from harness.commands import machine, running, scenarios
+from harness.commands import machine, running, scenarios, shrinking
 from harness.commands.common import reported_errors
 from harness.output import complain, print_json, write
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 for _command in (
     running.run,
     running.replay,
+    shrinking.shrink,
     scenarios.validate,
     scenarios.schema,
     machine.doctor,
