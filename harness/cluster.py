@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from chaos.errors import UnsupportedError
+from chaos.errors import UnsupportedError, UsageError
+from chaos.faults import KINDS
+from chaos.portable import Support, action_of
 
 if TYPE_CHECKING:
     from chaos._core import Evidence
@@ -27,20 +29,8 @@ CLIENTS = "clients"
 PLAN_START_NS = 3_000_000_000
 """Where the plan's time 0 lies on the record's clock, on every backend: start-up comes before it."""
 
-_ACTIONS = frozenset({"cut", "latency", "kill", "power_off", "pause", "restart", "transfer_leader"})
+_ACTIONS = frozenset(map(action_of, KINDS))
 """Every `do` of a compiled step."""
-
-
-@dataclass(frozen=True)
-class Support:
-    """What a backend can carry out: actions (`do`), and steps that wait for an event of the protocol."""
-
-    actions: frozenset[str]
-    events: bool
-    loss: bool
-    """Whether links can lose single messages all the time (`network.loss`)."""
-    because: Mapping[str, str] = field(default_factory=dict)
-    """Why the others are missing: action, or `on`, → words."""
 
 
 SUPPORT: Mapping[str, Support] = {
@@ -57,6 +47,13 @@ SUPPORT: Mapping[str, Support] = {
     ),
 }
 """What each backend carries out. A plan that needs more is refused before anything starts."""
+
+
+def support_of(backend: str, option: str) -> Support:
+    """The backend's row of the table. Raises :class:`UsageError` that names the option if there is none."""
+    if backend not in SUPPORT:
+        raise UsageError(f"{option} {backend}: expected {' or '.join(SUPPORT)}")
+    return SUPPORT[backend]
 
 
 @dataclass(frozen=True)

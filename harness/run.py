@@ -11,9 +11,10 @@ from typing import Any
 
 from chaos.bundle import Manifest
 from chaos.checks import judge
-from chaos.errors import ScenarioError, UsageError
+from chaos.errors import ScenarioError, UnsupportedError, UsageError
 from chaos.generate import Sampler, draw_plan
 from chaos.plan import Plan, scenario_of
+from chaos.portable import Support, restricted
 from chaos.scenario import load_scenario
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, RunVerdict
 from harness.backends import run_on
@@ -181,9 +182,17 @@ def read_scenario_text(path: Path) -> str:
         raise ScenarioError(f"{path}:{line}:{column}: expected UTF-8 text, found {found}") from error
 
 
-def load_plan(path: Path, seed: int, overrides: Sequence[str] = ()) -> Plan:
-    """The plan that ``seed`` draws from the scenario at ``path``. Raises ScenarioError."""
+def load_plan(path: Path, seed: int, overrides: Sequence[str] = (), support: Support | None = None) -> Plan:
+    """The plan that ``seed`` draws from the scenario at ``path``, or from the part of it that has ``support``.
+
+    Raises ScenarioError; UnsupportedError if the scenario fixes what has no support.
+    """
     scenario = load_scenario(read_scenario_text(path), str(path), overrides)
+    if support is not None:
+        try:
+            scenario = restricted(scenario, support)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{path} is not portable: {error}") from error
     return draw_plan(scenario, Sampler(seed))
 
 

@@ -1,10 +1,11 @@
 """`run` and `replay`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chaos.errors import UsageError
 from chaos.verdict import EXIT_INTERRUPTED
 from harness.commands.common import (
     DEFAULT_OUT,
@@ -21,6 +22,9 @@ from harness.commands.common import (
     reported_errors,
 )
 from harness.output import complain, people, print_json
+
+if TYPE_CHECKING:
+    from harness.store import Bundle
 
 
 def run(
@@ -41,6 +45,13 @@ def run(
             help="Leave out steps that the backend cannot do (each is recorded) instead of refusing."
         ),
     ] = False,
+    portable: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BACKEND",
+            help="Draw only what this backend too can do: kinds of faults and choices that it lacks are passed over.",
+        ),
+    ] = None,
     out: Out = DEFAULT_OUT,
     node_binary: NodeBinary = None,
     toxiproxy_binary: ToxiproxyBinary = None,
@@ -56,11 +67,11 @@ def run(
 
     Examples: `mcp-chaos run scenarios/smoke/isolated-leader.yaml` ·
     `mcp-chaos run FILE --backend docker --seed 7 --set cluster.nodes=3` ·
-    `mcp-chaos run FILE --plant stale-read`
+    `mcp-chaos run FILE --plant stale-read` · `mcp-chaos run FILE --portable docker`
     """
     with reported_errors(as_json):
         from harness.account import print_account  # noqa: PLC0415 keeps --help fast
-        from harness.cluster import RunOptions  # noqa: PLC0415
+        from harness.cluster import RunOptions, support_of  # noqa: PLC0415
         from harness.run import load_plan, run_plan, scenario_files, worst_exit_code  # noqa: PLC0415
 
         options = RunOptions(
@@ -75,7 +86,9 @@ def run(
         )
         console = people(as_json)
         # Every file is read before the first run: a mistake in the last one is told at once.
-        plans = [load_plan(path, seed, tuple(overrides or ())) for path in scenario_files(scenarios)]
+        support = support_of(portable, "--portable") if portable is not None else None
+        files = scenario_files(scenarios)
+        plans = [load_plan(path, seed, tuple(overrides or ()), support) for path in files]
         finished = []
         interrupted = False
         for plan in plans:
@@ -107,6 +120,20 @@ def replay(
         str,
         typer.Option(help="Targets such as `leader`: `afresh` in each run, or `recorded` as in the bundle."),
     ] = "afresh",
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Stop at this moment, such as `3.2s` or `3200ms` after the plan's start, and print what every node "
+            "is and has, links and messages under way. In simulation only.",
+        ),
+    ] = None,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events", help="Print all events in time order, one a line; with --until, those before the moment."
+        ),
+    ] = False,
     out: Out = DEFAULT_OUT,
     node_binary: NodeBinary = None,
     toxiproxy_binary: ToxiproxyBinary = None,
@@ -119,6 +146,10 @@ def replay(
     On `sim` a replay is exact: the trace hash must equal the recorded one, or the first difference is shown
     (exit 4). On `docker` it never is: the same plan runs again, `--times N` gives a rate with its 95 % interval.
     Exit code: 1 if the failure came again, 0 if it did not.
+
+    `--until` and `--events` look into a run instead: nothing is judged and no bundle is written. Their times count
+    from the plan's start, as a scenario's `at` does (in records and accounts that moment reads 3 s). Exit code: 0,
+    or 4 if what was replayed is not what the bundle recorded. Events of a run on `docker` are those recorded.
     """
     with reported_errors(as_json):
         from harness.cluster import RunOptions  # noqa: PLC0415
@@ -126,6 +157,9 @@ def replay(
         from harness.store import open_bundle  # noqa: PLC0415
 
         opened = open_bundle(bundle)
+        if until is not None or events:
+            exit_code = _look(opened, backend, times, resolve, until, events, as_json)
+            raise typer.Exit(exit_code)
         options = RunOptions(
             backend=backend or opened.manifest.backend,
             plants=tuple(opened.manifest.plants),
@@ -141,3 +175,26 @@ def replay(
         if as_json:
             print_json(report.to_dict())
         raise typer.Exit(report.exit_code)
+
+
+def _look(
+    bundle: "Bundle",
+    backend: str | None,
+    times: int,
+    resolve: str,
+    until: str | None,
+    events: bool,
+    as_json: bool,
+) -> int:
+    """`replay --until` and `--events`. Gives the exit code."""
+    from harness.moment import moment_of, print_moment  # noqa: PLC0415
+    from harness.replay import check_resolve  # noqa: PLC0415
+
+    if times != 1:
+        raise UsageError(f"--times {times}: with --until or --events there is one run to look into")
+    check_resolve(resolve)
+    moment = moment_of(bundle, backend=backend or bundle.manifest.backend, until=until, resolve=resolve)
+    print_moment(moment, people(as_json), with_events=events and not as_json)
+    if as_json:
+        print_json(moment.to_dict(with_events=events))
+    return moment.exit_code

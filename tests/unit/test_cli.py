@@ -179,3 +179,23 @@ def test_an_interrupted_replay_says_what_was_done(tmp_path: Path) -> None:
     report = json.loads(out)
     assert report["interrupted"]
     assert 1 <= len(report["runs"]) < 5000
+
+
+def test_run_portable_draws_what_the_other_backend_can_do_too(tmp_path: Path) -> None:
+    mix = ROOT / "scenarios" / "consensus" / "random-mix.yaml"
+    done = mcp_chaos("run", mix, "--portable", "docker", "--seed", "5", "--json", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (ran,) = json.loads(done.stdout)["runs"]
+    steps = json.loads((Path(ran["bundle"]) / "plan.json").read_text())["scenario"]["faults"]
+    assert steps
+    assert not [step for step in steps if "on" in step or "power_off" in step]
+
+
+def test_what_run_portable_cannot_leave_out_is_named() -> None:
+    points = ROOT / "scenarios" / "consensus" / "crash-points.yaml"
+    done = mcp_chaos("run", points, "--portable", "docker")
+    assert done.returncode == 2
+    assert "crash-points.yaml is not portable: faults[0]: power_off is not supported" in done.stderr
+    done = mcp_chaos("run", points, "--portable", "qemu")
+    assert done.returncode == 2
+    assert "--portable qemu: expected sim or docker" in done.stderr
