@@ -4,9 +4,10 @@ A bundle from real containers is looked for in simulation first, where a plan is
 always or never. Only what is not found there is shrunk where it was seen, run by run.
 """
 
+import json
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from chaos.document import show_path
 from chaos.errors import InfrastructureError, UsageError
 from chaos.plan import Plan, describe, describe_when
 from chaos.reduce import nearby
@@ -67,6 +69,8 @@ class Kept:
     bundle: Path
     neighbour: Path | None
     """The bundle of the nearest plan that passes."""
+    difference: str | None
+    """What is different in that plan, in words."""
     candidate: Path
     """The scenario file."""
 
@@ -111,6 +115,7 @@ class ShrinkReport:
             "plan_id": None if kept is None else kept.plan.plan_id,
             "bundle": None if kept is None else str(kept.bundle),
             "neighbour": None if kept is None or kept.neighbour is None else str(kept.neighbour),
+            "difference": None if kept is None else kept.difference,
             "candidate": None if kept is None else str(kept.candidate),
             "replay": None if kept is None else _replay(kept.bundle),
             "rates": None
@@ -184,26 +189,26 @@ class _Shrinking:
 
     def carry_out(self, backend: str | None) -> ShrinkReport:
         """See `shrink_bundle`."""
-        exact = self._bundle.manifest.backend == "sim"
-        how = "the recorded plan"
-        interrupted = False
+        from_sim = self._bundle.manifest.backend == "sim"
         if backend != "docker":
+            found, interrupted = None, False
             try:
-                found = self._plan if exact and self._shows(self._plan) else None
-                if found is None and not exact:
-                    found = self._found_in_simulation()
-                    how = "a plan near the recorded one, found in simulation"
+                found = self._again() if from_sim else self._found_in_simulation()
             except KeyboardInterrupt:
-                found, interrupted = None, True
+                interrupted = True
             if found is not None:
-                return self._on_sim(found, "the recorded plan" if found == self._plan else how)
-        if interrupted or (exact and backend != "docker") or backend == "sim":
-            tried = f"not seen again in simulation ({self._searched} plans tried)"
-            return self._report("sim", tried, None, 0, finished=not interrupted, interrupted=interrupted)
+                return self._on_sim(found)
+            if interrupted or from_sim or backend == "sim":
+                tried = f"not seen again in simulation ({self._searched} plans tried)"
+                return self._report("sim", tried, None, 0, finished=not interrupted, interrupted=interrupted)
         searched = (
             f"; in simulation it was not found ({self._searched} plans tried)" if self._searched else ""
         )
         return self._on_docker(f"the recorded plan, run by run{searched}")
+
+    def _again(self) -> Plan | None:
+        """The plan itself, if it still fails."""
+        return self._plan if self._shows(self._plan) else None
 
     def _shows(self, plan: Plan) -> bool:
         self._searched += 1
@@ -228,7 +233,9 @@ class _Shrinking:
                 return plan
         return None
 
-    def _on_sim(self, plan: Plan, how: str) -> ShrinkReport:
+    def _on_sim(self, plan: Plan) -> ShrinkReport:
+        near = f"a plan near the recorded one, found in simulation ({self._searched} plans tried)"
+        how = "the recorded plan" if plan == self._plan else near
         left_s = max(0.0, self._began_s + self._seconds - time.monotonic())
         shrunk = shrink_on_sim(plan, self._signature, self._simulated.plants, left_s, self._progress)
         kept = self._keep(
@@ -285,7 +292,8 @@ class _Shrinking:
             )
         _write(candidate, text)
         after = Size.of(plan, failing.result.evidence.history_jsonl())
-        return Kept(plan, after, bundle.bundle.path, neighbour, candidate)
+        difference = None if passing is None else difference_words(plan, passing.plan)
+        return Kept(plan, after, bundle.bundle.path, neighbour, difference, candidate)
 
     def _kept(self, trial: Trial, options: RunOptions, name: str) -> Finished:
         finished = keep(trial.plan, options, trial.result, trial.verdict, datetime.now(UTC), name)
@@ -364,9 +372,34 @@ def print_report(report: ShrinkReport, console: Console) -> None:
     if only is not None:
         tell(f"  operations: {', '.join(only) or 'none'}")
     tell(f"Bundle:    {kept.bundle}")
-    tell(f"Neighbour: {kept.neighbour or 'none found'}" + (" (passes)" if kept.neighbour else ""))
+    passes = f"{kept.neighbour} (passes: {kept.difference})"
+    tell(f"Neighbour: {passes if kept.neighbour else 'none found'}")
     tell(f"Candidate: {kept.candidate}")
     tell(f"Replay:    {_replay(kept.bundle)}")
+
+
+def difference_words(plan: Plan, other: Plan) -> str:
+    """What is different in another plan: ``faults[0].for is 1990ms instead of 2s``."""
+    kept = other.document["faults"]
+    if len(kept) == len(plan.steps) - 1:
+        gone = next(
+            step
+            for step, fault in zip(plan.steps, plan.document["faults"], strict=True)
+            if step.id >= len(kept) or fault != kept[step.id]
+        )
+        return f"without {describe_when(gone)}: {describe(gone)}"
+    return "; ".join(_differences(plan.document, other.document, ()))
+
+
+def _differences(before: Any, after: Any, path: tuple[str | int, ...]) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(key for key in after if key not in before)]:
+            yield from _differences(before.get(key), after.get(key), (*path, key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _differences(one, other, (*path, index))
+    elif before != after:
+        yield f"{show_path(path)} is {json.dumps(after)} instead of {json.dumps(before)}".replace('"', "")
 
 
 def _replay(bundle: Path) -> str:

@@ -18,7 +18,7 @@ from harness.cluster import RunOptions, RunResult
 from harness.repeat import Rate, shrink_by_repeating
 from harness.run import run_plan
 from harness.shrink import shrink_on_sim
-from harness.shrink_bundle import shrink_bundle
+from harness.shrink_bundle import difference_words, shrink_bundle
 from harness.store import Bundle, open_bundle
 from harness.trial import try_plan
 
@@ -97,6 +97,17 @@ def test_a_stale_read_ends_as_a_handful_of_operations(tmp_path: Path) -> None:
     assert (report.kept.after.steps, report.kept.after.nodes) == (1, 3)
     assert report.kept.after.operations <= 10
     assert report.kept.candidate == tmp_path / "c.yaml"
+
+
+def test_what_is_different_in_the_neighbour_is_told() -> None:
+    plan = drawn(ISOLATED_LEADER, 0)
+    step = {**plan.document["faults"][0], "for": "1990ms"}
+    moved = plan.with_document({**plan.document, "faults": [step]})
+    assert difference_words(plan, moved) == "faults[0].for is 1990ms instead of 6s"
+    without = plan.with_document({**plan.document, "faults": []})
+    assert difference_words(plan, without) == (
+        "without at 2s, for 6s: cut the leader off from the other nodes"
+    )
 
 
 def test_a_bundle_that_violated_nothing_is_refused(tmp_path: Path) -> None:
