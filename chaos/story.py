@@ -6,7 +6,7 @@ answered, where its log entry stood, the elections and faults in between (:mod:`
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final
@@ -79,15 +79,19 @@ class _Draft:
         return tuple(sorted(ranked[:MOST_LINES], key=lambda line: line.time_ns))
 
 
-def tell(run: Retrospect, essence: Essence, plan: Plan) -> Story:
-    """The story of the violation that ``essence`` holds."""
-    teller = _Teller(run, essence, plan)
+def tell(run: Retrospect, essence: Essence, plan: Plan, *, each_step_counts: bool = False) -> Story:
+    """The story of the violation that ``essence`` holds.
+
+    ``each_step_counts``: without any of its faults the plan does not fail, as after shrinking: so all are told.
+    """
+    teller = _Teller(run, essence, plan, each_step_counts)
     return Story(teller.lines(), teller.ending())
 
 
 class _Teller:
-    def __init__(self, run: Retrospect, essence: Essence, plan: Plan) -> None:
+    def __init__(self, run: Retrospect, essence: Essence, plan: Plan, each_step_counts: bool) -> None:
         self.run, self.essence, self.plan = run, essence, plan
+        self.each_step_counts = each_step_counts
         self.judgement = essence.judgement
         self.evidence: Record = self.judgement.evidence if isinstance(self.judgement.evidence, dict) else {}
         self.draft = _Draft()
@@ -505,11 +509,12 @@ class _Teller:
     def _faults(self, start: int, end: int) -> None:
         for fault in self.run.faults:
             over = fault.to_ns if fault.to_ns is not None else end
-            if fault.from_ns > end or over < start:
+            if fault.from_ns > end or (over < start and not self.each_step_counts):
                 continue
             hit = set(fault.install["nodes"])
             leader = self.run.leader(fault.from_ns)
             near = bool(hit & self.concerned) or (leader is not None and leader.node in hit) or not hit
+            near |= self.each_step_counts
             weight = Weight.LINK if near else Weight.CONTEXT
             self.draft.add(
                 ("fault", fault.install["step"]), fault.from_ns, weight, self._fault_words(fault, end)
@@ -586,13 +591,3 @@ def _voted_twice(run: Retrospect, term: int) -> set[str]:
             if record["event"] == "vote_cast" and record["term"] == term:
                 votes.setdefault(node, set()).add(record["candidate"])
     return {node for node, candidates in votes.items() if len(candidates) > 1}
-
-
-def told(story: Story) -> Sequence[str]:
-    """The story as numbered lines of text, the ending last."""
-    width = max((len(clock(line.time_ns)) for line in story.lines), default=0)
-    lines = [
-        f"{number:2}  {clock(line.time_ns):>{width}}  {line.words}"
-        for number, line in enumerate(story.lines, start=1)
-    ]
-    return [*lines, story.ending]

@@ -99,8 +99,7 @@ def replay_bundle(
 
     Raises BundleError for a bundle that cannot be read, UsageError for a ``resolve`` that does not exist.
     """
-    if resolve not in {"afresh", "recorded"}:
-        raise UsageError(f"--resolve {resolve}: expected afresh or recorded")
+    check_resolve(resolve)
     bundle.verify()
     plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
     exact = options.backend == "sim" and bundle.manifest.backend == "sim" and resolve == "afresh"
@@ -137,6 +136,12 @@ def replay_bundle(
     report = ReplayReport(exact, tuple(runs), broken, difference, interrupted)
     _print_report(report, bundle, console)
     return report
+
+
+def check_resolve(resolve: str) -> None:
+    """Raises UsageError for a way to resolve targets that does not exist."""
+    if resolve not in {"afresh", "recorded"}:
+        raise UsageError(f"--resolve {resolve}: expected afresh or recorded")
 
 
 def violated(verdict: RunVerdict) -> tuple[str, ...]:
