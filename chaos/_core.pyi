@@ -18,6 +18,8 @@ START_NS: Final[int]
 class DrawnOperation(TypedDict):
     """One operation of a roaming client."""
 
+    number: int
+    """Which of the client's operations it is, from 1, those that the plan leaves out included."""
     think_ns: int
     """From the beginning of the client's operation before (for the first: the plan's start) to this one's."""
     key: str
@@ -79,12 +81,20 @@ class Evidence:
 
         ``limits`` is a JSON object: ``recovers_within_ns``, ``unavailable_at_most_ns`` (or null),
         ``memory_bytes``, ``steps``; each may be left out. Gives a JSON list of
-        ``{"check", "verdict", "reason", "evidence"}`` with the verdicts ``valid``, ``invalid``, ``unknown``,
+        ``{"check", "verdict", "reason", "evidence", "shape"}`` with the verdicts ``valid``, ``invalid``, ``unknown``,
         ``not_applicable``. Raises ``ValueError`` for an unknown check or limit.
         """
 
     def summary(self) -> str:
         """JSON: outcomes by function, the longest gap without a success, successes during each fault."""
+
+    def states(self) -> list[int]:
+        """The distinct abstract states that the run went through: 64-bit numbers, ascending; releases the GIL.
+
+        A state is the cluster after one record of trace or nemesis log, without names, absolute terms, indexes
+        or times: roles, who lags whom by nothing, few or many, uncommitted tails, faults in force. The same
+        state has the same number in every run. Empty without a trace.
+        """
 
 @final
 class World:
@@ -128,11 +138,19 @@ class Workload:
     def __new__(cls, compiled_plan: str) -> Workload:
         """Raises ``ValueError`` that names the path of what is wrong in the plan."""
 
-    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> DrawnOperation:
-        """The n-th operation (from 0) of a roaming client (from 1): pure.
+    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> DrawnOperation | None:
+        """The n-th operation (from 0) of a roaming client (from 1) that the plan does not leave out: pure.
 
-        ``last_seen`` holds, by key, what this client last saw there (None: never written); keys that it has
-        not seen are absent. Raises ``ValueError`` for a client that the plan does not have.
+        ``None``: there are no more (only in a plan with ``workload.only``). ``last_seen`` holds, by key, what
+        this client last saw there (None: never written); keys that it has not seen are absent. Raises
+        ``ValueError`` for a client that the plan does not have.
+        """
+
+    def home_slot(self, node: str, slot: int) -> int | None:
+        """The first slot, from ``slot`` (from 1) on, in which the home reader of this node reads: pure.
+
+        ``None``: there are no more (only in a plan with ``workload.only``). A slot is one time that a read is
+        due there. Raises ``ValueError`` for a node that the plan does not have.
         """
 
 def simulate(compiled_plan: str, plants: Sequence[str] = ()) -> Evidence:

@@ -101,7 +101,7 @@ class Workload(Spec):
             "home_read_interval_ns": int(closed(self.home_read_every)),
             "attempt_timeout_ns": int(closed(self.attempt_timeout)),
             "operation_timeout_ns": int(closed(self.operation_timeout)),
-            **({} if self.only is None else {"only": sorted(self.only, key=operation_key)}),
+            "only": None if self.only is None else sorted(self.only, key=operation_key),
         }
 
 

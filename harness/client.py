@@ -58,13 +58,21 @@ class Operation:
     """What is written."""
     expected: int | None = None
     """What a `cas` expects."""
+    number: int | None = None
+    """Which of the client's operations it is, from 1, those that the plan leaves out included.
+
+    None: it is not of the workload, but of the recovery.
+    """
 
 
 class Operations(Protocol):
-    """The plan's operations: a pure function of client and number, in Rust for both backends."""
+    """The plan's operations: pure functions of client and number, in Rust for both backends."""
 
-    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation:
-        """The n-th operation (from 0) of a client (from 1) that last saw these values."""
+    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation | None:
+        """The n-th operation (from 0) of a client (from 1) that last saw these values; None after the last."""
+
+    def home_slot(self, node: str, slot: int) -> int | None:
+        """The first slot, from ``slot`` (from 1) on, in which a home reader reads; None after the last."""
 
 
 class History:
@@ -200,6 +208,9 @@ class Roaming:
         self._session: int | None = None
         self._sequence = 0
         self._n = 0
+        """Operations of the workload begun so far."""
+        self._last_begun = 0
+        """The number of the operation begun last; those left out count, and the final ones go on counting."""
         self._seen: dict[str, int | None] = {}
 
     async def open_session(self, deadline_ns: int) -> bool:
@@ -217,43 +228,49 @@ class Roaming:
         begun_ns = PLAN_START_NS
         while True:
             # What it does may depend on what it has seen by then; when it does it does not.
-            think_ns = setting.operations.operation(self._number, self._n, self._seen).think_ns
-            if begun_ns + think_ns >= setting.stop_ns:
+            coming = setting.operations.operation(self._number, self._n, self._seen)
+            if coming is None or begun_ns + coming.think_ns >= setting.stop_ns:
                 return
-            await _sleep_until(setting.clock, begun_ns + think_ns)
+            await _sleep_until(setting.clock, begun_ns + coming.think_ns)
             # An operation does not begin without a session, which may take as long as nobody leads.
             if self._session is None and not await self.open_session(setting.stop_ns):
                 return
             begun_ns = setting.clock.now_ns()
             if begun_ns >= setting.stop_ns:
                 return
-            await self._operate(
-                setting.operations.operation(self._number, self._n, self._seen), is_final=False
-            )
+            operation = setting.operations.operation(self._number, self._n, self._seen)
+            assert operation is not None, "what is coming does not hang on what the client has seen"
+            assert operation.number is not None, "it is of the workload"
+            self._n += 1
+            self._last_begun = operation.number
+            await self._operate(operation)
 
     async def write_finally(self, key: str) -> None:
         """After the workload's end: one write, marked as final."""
         deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
-        value = self._number * 1_000_000 + self._n + 1
+        self._last_begun += 1
+        value = self._number * 1_000_000 + self._last_begun
         if self._session is None and not await self.open_session(deadline_ns):
             history, node = self._setting.history, self._setting.network.nodes[self._at]
-            self._n += 1
             history.add(self._process, "invoke", "write", key, value, node=node, final=True)
             history.add(self._process, "fail", "write", key, value, node=node, final=True, error="no_session")
             return
-        await self._operate(Operation(0, key, "write", value), is_final=True)
+        await self._operate(Operation(0, key, "write", value))
 
-    async def _operate(self, operation: Operation, *, is_final: bool) -> None:
+    async def _operate(self, operation: Operation) -> None:
         """One operation, from its invocation to its outcome."""
         setting = self._setting
-        self._n += 1
         reads = operation.f == "read"
         if not reads:
             self._sequence += 1
         argument = {"read": None, "write": operation.value, "cas": [operation.expected, operation.value]}[
             operation.f
         ]
-        more: Json = {"client": None, "sequence": None, "final": is_final}
+        more: Json = {"client": None, "sequence": None}
+        if operation.number is None:
+            more |= {"final": True}
+        else:
+            more |= {"op": f"c{self._number}.{operation.number}"}
         if not reads:
             more |= {"client": self._session, "sequence": self._sequence}
 
@@ -358,15 +375,17 @@ class Home:
         """Reads the keys in turn, at its interval, to the workload's end."""
         setting = self._setting
         # Not all readers at one moment.
-        due_ns = PLAN_START_NS + self._interval_ns * self._index // len(setting.network.nodes)
-        n = 0
-        while due_ns < setting.stop_ns:
+        first_due_ns = PLAN_START_NS + self._interval_ns * self._index // len(setting.network.nodes)
+        slot = setting.operations.home_slot(self._node, 1)
+        while slot is not None:
+            due_ns = first_due_ns + (slot - 1) * self._interval_ns
+            if due_ns >= setting.stop_ns:
+                return
             await _sleep_until(setting.clock, due_ns)
-            await self._read(f"k{n % self._keys}", tries_until_ns=None)
-            n += 1
-            # Reads that were due while this one was under way are left out.
+            await self._read(f"k{(slot - 1) % self._keys}", op=f"{self._node}.{slot}")
+            # Slots that were due while this read was under way are passed over.
             late_ns = max(0, setting.clock.now_ns() - due_ns)
-            due_ns += (late_ns // self._interval_ns + 1) * self._interval_ns
+            slot = setting.operations.home_slot(self._node, slot + late_ns // self._interval_ns + 1)
 
     async def read_finally(self) -> None:
         """After the workload's end: reads every key once, marked as final; tries again for a while."""
@@ -374,14 +393,14 @@ class Home:
             deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
             await self._read(f"k{key}", tries_until_ns=deadline_ns)
 
-    async def _read(self, key: str, *, tries_until_ns: int | None) -> None:
+    async def _read(self, key: str, *, op: str | None = None, tries_until_ns: int | None = None) -> None:
         setting = self._setting
         process = FIRST_HOME_PROCESS + self._index
 
         def record(kind: str, value: Any, **extra: Any) -> None:
             setting.history.add(
                 process, kind, "read", key, value,
-                node=self._node, home=True, final=tries_until_ns is not None, **extra,
+                node=self._node, op=op, home=True, final=tries_until_ns is not None, **extra,
             )  # fmt: skip
 
         record("invoke", None)

@@ -133,16 +133,23 @@ class CompiledOperations:
     def __init__(self, compiled: Mapping[str, Any]) -> None:
         self._workload = _core.Workload(json.dumps(compiled))
 
-    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation:
+    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation | None:
         """See :class:`harness.client.Operations`."""
         drawn = self._workload.operation(client, n, dict(last_seen))
+        if drawn is None:
+            return None
         return Operation(
+            number=drawn["number"],
             think_ns=drawn["think_ns"],
             key=drawn["key"],
             f=drawn["f"],
-            value=drawn.get("value"),
-            expected=drawn.get("expected"),
+            value=drawn["value"],
+            expected=drawn["expected"],
         )
+
+    def home_slot(self, node: str, slot: int) -> int | None:
+        """See :class:`harness.client.Operations`."""
+        return self._workload.home_slot(node, slot)
 
 
 class LiveRun:

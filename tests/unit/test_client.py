@@ -10,7 +10,10 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from harness.client import History, Home, Network, Operation, Roaming, Setting
+from chaos.generate import Sampler, draw_plan
+from chaos.scenario import load_scenario
+from harness.backends.realtime import CompiledOperations
+from harness.client import History, Home, Network, Operation, Operations, Roaming, Setting
 from harness.cluster import PLAN_START_NS, RunClock
 from harness.systems.mcp_manager import Kind, interpret, read
 
@@ -34,18 +37,23 @@ class StridingClock(RunClock):
 
 
 class Script:
-    """The operations of a test, given as (f, value, expected); nothing after the last."""
+    """The operations of a test, given as (f, value, expected), and the slots of its home readers (all)."""
 
-    def __init__(self, *operations: tuple[Any, ...]) -> None:
+    def __init__(self, *operations: tuple[Any, ...], slots: tuple[int, ...] | None = None) -> None:
         self._operations = operations
+        self._slots = slots
 
-    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation:
+    def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation | None:
         del client, last_seen
         if n >= len(self._operations):
-            return Operation(10**12, "k0", "read", None)
+            return None
         f, *rest = self._operations[n]
         value, expected = [*rest, None, None][:2]
-        return Operation(MS, "k0", f, value, expected)
+        return Operation(MS, "k0", f, value, expected, number=n + 1)
+
+    def home_slot(self, node: str, slot: int) -> int | None:
+        del node
+        return slot if self._slots is None else next((one for one in self._slots if one >= slot), None)
 
 
 class Node:
@@ -101,7 +109,7 @@ async def breaks(request: web.Request, _body: dict[str, Any]) -> web.StreamRespo
 
 
 async def work(
-    script: Script,
+    script: Operations,
     *answers: Answer | None,
     final: bool = False,
     home: bool = False,
@@ -143,7 +151,7 @@ async def work(
             if final:
                 await reader.read_finally()
             else:
-                await asyncio.wait([asyncio.create_task(reader.run())], timeout=0.2)
+                await asyncio.wait([asyncio.create_task(reader.run())], timeout=for_s)
             return setting.history.events, nodes
         client = Roaming(setting, 1)
         running = asyncio.create_task(client.run())
@@ -299,6 +307,41 @@ def test_a_final_write_is_marked_and_unique() -> None:
     assert (invoke["final"], done["final"], done["value"]) == (True, True, 1_000_002)
 
 
+def test_both_events_of_an_operation_have_its_name_and_a_final_one_has_none() -> None:
+    events, _ = run(Script(("write", 5), ("read",)), ok(value="5"), final=True)
+    assert [event.get("op") for event in events] == ["c1.1", "c1.1", "c1.2", "c1.2", None, None]
+
+
+def compiled(**workload: Any) -> CompiledOperations:
+    mix = {"read": 0, "write": 100, "cas": 0}
+    data = {"version": 1, "scenario": "x", "workload": {"clients": 1, "mix": mix, **workload}}
+    return CompiledOperations(draw_plan(load_scenario(json.dumps(data), "x"), Sampler(0)).compiled())
+
+
+def test_operations_left_out_are_passed_over_and_the_others_begin_and_write_as_they_would_have() -> None:
+    every, some = compiled(), compiled(only=["c1.2", "c1.5"])
+    drawn = [every.operation(1, n, {}) for n in range(5)]
+    begins_ns = [sum(one.think_ns for one in drawn[: n + 1] if one is not None) for n in range(5)]
+    events, nodes = run(some, ok(), final=True, for_s=60)
+    assert [(event.get("op"), event["type"], event["value"]) for event in events] == [
+        ("c1.2", "invoke", 1_000_002),
+        ("c1.2", "ok", 1_000_002),
+        ("c1.5", "invoke", 1_000_005),
+        ("c1.5", "ok", 1_000_005),
+        (None, "invoke", 1_000_006),
+        (None, "ok", 1_000_006),
+    ]
+    for event, begins in ((events[0], begins_ns[1]), (events[2], begins_ns[4])):
+        assert event["time_ns"] >= PLAN_START_NS + begins
+    assert len(nodes[0].operations) == 3
+
+
+def test_a_client_that_is_left_nothing_ends_and_still_writes_in_the_end() -> None:
+    events, nodes = run(compiled(only=["n1.1"]), ok(), final=True, for_s=60)
+    assert [(event["type"], event["value"]) for event in events] == [("invoke", 1_000_001), ("ok", 1_000_001)]
+    assert len(nodes[0].operations) == 1
+
+
 def test_a_final_write_without_a_session_failed() -> None:
     events, _ = run(Script(), None, final=True)
     assert [(event["type"], event.get("error")) for event in events] == [
@@ -308,14 +351,23 @@ def test_a_final_write_without_a_session_failed() -> None:
 
 
 def test_a_home_reader_asks_only_its_node_and_reads_keys_in_turn() -> None:
-    events, nodes = run(Script(), ok(value="3"), ok(value="4"), home=True)
+    events, nodes = run(Script(), ok(value="3"), ok(value="4"), home=True, for_s=0.2)
     assert not nodes[1].asked
     assert [path for _, path, _ in nodes[0].asked][:3] == [f"/v1/settings/k{key}" for key in (0, 1, 0)]
     assert all(event["home"] and event["process"] == 500 and event["node"] == "n1" for event in events)
 
 
+def test_a_home_reader_passes_over_slots_that_are_left_out_and_reads_the_key_of_the_slot() -> None:
+    for slots, key in (((2,), "k1"), ((3,), "k0")):
+        events, nodes = run(Script(slots=slots), ok(value="3"), home=True, for_s=60)
+        assert [path for _, path, _ in nodes[0].asked] == [f"/v1/settings/{key}"]
+        assert [(event["op"], event["key"]) for event in events] == [(f"n1.{slots[0]}", key)] * 2
+        assert events[0]["time_ns"] >= PLAN_START_NS + (slots[0] - 1) * 50 * MS
+    assert run(compiled(only=[]), ok(value="3"), home=True, for_s=60)[0] == []
+
+
 def test_a_home_reader_that_is_turned_away_fails_at_once_but_tries_again_in_the_end() -> None:
-    events, nodes = run(Script(), says(503, "unavailable", effect="none"), home=True)
+    events, nodes = run(Script(), says(503, "unavailable", effect="none"), home=True, for_s=0.2)
     assert outcome(events) == ("fail", "unavailable")
     assert len(nodes[0].asked) == len([event for event in events if event["type"] == "invoke"])
     began_s = time.monotonic()

@@ -47,6 +47,7 @@ def test_a_compiled_plan_says_for_each_anchor_what_to_do():
             "home_read_interval_ns": 100_000_000,
             "attempt_timeout_ns": 500_000_000,
             "operation_timeout_ns": 2_000_000_000,
+            "only": None,
         },
         "timeline": {
             "workload_ns": 20_000_000_000,

@@ -82,6 +82,7 @@ fn register_history(operations: usize, clients: u64) -> Vec<HistoryEvent> {
             node: None,
             client: None,
             sequence: None,
+            op: None,
             home: false,
             is_final: false,
         });

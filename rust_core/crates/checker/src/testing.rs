@@ -51,6 +51,7 @@ pub(crate) fn event(text: &str) -> HistoryEvent {
         node: None,
         client: None,
         sequence: None,
+        op: None,
         home: false,
         is_final: false,
     }

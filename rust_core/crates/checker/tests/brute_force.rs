@@ -38,6 +38,7 @@ fn event(process: u64, kind: Kind, f: Function, value: Value, error: Option<&str
         node: None,
         client: None,
         sequence: None,
+        op: None,
         home: false,
         is_final: false,
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::NodeId;
+use crate::{NodeId, OperationName};
 
 /// Whether an event opens an operation or says how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,10 +69,44 @@ pub struct HistoryEvent {
     /// The operation's number within the session (replicated operations only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
+    /// The workload's operation, by the name under which a plan may leave it out. Those of the recovery phase
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<OperationName>,
     /// True for the reader that only ever asks its home node: its pauses say nothing about availability.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub home: bool,
     /// True for the operations of the recovery phase (after every fault is healed).
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub is_final: bool,
+}
+
+impl HistoryEvent {
+    /// An event with what every event has. Its index is the recorder's to give.
+    pub fn new(
+        time_ns: u64,
+        process: u64,
+        kind: Kind,
+        f: Function,
+        key: &str,
+        value: serde_json::Value,
+    ) -> HistoryEvent {
+        HistoryEvent {
+            index: 0,
+            time_ns,
+            process,
+            kind,
+            f,
+            key: key.to_owned(),
+            value,
+            error: None,
+            log_index: None,
+            node: None,
+            client: None,
+            sequence: None,
+            op: None,
+            home: false,
+            is_final: false,
+        }
+    }
 }

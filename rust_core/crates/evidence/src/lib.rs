@@ -11,12 +11,14 @@ mod hex;
 mod history;
 mod name;
 mod nemesis;
+mod operation;
 pub mod rng;
 mod trace;
 
 pub use history::{Function, HistoryEvent, Kind};
 pub use name::{NodeId, node_name, parse_node_name};
 pub use nemesis::{NemesisRecord, Phase, Status};
+pub use operation::OperationName;
 pub use trace::{Role, TraceEvent, TraceRecord};
 
 /// The 64-bit checksum (xxh3) by which entries, snapshots and states are compared across nodes.

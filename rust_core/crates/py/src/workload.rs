@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mcp_chaos_evidence::parse_node_name;
 use mcp_chaos_sim::workload::{self, Action};
 use mcp_chaos_sim::{Plan, plan};
 use pyo3::prelude::*;
@@ -13,6 +14,7 @@ use crate::errors::value_error;
 #[pyclass(frozen, module = "chaos._core")]
 pub struct Workload {
     seed: u64,
+    nodes: u64,
     workload: plan::Workload,
 }
 
@@ -21,7 +23,7 @@ impl Workload {
     #[new]
     fn new(compiled_plan: &str) -> PyResult<Workload> {
         let plan = Plan::parse(compiled_plan).map_err(value_error)?;
-        Ok(Workload { seed: plan.seed, workload: plan.workload })
+        Ok(Workload { seed: plan.seed, nodes: plan.nodes, workload: plan.workload })
     }
 
     fn operation<'py>(
@@ -30,14 +32,17 @@ impl Workload {
         client: u32,
         n: u64,
         last_seen: BTreeMap<String, Option<i64>>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
         if !(1..=self.workload.clients).contains(&client) {
             let clients = self.workload.clients;
             return Err(value_error(format!("no client {client}; the plan has clients 1 to {clients}")));
         }
         let seen = |key| last_seen.get(&workload::key_name(key)).copied();
-        let operation = workload::operation(self.seed, &self.workload, client, n, seen);
+        let Some(operation) = workload::operation(self.seed, &self.workload, client, n, seen) else {
+            return Ok(None);
+        };
         let drawn = PyDict::new(py);
+        drawn.set_item("number", operation.number)?;
         drawn.set_item("think_ns", operation.think_ns)?;
         drawn.set_item("key", workload::key_name(operation.key))?;
         let (f, value, expected) = match operation.action {
@@ -48,6 +53,14 @@ impl Workload {
         drawn.set_item("f", f)?;
         drawn.set_item("value", value)?;
         drawn.set_item("expected", expected)?;
-        Ok(drawn)
+        Ok(Some(drawn))
+    }
+
+    fn home_slot(&self, node: &str, slot: u64) -> PyResult<Option<u64>> {
+        let id = parse_node_name(node).filter(|id| *id <= self.nodes).ok_or_else(|| {
+            let nodes = self.nodes;
+            value_error(format!("no node {node:?}; the plan has nodes n1 to n{nodes}"))
+        })?;
+        Ok(workload::home_slot(&self.workload, id, slot))
     }
 }

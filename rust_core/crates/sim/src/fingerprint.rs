@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use mcp_chaos_evidence::{
-    Function, HistoryEvent, Kind, NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord,
+    Function, HistoryEvent, Kind, NemesisRecord, NodeId, OperationName, Phase, Role, Status, TraceEvent,
+    TraceRecord,
 };
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
@@ -128,6 +129,7 @@ impl Sink {
             node,
             client,
             sequence,
+            op,
             home,
             is_final,
         } = event;
@@ -139,7 +141,8 @@ impl Sink {
             Kind::Fail => 2,
             Kind::Info => 3,
         };
-        self.buffer.extend([kind, u8::from(*home), u8::from(*is_final)]);
+        // Whether there is a name shares a byte: the hashes of histories without names are those of old.
+        self.buffer.extend([kind, u8::from(*home), u8::from(*is_final) | u8::from(op.is_some()) << 1]);
         self.text(match f {
             Function::Read => "read",
             Function::Write => "write",
@@ -157,6 +160,11 @@ impl Sink {
         self.option(error.as_deref(), Sink::text);
         for field in [log_index, node, client, sequence] {
             self.option(*field, Sink::number);
+        }
+        match op {
+            None => {}
+            Some(OperationName::Client { client, number }) => self.numbers([0, (*client).into(), *number]),
+            Some(OperationName::Home { node, number }) => self.numbers([1, *node, *number]),
         }
     }
 

@@ -463,6 +463,7 @@ impl World {
             node: None,
             client: None,
             sequence: None,
+            op: None,
             home: false,
             is_final: false,
         });

@@ -5,12 +5,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, rng::Stream};
+use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, OperationName, rng::Stream};
 use mcp_manager::command::{Query, Request};
 use serde_json::Value;
 
-use super::{Alarm, Effect, PAUSE_NS, Reply, Setting, error_code, event, read_result, to_json};
-use crate::plan::FIRST_HOME_PROCESS;
+use super::{Alarm, Effect, PAUSE_NS, Reply, Setting, error_code, read_result, to_json};
+use crate::{plan::FIRST_HOME_PROCESS, workload};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -25,7 +25,8 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Read {
     key: u32,
-    is_final: bool,
+    /// `None`: a final read.
+    slot: Option<u64>,
     /// A final read is tried again until then; any other is tried once.
     deadline_ns: u64,
 }
@@ -38,9 +39,10 @@ pub struct Home {
     alarm: Alarm,
     serial: u32,
     phase: Phase,
-    /// Reads begun so far.
-    n: u64,
-    due_ns: u64,
+    /// When its first slot was due.
+    first_due_ns: u64,
+    /// The slot that it waits for, from 1: one every interval, whether or not it can be used.
+    slot: u64,
     read: Option<Read>,
     finals: VecDeque<u32>,
 }
@@ -51,15 +53,15 @@ impl Home {
         let interval_ns = setting.workload.home_read_interval_ns;
         // Not all readers at one moment.
         let offset_ns = Stream::new(setting.seed, "home", node, 0).between(0, 0, interval_ns - 1);
-        let due_ns = setting.start_ns + offset_ns;
+        let first_due_ns = setting.start_ns + offset_ns;
         Home {
             setting,
             node,
             alarm: Alarm::default(),
             serial: 0,
             phase: Phase::Idle,
-            n: 0,
-            due_ns,
+            first_due_ns,
+            slot: 1,
             read: None,
             finals: VecDeque::new(),
         }
@@ -67,7 +69,7 @@ impl Home {
 
     /// Begins: waits for the plan's start.
     pub fn start(&mut self, out: &mut Vec<Effect>) {
-        self.wait_for_next(self.due_ns, out);
+        self.wait_for_slot(1, out);
     }
 
     /// True if it waits for nothing.
@@ -89,9 +91,8 @@ impl Home {
         match self.phase {
             Phase::Idle => {}
             Phase::Thinking => {
-                let key = (self.n % u64::from(self.setting.workload.keys)) as u32;
-                self.n += 1;
-                self.begin(now_ns, Read { key, is_final: false, deadline_ns: now_ns }, out);
+                let key = workload::home_key(&self.setting.workload, self.slot);
+                self.begin(now_ns, Read { key, slot: Some(self.slot), deadline_ns: now_ns }, out);
             }
             Phase::Asking => {
                 out.push(Effect::Cancel { node: self.node, serial: self.serial });
@@ -143,7 +144,7 @@ impl Home {
 
     fn failed(&mut self, now_ns: u64, error: &str, out: &mut Vec<Effect>) {
         let read = self.read.expect("a read is under way");
-        if read.is_final && now_ns + PAUSE_NS < read.deadline_ns {
+        if read.slot.is_none() && now_ns + PAUSE_NS < read.deadline_ns {
             self.phase = Phase::Pausing;
             self.alarm.set(now_ns + PAUSE_NS, out);
             return;
@@ -155,23 +156,29 @@ impl Home {
     }
 
     fn next(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
-        if self.read.take().is_some_and(|read| read.is_final) {
+        if self.read.take().is_some_and(|read| read.slot.is_none()) {
             self.begin_next_final(now_ns, out);
             return;
         }
-        let interval_ns = self.setting.workload.home_read_interval_ns;
-        // Reads that were due while this one was under way are left out.
-        self.due_ns += ((now_ns - self.due_ns) / interval_ns + 1) * interval_ns;
-        self.wait_for_next(self.due_ns, out);
+        // Slots that were due while this read was under way are passed over.
+        let due = (now_ns - self.first_due_ns) / self.setting.workload.home_read_interval_ns + 1;
+        self.wait_for_slot(due + 1, out);
     }
 
-    fn wait_for_next(&mut self, due_ns: u64, out: &mut Vec<Effect>) {
-        if due_ns >= self.setting.stop_ns {
-            self.phase = Phase::Idle;
-            return;
+    /// Waits for the first slot, from this one on, in which it is to read.
+    fn wait_for_slot(&mut self, slot: u64, out: &mut Vec<Effect>) {
+        let Setting { workload, stop_ns, .. } = &*self.setting;
+        let due = workload::home_slot(workload, self.node, slot)
+            .map(|slot| (slot, self.first_due_ns + (slot - 1) * workload.home_read_interval_ns))
+            .filter(|(_, due_ns)| due_ns < stop_ns);
+        match due {
+            None => self.phase = Phase::Idle,
+            Some((slot, due_ns)) => {
+                self.slot = slot;
+                self.phase = Phase::Thinking;
+                self.alarm.set(due_ns, out);
+            }
         }
-        self.phase = Phase::Thinking;
-        self.alarm.set(due_ns, out);
     }
 
     fn begin_next_final(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
@@ -179,7 +186,7 @@ impl Home {
             None => self.phase = Phase::Idle,
             Some(key) => {
                 let deadline_ns = now_ns + self.setting.workload.operation_timeout_ns;
-                self.begin(now_ns, Read { key, is_final: true, deadline_ns }, out);
+                self.begin(now_ns, Read { key, slot: None, deadline_ns }, out);
             }
         }
     }
@@ -190,8 +197,16 @@ impl Home {
         HistoryEvent {
             node: Some(self.node),
             home: true,
-            is_final: read.is_final,
-            ..event(now_ns, process, kind, Function::Read, &self.setting.keys[read.key as usize], value)
+            op: read.slot.map(|number| OperationName::Home { node: self.node, number }),
+            is_final: read.slot.is_none(),
+            ..HistoryEvent::new(
+                now_ns,
+                process,
+                kind,
+                Function::Read,
+                &self.setting.keys[read.key as usize],
+                value,
+            )
         }
     }
 }
@@ -228,7 +243,15 @@ mod tests {
         home.wake(timeout_ns, epoch, &mut out);
         let failed = *recorded(&out).last().unwrap();
         assert_eq!((failed.kind, failed.error.as_deref()), (Kind::Fail, Some("timeout")));
-        assert_eq!(wake(&out).0, next_ns + 600_000_000, "the reads missed meanwhile are left out");
+        let (late_ns, epoch) = wake(&out);
+        assert_eq!(late_ns, next_ns + 600_000_000, "the slots missed meanwhile are passed over");
+        home.wake(late_ns, epoch, &mut out);
+        let names: Vec<_> = recorded(&out)
+            .iter()
+            .map(|event| format!("{} {} {:?}", event.op.unwrap(), event.key, event.kind))
+            .collect();
+        let expected = ["n2.1 k0 Invoke", "n2.1 k0 Ok", "n2.2 k1 Invoke", "n2.2 k1 Fail", "n2.8 k1 Invoke"];
+        assert_eq!(names, expected, "which register is read is the slot's matter");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod home;
 mod roaming;
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId};
+use mcp_chaos_evidence::{HistoryEvent, NodeId};
 use mcp_manager::command::{Answer, Request, Response};
 use serde_json::Value;
 
@@ -107,26 +107,6 @@ impl Alarm {
     /// The client waits for nothing that an earlier wake-up could bring.
     fn clear(&mut self) {
         self.epoch += 1;
-    }
-}
-
-/// A history event with what every event has; the rest is filled in by the caller.
-fn event(time_ns: u64, process: u64, kind: Kind, f: Function, key: &str, value: Value) -> HistoryEvent {
-    HistoryEvent {
-        index: 0,
-        time_ns,
-        process,
-        kind,
-        f,
-        key: key.to_owned(),
-        value,
-        error: None,
-        log_index: None,
-        node: None,
-        client: None,
-        sequence: None,
-        home: false,
-        is_final: false,
     }
 }
 

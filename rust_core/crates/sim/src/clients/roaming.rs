@@ -5,11 +5,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId};
+use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, OperationName};
 use mcp_manager::command::{Expected, Operation, Outcome, Query, Request, Response};
 use serde_json::{Value, json};
 
-use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, event, read_result, to_json};
+use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, read_result, to_json};
 use crate::{
     plan::PROCESS_STEP,
     workload::{self, Action},
@@ -40,6 +40,8 @@ struct Task {
     hops: u32,
     /// An attempt was sent and not turned away: its effect is unknown.
     in_doubt: bool,
+    /// `None`: not of the workload.
+    op: Option<OperationName>,
     is_final: bool,
     error: &'static str,
 }
@@ -53,8 +55,10 @@ pub struct Roaming {
     node: NodeId,
     session: Option<u64>,
     sequence: u64,
-    /// Operations begun so far.
+    /// Operations of the workload begun so far.
     n: u64,
+    /// The number of the operation begun last, from 1; those left out count, and the final ones go on counting.
+    number_begun: u64,
     begun_ns: u64,
     /// What it last saw in each register.
     seen: Vec<Option<Option<i64>>>,
@@ -75,6 +79,7 @@ impl Roaming {
             session: None,
             sequence: 0,
             n: 0,
+            number_begun: 0,
             begun_ns: setting.start_ns,
             seen: vec![None; setting.keys.len()],
             alarm: Alarm::default(),
@@ -110,9 +115,8 @@ impl Roaming {
             return;
         }
         for key in std::mem::take(&mut self.finals) {
-            let action = Action::Write(workload::value(self.number, self.n));
-            self.n += 1;
-            self.task = Some(Task::new(Deed::Operate { key, action }, now_ns, true));
+            let action = self.final_write();
+            self.task = Some(Task { is_final: true, ..Task::new(Deed::Operate { key, action }, now_ns) });
             let invoke = self.event(now_ns, key, action, Kind::Invoke, argument(action));
             let failed = self.event(now_ns, key, action, Kind::Fail, argument(action));
             out.push(Effect::Record(invoke));
@@ -181,7 +185,7 @@ impl Roaming {
     fn open_session(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
         self.session = None;
         self.sequence = 0;
-        self.task = Some(Task::new(Deed::OpenSession, u64::MAX, false));
+        self.task = Some(Task::new(Deed::OpenSession, u64::MAX));
         self.attempt(now_ns, out);
     }
 
@@ -192,36 +196,55 @@ impl Roaming {
             return self.open_session(now_ns, out);
         }
         if let Some(key) = self.finals.pop_front() {
-            let action = Action::Write(workload::value(self.number, self.n));
-            return self.begin(now_ns, key, action, true, out);
+            let action = self.final_write();
+            let task = self.new_task(now_ns, key, action);
+            return self.begin(now_ns, Task { is_final: true, ..task }, out);
         }
         let Setting { seed, workload, start_ns, stop_ns, .. } = &*self.setting;
-        let think_ns = workload::think_ns(*seed, workload, self.number, self.n);
-        let due_ns = (self.begun_ns + think_ns).max(now_ns).max(*start_ns);
-        if due_ns >= *stop_ns {
-            self.phase = Phase::Idle;
-            self.alarm.clear();
-            return;
+        let due_ns = workload::think_ns(*seed, workload, self.number, self.n)
+            .map(|think_ns| (self.begun_ns + think_ns).max(now_ns).max(*start_ns))
+            .filter(|due_ns| due_ns < stop_ns);
+        match due_ns {
+            None => {
+                self.phase = Phase::Idle;
+                self.alarm.clear();
+            }
+            Some(due_ns) => {
+                self.phase = Phase::Thinking;
+                self.alarm.set(due_ns, out);
+            }
         }
-        self.phase = Phase::Thinking;
-        self.alarm.set(due_ns, out);
+    }
+
+    fn final_write(&mut self) -> Action {
+        self.number_begun += 1;
+        Action::Write(workload::value(self.number, self.number_begun))
     }
 
     fn begin_next(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
         let Setting { seed, workload, .. } = &*self.setting;
-        let operation =
-            workload::operation(*seed, workload, self.number, self.n, |key| self.seen[key as usize]);
-        self.begin(now_ns, operation.key, operation.action, false, out);
+        let drawn = workload::operation(*seed, workload, self.number, self.n, |key| self.seen[key as usize]);
+        let workload::Operation { number, key, action, .. } = drawn.expect("it has waited for one");
+        self.n += 1;
+        self.number_begun = number;
+        self.begun_ns = now_ns;
+        let op = Some(OperationName::Client { client: self.number, number });
+        let task = self.new_task(now_ns, key, action);
+        self.begin(now_ns, Task { op, ..task }, out);
     }
 
-    fn begin(&mut self, now_ns: u64, key: u32, action: Action, is_final: bool, out: &mut Vec<Effect>) {
-        self.n += 1;
-        self.begun_ns = now_ns;
+    fn new_task(&self, now_ns: u64, key: u32, action: Action) -> Task {
+        let deadline_ns = now_ns + self.setting.workload.operation_timeout_ns;
+        Task::new(Deed::Operate { key, action }, deadline_ns)
+    }
+
+    /// Begins an operation, with its session open.
+    fn begin(&mut self, now_ns: u64, task: Task, out: &mut Vec<Effect>) {
+        let Deed::Operate { key, action } = task.deed else { unreachable!("only operations begin so") };
         if action != Action::Read {
             self.sequence += 1;
         }
-        let deadline_ns = now_ns + self.setting.workload.operation_timeout_ns;
-        self.task = Some(Task::new(Deed::Operate { key, action }, deadline_ns, is_final));
+        self.task = Some(task);
         let invoke = self.event(now_ns, key, action, Kind::Invoke, argument(action));
         out.push(Effect::Record(invoke));
         self.attempt(now_ns, out);
@@ -375,21 +398,23 @@ impl Roaming {
             node: Some(self.node),
             client: self.session.filter(|_| replicated),
             sequence: replicated.then_some(self.sequence),
+            op: self.task.and_then(|task| task.op),
             is_final: self.task.is_some_and(|task| task.is_final),
-            ..event(now_ns, self.process, kind, f, &self.setting.keys[key as usize], value)
+            ..HistoryEvent::new(now_ns, self.process, kind, f, &self.setting.keys[key as usize], value)
         }
     }
 }
 
 impl Task {
-    fn new(deed: Deed, deadline_ns: u64, is_final: bool) -> Task {
+    fn new(deed: Deed, deadline_ns: u64) -> Task {
         Task {
             deed,
             deadline_ns,
             attempt_deadline_ns: 0,
             hops: 0,
             in_doubt: false,
-            is_final,
+            op: None,
+            is_final: false,
             error: "timeout",
         }
     }

@@ -4,12 +4,15 @@
 //! error that names the path (`steps[3].cases.n2.links[0]`). Selectors are already resolved, into one case
 //! for each node that may turn out to be the anchor.
 
+mod only;
 mod read;
 
 use std::collections::BTreeMap;
 
 use mcp_chaos_evidence::{NodeId, TraceEvent};
 use serde::Deserialize;
+
+pub use only::Only;
 
 /// The only format this crate reads.
 pub const FORMAT: u64 = 1;
@@ -22,6 +25,8 @@ pub const MAX_CLIENTS: u32 = 499;
 pub const PROCESS_STEP: u64 = 1_000;
 /// The process number of node 1's home reader.
 pub const FIRST_HOME_PROCESS: u64 = 500;
+/// The highest number of an operation that a plan may name: values of one client end where the next one's begin.
+pub const MAX_OPERATION: u64 = 1_000_000;
 /// The longest duration a plan may name: one virtual day. Sums of a few such times cannot overflow.
 pub const MAX_DURATION_NS: u64 = 86_400_000_000_000;
 /// The side of clients on a link: node numbers begin at 1.
@@ -132,6 +137,9 @@ pub struct Workload {
     pub attempt_timeout_ns: u64,
     /// How long a client goes on trying before it gives an operation up.
     pub operation_timeout_ns: u64,
+    /// The operations that are done; `None`: all. Those of the recovery are done always.
+    #[serde(skip)]
+    pub only: Option<Only>,
 }
 
 /// The workloads there are.

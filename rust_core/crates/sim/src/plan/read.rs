@@ -32,7 +32,7 @@ impl Plan {
             options: fields.take("options")?,
             network: fields.take("network")?,
             disk: fields.take("disk")?,
-            workload: fields.take("workload")?,
+            workload: Workload::from_value(fields.take("workload")?, nodes)?,
             timeline: fields.take("timeline")?,
             steps: steps
                 .into_iter()
@@ -83,6 +83,23 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+impl Workload {
+    fn from_value(value: Value, nodes: u64) -> Result<Workload, PlanError> {
+        let Value::Object(mut fields) = value else {
+            return Err(PlanError::new("workload", format!("expected an object, found {value}")));
+        };
+        let names: Option<Vec<String>> = fields
+            .remove("only")
+            .map_or(Ok(None), serde_json::from_value)
+            .map_err(|error| PlanError::new("workload.only", error))?;
+        let mut workload: Workload = serde_json::from_value(Value::Object(fields))
+            .map_err(|error| PlanError::new("workload", error))?;
+        workload.only =
+            names.map(|names| Only::read("workload.only", names, workload.clients, nodes)).transpose()?;
+        Ok(workload)
     }
 }
 
@@ -378,6 +395,25 @@ mod tests {
         let mut top = plan();
         top["colour"] = json!("red");
         assert!(error_of(top).starts_with("compiled plan: colour: unknown key; expected format, nodes"));
+
+        for (names, expected) in [
+            (
+                json!(["c5.1", "c6.1"]),
+                "workload.only[1]: no operation \"c6.1\"; expected c1.1 to c5.1000000 or n1.1",
+            ),
+            (json!(["n4.1"]), "workload.only[0]: no operation \"n4.1\""),
+            (json!(["c1.1000001"]), "workload.only[0]: no operation \"c1.1000001\""),
+            (json!(["c1.2", "n1.2", "c1.2"]), "workload.only[2]: c1.2 again: each once"),
+            (json!("c1.1"), "workload.only: invalid type"),
+        ] {
+            let mut only = plan();
+            only["workload"]["only"] = names;
+            assert!(
+                error_of(only.clone()).starts_with(&format!("compiled plan: {expected}")),
+                "{}",
+                error_of(only)
+            );
+        }
 
         let mut missing = plan();
         missing.as_object_mut().unwrap().remove("seed");
