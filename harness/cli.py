@@ -8,7 +8,7 @@ import typer
 
 from chaos.errors import ChaosError
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_VALID
-from harness.commands import machine, running, scenarios, seeing, shrinking
+from harness.commands import hunting, machine, running, scenarios, seeing, shrinking
 from harness.commands.common import reported_errors
 from harness.output import complain, print_json, write
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 for _command in (
     running.run,
+    hunting.hunt,
     running.replay,
     shrinking.shrink,
     seeing.explain,

@@ -1,0 +1,69 @@
+"""Failures as a campaign keeps them: a bundle as found, a bundle of the smallest plan and one of its nearest passing
+neighbour, and a scenario file ready for `scenarios/regressions`.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from chaos.plan import Plan
+from chaos.signature import Signature
+from harness.cluster import RunOptions
+from harness.hunt.search import reason_of
+from harness.hunt.state import ShrunkState, Store, write_whole
+from harness.run import Finished, keep
+from harness.shrink import Shrunk, candidate_text, operations_done
+from harness.shrink_bundle import ShrinkReport
+from harness.store import open_bundle
+from harness.trial import Trial, try_plan
+
+
+def keep_run(plan: Plan, options: RunOptions, name: str) -> tuple[Finished, Trial]:
+    """Runs the plan once more and keeps the bundle as ``name``."""
+    started_at = datetime.now(UTC)
+    trial = try_plan(plan, options)
+    return keep(plan, options, trial.result, trial.verdict, started_at, name), trial
+
+
+def keep_shrunk(
+    signature: Signature, shrunk: Shrunk, options: RunOptions, store: Store, seconds: float
+) -> ShrunkState:
+    """Keeps the smallest plan, its neighbour and the candidate. ``options``: of the campaign."""
+    simulated = replace(options, backend="sim", out=store.bundles)
+    name = f"{shrunk.plan.scenario}-{signature.slug}"
+    kept, trial = keep_run(shrunk.plan, simulated, name)
+    neighbour = None
+    if shrunk.neighbour is not None:
+        neighbour = keep_run(shrunk.neighbour, simulated, f"{name}-passing")[0].bundle.path
+    candidate = store.regressions / f"{name}.yaml"
+    write_whole(candidate, candidate_text(shrunk.plan, signature, options.plants).encode())
+    return ShrunkState(
+        plan_json=shrunk.plan.to_json(),
+        reason=reason_of(signature, trial.verdict.judgements),
+        trials=shrunk.trials,
+        seconds=round(seconds, 3),
+        steps=len(shrunk.plan.steps),
+        nodes=shrunk.plan.nodes,
+        operations=operations_done(shrunk.plan, simulated.plants),
+        bundle=str(kept.bundle.path),
+        neighbour_bundle=None if neighbour is None else str(neighbour),
+        candidate=str(candidate),
+    )
+
+
+def state_of(report: ShrinkReport) -> ShrunkState:
+    """The same of a bundle that was shrunk. It must have been kept."""
+    kept = report.kept
+    assert kept is not None, "only a failure that came again was kept"
+    judgements = open_bundle(kept.bundle).verdict.judgements
+    return ShrunkState(
+        plan_json=kept.plan.to_json(),
+        reason=reason_of(report.signature, judgements),
+        trials=report.trials,
+        seconds=round(report.seconds, 3),
+        steps=kept.after.steps,
+        nodes=kept.after.nodes,
+        operations=kept.after.operations,
+        bundle=str(kept.bundle),
+        neighbour_bundle=None if kept.neighbour is None else str(kept.neighbour),
+        candidate=str(kept.candidate),
+    )

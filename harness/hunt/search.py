@@ -1,0 +1,313 @@
+"""One batch of a family: Hypothesis draws plans, each is carried out and judged.
+
+Hypothesis is used as it is meant: a violation raises, and each failure signature has an exception class of its own,
+so that failures of several causes are told apart and each is shrunk to its own minimum. Batches are bounded, for
+Hypothesis keeps every example of a run in memory.
+"""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import seed as seeded
+from hypothesis.database import ExampleDatabase
+
+from chaos.generate import Sampler, draw_plan, plans
+from chaos.plan import Plan
+from chaos.scenario import Scenario
+from chaos.signature import Signature
+from chaos.verdict import Judgement, Verdict
+from harness.trial import Trial
+
+Execute = Callable[[Plan], Trial]
+"""Carries a plan out and judges it."""
+
+MOST_PROBLEMS: Final = 5
+"""Of so many runs that showed nothing a batch keeps the reasons."""
+
+
+class FoundError(Exception):
+    """A plan that violates something; see `error_of`."""
+
+
+class Stopped(BaseException):
+    """The batch is to end at once. No `Exception`: for Hypothesis that would be a failure of the plan."""
+
+
+@cache
+def error_of(signature: Signature) -> type[FoundError]:
+    """The exception class of a signature: Hypothesis tells failures apart by class and place."""
+    return type(f"Found_{signature.slug}", (FoundError,), {"__doc__": str(signature)})
+
+
+@dataclass(frozen=True)
+class Found:
+    """A failing plan."""
+
+    signature: Signature
+    reason: str
+    """What was violated, in words."""
+    plan_json: str
+    choices: bytes | None
+    """What Hypothesis drew, as its database keeps it; None for a plan that it did not draw."""
+    example: int
+    """The how-manieth of its batch it was, from 1."""
+    bundle: str | None = None
+    """Where its run was kept: of a run that cannot be repeated exactly."""
+    after_s: float = field(default=0.0, compare=False)
+    """Since the batch began."""
+
+
+@dataclass
+class Batch:
+    """What a batch came to. Times are seconds, ``simulated_ns`` is virtual time."""
+
+    examples: int = 0
+    complete: bool = True
+    failed: Counter[Signature] = field(default_factory=Counter)
+    found: list[Found] = field(default_factory=list)
+    """The first failing plan of each signature."""
+    unknown: int = 0
+    harness_failures: int = 0
+    problems: list[str] = field(default_factory=list)
+    simulated_ns: int = 0
+    states: set[int] = field(default_factory=set)
+    goals: set[str] = field(default_factory=set)
+    stale_choices: list[bytes] = field(default_factory=list)
+    """Of the database's entries those that do not fail any more."""
+
+
+class Choices(ExampleDatabase):
+    """The database of one run of Hypothesis: the choices that failed, whatever the test is called."""
+
+    def __init__(self, entries: Iterable[bytes] = ()) -> None:
+        super().__init__()
+        self.entries = set(entries)
+
+    def save(self, key: bytes, value: bytes) -> None:
+        """Hypothesis found that these fail."""
+        if _is_primary(key):
+            self.entries.add(value)
+
+    def fetch(self, key: bytes) -> Iterable[bytes]:
+        """What to try first."""
+        return sorted(self.entries) if _is_primary(key) else ()
+
+    def delete(self, key: bytes, value: bytes) -> None:
+        """They do not fail, or smaller ones do."""
+        if _is_primary(key):
+            self.entries.discard(value)
+
+
+def _is_primary(key: bytes) -> bool:
+    return not key.endswith((b".secondary", b".pareto"))
+
+
+class Search:
+    """Carries out the plans of one family, and counts what comes of them.
+
+    ``tell`` hears of each example when it is over; ``stop`` is asked before each; ``keep`` keeps a run that violated
+    something, and says where.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        execute: Execute,
+        *,
+        tell: Callable[[Batch], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+        keep: Callable[[Trial], str | None] = lambda _: None,
+    ) -> None:
+        self.batch = Batch()
+        self._scenario = scenario
+        self._execute = execute
+        self._tell = tell
+        self._stop = stop
+        self._keep = keep
+        self._began_s = time.monotonic()
+        self._bundles: dict[str, str | None] = {}
+        self._seen: dict[str, tuple[Signature | None, str]] = {}
+        self._tries_more: Callable[[], bool] = lambda: True
+
+    def known(self, choices: Iterable[bytes]) -> Batch:
+        """First what is known: the author's examples, and what failed in earlier campaigns."""
+        try:
+            for example in self._scenario.example_scenarios:
+                plan = draw_plan(example, Sampler(0))
+                signature, reason = self._try(plan)
+                if signature is not None:
+                    self._note(signature, reason, plan, None)
+            for entry in choices:
+                found = self._drive(0, 1, Choices([entry]), [Phase.reuse], set())
+                if found is None:
+                    self.batch.stale_choices.append(entry)
+                else:
+                    self._note(*found)
+        except Stopped:
+            self.batch.complete = False
+        return self.batch
+
+    def explore(self, seed: int, examples: int, *, first: bool = False) -> Batch:
+        """Up to ``examples`` plans that Hypothesis draws; a pure function of the family and the seed.
+
+        ``first``: end with the first failure.
+        """
+        known: set[Signature] = set()
+        left, run = examples, 0
+        try:
+            while left > 0:
+                before = self.batch.examples
+                found = self._drive(derived(seed, run), left, Choices(), [Phase.generate], known)
+                if found is None:
+                    break
+                # Hypothesis stops at a failure. The rest of the batch looks for others.
+                self._note(*found)
+                if first:
+                    break
+                known.add(found[0])
+                left -= max(1, self.batch.examples - before)
+                run += 1
+        except Stopped:
+            self.batch.complete = False
+        return self.batch
+
+    def shrink(
+        self, signature: Signature, choices: bytes, keep_going: Callable[[], bool]
+    ) -> tuple[Plan, bytes] | None:
+        """Hypothesis's own smallest plan with this signature, and its choices; None if it fails no more.
+
+        When ``keep_going`` says so, it ends with the smallest by then.
+        """
+        # Hypothesis stops shrinking by itself only after 300 s. When nothing new fails any more it is soon done.
+        self._tries_more = keep_going
+        database = Choices([choices])
+        try:
+            found = self._drive(0, 1, database, [Phase.reuse, Phase.shrink], None, wanted=signature)
+        except Stopped:
+            return None
+        if found is None:
+            return None
+        _, _, plan, entry = found
+        return plan, entry or choices
+
+    def _drive(
+        self,
+        seed: int,
+        examples: int,
+        database: Choices,
+        phases: list[Phase],
+        known: set[Signature] | None,
+        wanted: Signature | None = None,
+    ) -> tuple[Signature, str, Plan, bytes | None] | None:
+        """One run of Hypothesis, to its end or its first failure.
+
+        With ``wanted`` only that signature counts as a failure, else every one that is not ``known``.
+        """
+        last: list[tuple[Signature, str, Plan]] = []
+
+        @settings(  # above the seed, which would take the database away
+            max_examples=examples,
+            database=database,
+            phases=phases,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+            print_blob=False,
+            report_multiple_bugs=False,
+        )
+        @seeded(seed)
+        @given(plan=plans(self._scenario))
+        def hunted(plan: Plan) -> None:
+            signature, reason = self._try(plan)
+            if signature is None or (signature in known if known is not None else signature != wanted):
+                return
+            last[:] = [(signature, reason, plan)]
+            raise error_of(signature)(reason)
+
+        try:
+            hunted()
+        except FoundError:
+            signature, reason, plan = last[0]
+            # After a shrink the smallest entry is the last that failed; there is one without a shrink.
+            entry = min(database.entries, key=lambda entry: (len(entry), entry), default=None)
+            return signature, reason, plan, entry
+        return None
+
+    def _try(self, plan: Plan) -> tuple[Signature | None, str]:
+        """Carries the plan out, unless it was; what it violates, and in which words."""
+        if plan.plan_id in self._seen:  # Hypothesis repeats a failing example before it reports it
+            return self._seen[plan.plan_id]
+        if self._stop():
+            raise Stopped
+        if self._seen and not self._tries_more():
+            return None, ""
+        trial = self._execute(plan)
+        if trial.verdict.interrupted:
+            raise Stopped
+        batch = self.batch
+        evidence, verdict = trial.result.evidence, trial.verdict
+        batch.examples += 1
+        batch.simulated_ns += evidence.stats.get("simulated_ns", 0)
+        batch.states.update(evidence.states())
+        batch.goals.update(trial.goals)
+        signature = trial.signature
+        reason = ""
+        if signature is not None:
+            batch.failed[signature] += 1
+            self._bundles[plan.plan_id] = self._keep(trial)
+            reason = reason_of(signature, verdict.judgements)
+        elif verdict.harness_failures:
+            batch.harness_failures += 1
+            self._note_problem(plan, verdict.harness_failures[0])
+        elif verdict.verdict is not Verdict.VALID:
+            batch.unknown += 1
+            self._note_problem(plan, _doubt(trial))
+        self._seen[plan.plan_id] = signature, reason
+        self._tell(batch)
+        return signature, reason
+
+    def _note(self, signature: Signature, reason: str, plan: Plan, choices: bytes | None) -> None:
+        bundle = self._bundles.get(plan.plan_id)
+        self.batch.found.append(
+            Found(
+                signature,
+                reason,
+                plan.to_json(),
+                choices,
+                self.batch.examples,
+                bundle,
+                time.monotonic() - self._began_s,
+            )
+        )
+
+    def _note_problem(self, plan: Plan, words: str) -> None:
+        if len(self.batch.problems) < MOST_PROBLEMS:
+            self.batch.problems.append(f"{plan.scenario}, plan {plan.plan_id[:12]}: {words}")
+
+
+def reason_of(signature: Signature, judgements: Iterable[Judgement]) -> str:
+    """The words of the check that gave the signature."""
+    return next(
+        judged.reason
+        for judged in judgements
+        if judged.check == signature.check and judged.verdict is Verdict.INVALID
+    )
+
+
+def _doubt(trial: Trial) -> str:
+    if trial.verdict.doubts:
+        return trial.verdict.doubts[0]
+    unknown = [judged for judged in trial.verdict.judgements if judged.verdict is Verdict.UNKNOWN]
+    return f"{unknown[0].check}: {unknown[0].reason}" if unknown else "nothing was judged"
+
+
+def derived(*parts: object) -> int:
+    """A seed that depends on all of these (64 bits)."""
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
