@@ -330,7 +330,9 @@ def _broken(source: str, position: Position, found: str, expected: str) -> Scena
 
 
 def _marked(source: str, error: MarkedYAMLError) -> ScenarioError:
-    mark = error.problem_mark or error.context_mark
+    # A key without its colon is noticed lines later.
+    marks = (error.context_mark, error.problem_mark)
+    mark = next(filter(None, marks if "simple key" in str(error.context) else marks[::-1]), None)
     position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
     problem = " ".join(str(error.problem or error.context or "").split())[:160]
     if "\\t" in problem or "'\t'" in problem:

@@ -119,6 +119,9 @@ class Plan:
                 complete = False
         if not complete or not all(isinstance(step, StepBase) for step in scenario.faults):
             raise BundleError(f"{source}: found a scenario that leaves values open, expected a plan")
+        if tuple(scenario.checks) != scenario.check_names:
+            found, expected = ", ".join(scenario.checks), ", ".join(scenario.check_names)
+            raise BundleError(f"{source}: found the checks {found}, expected {expected}, in this order")
         return cls.of(scenario)
 
     def with_document(self, data: Mapping[str, Any]) -> "Plan":
