@@ -192,7 +192,7 @@ class Links:
             )
 
     def _delete(self, proxy: str) -> None:
-        with suppress(NotFound):  # it is gone already
+        with suppress(_GoneAlreadyError):
             self._call("DELETE", f"/proxies/{proxy}")
 
     def cut(self, links: Collection[Link]) -> None:
@@ -253,7 +253,7 @@ class Links:
         }
 
         def add() -> None:
-            with suppress(ProxyExists):  # HTTP 409: it is there already, which is what was wanted
+            with suppress(_ThereAlreadyError):  # HTTP 409: it is there already, which is what was wanted
                 self._call("POST", f"/proxies/{stream.proxy}/toxics", body)
 
         with self._busy[stream.proxy]:
@@ -263,7 +263,7 @@ class Links:
         toxic = f"{name}_{stream.direction}"
 
         def remove() -> None:
-            with suppress(NotFound):  # it is gone already
+            with suppress(_GoneAlreadyError):
                 self._call("DELETE", f"/proxies/{stream.proxy}/toxics/{toxic}")
 
         with self._busy[stream.proxy]:
@@ -283,7 +283,9 @@ class Links:
                 change()
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        """One call of Toxiproxy's API. 404 and 409 are raised as the library's own exceptions."""
+        """One call of Toxiproxy's API. Whatever is answered but a success is an error; so is an answer of another
+        server, which is what comes when the network is gone and something beyond the default route replies.
+        """
         what = f"Toxiproxy at {self._host}: {method} {path}"
         try:
             if method == "GET":
@@ -294,13 +296,26 @@ class Links:
                 response = self._api.post(path, json=body, timeout=_CALL_TIMEOUT_S, proxies=_DIRECT)
         except Timeout as error:
             raise _TimedOutError(f"{what}: no answer in {_CALL_TIMEOUT_S} s") from error
-        except InvalidToxic as error:
-            raise InfrastructureError(f"{what}: {error}") from error
-        except RequestException as error:
+        except NotFound as error:
+            raise _GoneAlreadyError(f"{what}: HTTP 404 {error}") from error
+        except ProxyExists as error:
+            raise _ThereAlreadyError(f"{what}: HTTP 409 {error}") from error
+        except (InvalidToxic, RequestException) as error:
             raise InfrastructureError(f"{what}: {error}") from error
         if response.status_code >= 400:
             raise InfrastructureError(f"{what}: HTTP {response.status_code} {response.text[:200]}")
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except RequestException as error:
+            raise InfrastructureError(f"{what}: an answer that is not JSON: {response.text[:200]}") from error
+
+
+class _GoneAlreadyError(InfrastructureError):
+    """HTTP 404: the server knows no such thing."""
+
+
+class _ThereAlreadyError(InfrastructureError):
+    """HTTP 409: the server has it already."""
 
 
 class _TimedOutError(InfrastructureError):

@@ -249,6 +249,15 @@ def test_links_that_are_not_as_they_were_asked_for_are_refused(
         cluster_links.lay(addresses_of(NODES), Delay(0, 0))
 
 
+def test_an_answer_that_cannot_be_toxiproxys_is_an_infrastructure_error(
+    server: FakeToxiproxy, cluster_links: Links
+) -> None:
+    """A network that was removed: whoever sits beyond the default route answered 404 to everything."""
+    server.answers["/proxies"] = 404
+    with pytest.raises(InfrastructureError, match="HTTP 404"):
+        cluster_links.lay(addresses_of(NODES), Delay(0, 0))
+
+
 def test_one_process_may_drive_several_servers(server: FakeToxiproxy, cluster_links: Links) -> None:
     other = FakeToxiproxy()
     threading.Thread(target=other.serve_forever, daemon=True).start()
