@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from chaos.plan import Plan, PlanStep, describe, describe_when
 
-_NOT_COMPARED = frozenset({"faults", "scenario", "about", "tags"})
+_NOT_COMPARED = frozenset({"faults", "scenario", "about", "tags", "sometimes"})
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Change:
 
 
 def plan_changes(a: Plan, b: Plan) -> tuple[Change, ...]:
-    """What must be done to ``a`` to have ``b``. Names and words about the scenario are not compared."""
+    """What must be done to ``a`` to have ``b``. What a scenario is called, is there for and hopes to see is not compared."""
     return (*_values("", _rest(a.document), _rest(b.document)), *_steps(a, b))
 
 
