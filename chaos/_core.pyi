@@ -81,8 +81,9 @@ class Evidence:
 
         ``limits`` is a JSON object: ``recovers_within_ns``, ``unavailable_at_most_ns`` (or null),
         ``memory_bytes``, ``steps``; each may be left out. Gives a JSON list of
-        ``{"check", "verdict", "reason", "evidence", "shape"}`` with the verdicts ``valid``, ``invalid``, ``unknown``,
-        ``not_applicable``. Raises ``ValueError`` for an unknown check or limit.
+        ``{"check", "verdict", "reason", "evidence", "shape"}`` with the verdicts ``valid``, ``invalid``,
+        ``unknown``, ``not_applicable``. ``shape`` says in a word how a check was violated, else it is null.
+        Raises ``ValueError`` for an unknown check or limit.
         """
 
     def summary(self) -> str:
@@ -125,8 +126,50 @@ class World:
         the step cannot be read or its id is taken.
         """
 
+    def operate(self, operation: str) -> int:
+        """Begins an operation now, beside the workload's, and gives its number, from 0.
+
+        ``operation`` is JSON: ``{"f": "read" | "write" | "cas", "key": "k0", "value": 5, "expected": null,
+        "node": "n1", "home": false}``; all but ``f`` and ``key`` may be left out. With a ``node`` that one is
+        asked, and no other; without, hints are followed and other nodes tried. ``home`` marks it as a home
+        reader's: its pauses say nothing about availability. A ``cas`` that expects null expects a register that
+        was never written.
+
+        Operations under way at one time are done by clients of their own, at most 400, with process numbers from
+        600 on. A client's first write opens a session, at any node that can, within the operation's time
+        (``workload.operation_timeout``); to write at a node that is to be cut off, write once before. Nothing
+        else in the run is drawn differently for it. Raises ``ValueError`` that says what is wrong.
+        """
+
+    def outcome(self, number: int) -> str | None:
+        """How an operation of :meth:`operate` ended; None while it is under way.
+
+        JSON: ``{"type": "ok" | "fail" | "info", "value", "error", "log_index", "time_ns"}``, as in a history
+        (``docs/formats.md``); ``error`` and ``log_index`` may be null. Raises ``ValueError`` if there is no
+        operation of this number.
+        """
+
     def observe(self) -> str:
-        """JSON: for each node its process, disk, replica and log; links cut or slow; messages in flight."""
+        """What the world looks like now, as JSON: it changes nothing.
+
+        ``now_ns``, ``over``, and ``leader`` (of the live nodes that call themselves leader, the one with the
+        greatest term; or null).
+
+        ``nodes``, by name: ``process`` (``up``, ``paused``, ``starting``, ``down``, ``crashed``, ``ended``),
+        ``boot``, and ``disk``: ``synced`` (a power loss could take nothing), ``unsynced_bytes``. A node whose
+        process is up or paused has besides ``role``, ``term``, ``vote``, ``leader``, ``commit``, ``applied``,
+        ``first_index``, ``last_index``, ``persisted`` (the last index that it knows to be durable),
+        ``snapshot_index``, ``state`` (checksum, 16 hexadecimal digits), ``log`` (the durable log, ascending:
+        ``{"index", "term", "checksum"}``), and in ``disk`` also ``written_index`` (the last index handed to the
+        disk, synced or not), ``busy`` (it is writing or syncing), ``queued`` (batches and snapshots that wait).
+
+        ``links_cut``, ``links_slow``: directed links under a fault, ``["n1", "clients"]``.
+        ``messages_in_flight``: how many, ``nodes`` (between nodes) and ``clients`` (between these and nodes).
+        ``messages``: each of those between nodes, in the order in which they arrive: ``from``, ``to``, ``kind``
+        (``append``, ``heartbeat_response``, …), ``term``, ``index``, ``log_term``, ``commit``, ``entries`` (how
+        many), ``reject``, ``snapshot_index`` (or null), ``due_ns``. A message arrives only if its link is whole
+        then.
+        """
 
     def finish(self) -> Evidence:
         """Lets the rest of the plan happen: faults, heal, recovery, final operations."""

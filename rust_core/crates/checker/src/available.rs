@@ -47,7 +47,12 @@ pub(crate) fn judge(evidence: &Evidence, at_most_ns: Option<u64>) -> Judgement {
     let length = gap.to_ns - gap.from_ns;
     let data = json!({"gap_ns": length, "from_ns": gap.from_ns, "to_ns": gap.to_ns, "at_most_ns": at_most_ns, "successes": successes});
     if successes == 0 {
-        return Judgement::invalid(CHECK, "no operation of a roaming client ever succeeded", data);
+        return Judgement::invalid(
+            CHECK,
+            "no-success",
+            "no operation of a roaming client ever succeeded",
+            data,
+        );
     }
     let words = format!(
         "the longest time without a success was {}, from {} to {}",
@@ -57,7 +62,7 @@ pub(crate) fn judge(evidence: &Evidence, at_most_ns: Option<u64>) -> Judgement {
     );
     match at_most_ns {
         Some(limit) if length > limit => {
-            Judgement::invalid(CHECK, format!("{words}; the limit is {}", seconds(limit)), data)
+            Judgement::invalid(CHECK, "gap", format!("{words}; the limit is {}", seconds(limit)), data)
         }
         _ => Judgement::valid(CHECK, words, data),
     }

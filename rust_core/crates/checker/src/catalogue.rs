@@ -47,9 +47,24 @@ pub struct CheckInfo {
     pub needs: &'static [Need],
     /// The name by which several checks are asked for together, if it belongs to such a group.
     pub group: Option<&'static str>,
+    /// The shapes of its violations (docs/checks.md, "Signatures"). One that ends in `-` is followed by words of
+    /// the node's own.
+    #[serde(skip)]
+    pub shapes: &'static [&'static str],
 }
 
 const RAFT: Option<&str> = Some("raft");
+
+/// What may have become of a committed entry.
+const REPLACED: &[&str] = &[
+    "came-up-empty",
+    "forgotten-at-restart",
+    "entry-changed-at-restart",
+    "truncated",
+    "hidden-by-older-snapshot",
+    "committed-without-quorum",
+    "elected-without-it",
+];
 
 /// Every check there is.
 pub const CHECKS: &[CheckInfo] = &[
@@ -60,6 +75,20 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Herlihy and Wing, Linearizability: a correctness condition for concurrent objects (1990), §2",
         needs: &[Need::History],
         group: None,
+        shapes: &[
+            "acknowledged-before-applied",
+            "applied-twice",
+            "lost-write",
+            "stale-read-from-deposed-leader",
+            "stale-read-from-new-leader",
+            "stale-read-from-leader",
+            "stale-read-from-follower",
+            "value-from-nowhere",
+            "failed-write-took-effect",
+            "value-from-the-future",
+            "overwritten-value",
+            "no-order",
+        ],
     },
     CheckInfo {
         check: Check::ElectionSafety,
@@ -68,6 +97,7 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.2, figure 3.2",
         needs: &[Need::Trace],
         group: RAFT,
+        shapes: &["voted-twice", "elected-without-quorum", "two-leaders"],
     },
     CheckInfo {
         check: Check::LogMatching,
@@ -76,6 +106,7 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.2, figure 3.2; §3.5",
         needs: &[Need::Trace],
         group: RAFT,
+        shapes: &["hole", "term-decreases", "entry-changed-at-restart", "entries-differ", "prefixes-differ"],
     },
     CheckInfo {
         check: Check::LeaderCompleteness,
@@ -84,6 +115,7 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.2, figure 3.2; §3.6",
         needs: &[Need::Trace],
         group: RAFT,
+        shapes: REPLACED,
     },
     CheckInfo {
         check: Check::StateMachineSafety,
@@ -92,6 +124,19 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.2, figure 3.2; §3.6.3",
         needs: &[Need::Trace],
         group: RAFT,
+        shapes: &[
+            "entry-skipped",
+            "not-as-logged",
+            "terms-differ",
+            "entries-differ",
+            "requests-differ",
+            "duplicates-differ",
+            "states-differ",
+            "snapshot-differs",
+            "snapshot-differs-at-restart",
+            "snapshot-differs-when-installed",
+            "snapshot-differs-when-made",
+        ],
     },
     CheckInfo {
         check: Check::CommittedNeverChanges,
@@ -100,6 +145,17 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.5, §3.6.2",
         needs: &[Need::Trace],
         group: RAFT,
+        shapes: &[
+            "came-up-empty",
+            "forgotten-at-restart",
+            "entry-changed-at-restart",
+            "truncated",
+            "hidden-by-older-snapshot",
+            "committed-without-quorum",
+            "elected-without-it",
+            "rewritten",
+            "beyond-own-log",
+        ],
     },
     CheckInfo {
         check: Check::Monotonic,
@@ -108,6 +164,17 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.3, figure 3.1; §3.8",
         needs: &[Need::Trace],
         group: RAFT,
+        shapes: &[
+            "boot-went-back",
+            "came-up-empty",
+            "vote-forgotten",
+            "term-forgotten",
+            "term-went-back",
+            "voted-twice",
+            "commit-went-back",
+            "applied-went-back",
+            "applied-beyond-commit",
+        ],
     },
     CheckInfo {
         check: Check::Durable,
@@ -116,6 +183,14 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.8, §6.3",
         needs: &[Need::History, Need::Trace],
         group: None,
+        shapes: &[
+            "acknowledged-before-applied",
+            "acknowledged-twice-at-one-index",
+            "applied-twice",
+            "from-nowhere",
+            "lost",
+            "missing-on-a-node",
+        ],
     },
     CheckInfo {
         check: Check::Recovers,
@@ -124,6 +199,16 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.4, §3.9",
         needs: &[Need::History, Need::Trace, Need::Nemesis],
         group: None,
+        shapes: &[
+            "no-leader",
+            "two-leaders",
+            "node-behind",
+            "states-differ",
+            "no-success",
+            "late",
+            "no-final-write",
+            "no-home-read",
+        ],
     },
     CheckInfo {
         check: Check::Available,
@@ -132,6 +217,7 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §2.1, §3.9",
         needs: &[Need::History],
         group: None,
+        shapes: &["no-success", "gap"],
     },
     CheckInfo {
         check: Check::NoPanic,
@@ -140,6 +226,7 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "mcp-chaos, the fault model in ARCHITECTURE.md",
         needs: &[Need::Trace, Need::Nemesis],
         group: None,
+        shapes: &["panicked-", "refused-", "stopped-", "crashed"],
     },
 ];
 
@@ -147,6 +234,17 @@ impl Check {
     /// What there is to know of this check.
     pub fn info(self) -> &'static CheckInfo {
         CHECKS.iter().find(|info| info.check == self).expect("every check is listed in CHECKS")
+    }
+
+    /// Whether this is one of the check's shapes.
+    pub fn has_shape(self, shape: &str) -> bool {
+        let known = |known: &&str| match known.strip_suffix('-') {
+            Some(word) => {
+                shape.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            }
+            None => **known == *shape,
+        };
+        self.info().shapes.iter().any(|shape| known(shape))
     }
 
     /// The name by which scenarios ask for it.
@@ -175,11 +273,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_shape_is_documented() {
+        let document = include_str!("../../../../docs/checks.md");
+        for info in CHECKS {
+            let row = document.lines().find(|line| {
+                line.starts_with(&format!("| `{}` |", info.name))
+                    && line.contains(&format!("`{}", info.shapes[0]))
+            });
+            let row =
+                row.unwrap_or_else(|| panic!("docs/checks.md, \"Signatures\": no row for {}", info.name));
+            for shape in info.shapes {
+                assert!(row.contains(&format!("`{shape}")), "{}: {shape}", info.name);
+            }
+        }
+    }
+
+    #[test]
     fn names_and_groups_resolve() {
         for info in CHECKS {
             assert_eq!(Check::named(info.name), [info.check]);
         }
         assert_eq!(Check::named("raft").len(), 6);
+        assert!(Check::Available.has_shape("gap") && !Check::Available.has_shape("gaps"));
+        assert!(Check::NoPanic.has_shape("panicked-to-commit") && !Check::NoPanic.has_shape("panickedto"));
         assert!(Check::named("no such check").is_empty());
     }
 }

@@ -13,7 +13,13 @@ use std::collections::BTreeMap;
 use mcp_chaos_evidence::{Function, HistoryEvent, Kind, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
-use crate::{Check, Evidence, Judgement, life, table::Table, words::seconds};
+use crate::{
+    Check, Evidence, Judgement,
+    acknowledgement::{EARLY, is_early},
+    life,
+    table::Table,
+    words::seconds,
+};
 
 const CHECK: Check = Check::Durable;
 
@@ -39,7 +45,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
         return Judgement::without_trace(CHECK, evidence.system_has_trace);
     }
     let ends = life::at_end(evidence.traces, evidence.nemesis, u64::MAX);
-    let (mut acknowledged, at_index) = match acknowledgements(evidence.history, ends.len()) {
+    let (mut acknowledged, at_index) = match acknowledgements(evidence, ends.len()) {
         Ok(found) => found,
         Err(judgement) => return *judgement,
     };
@@ -68,7 +74,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
         if let Some(number) = at_index.get(index) {
             let operation = &mut acknowledged[*number];
             if request != Some(operation.request) {
-                return displaced(record, operation, request);
+                return displaced(evidence, record, operation, request);
             }
             operation.seen[node] = true;
         }
@@ -88,7 +94,12 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
                 node_name(record.node),
                 seconds(record.time_ns)
             );
-            return Judgement::invalid(CHECK, reason, json!({"record": record, "first_index": first}));
+            return Judgement::invalid(
+                CHECK,
+                "applied-twice",
+                reason,
+                json!({"record": record, "first_index": first}),
+            );
         }
         if sent.never(request) {
             let reason = format!(
@@ -98,7 +109,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
                 request.0,
                 seconds(record.time_ns)
             );
-            return Judgement::invalid(CHECK, reason, json!({"record": record}));
+            return Judgement::invalid(CHECK, "from-nowhere", reason, json!({"record": record}));
         }
     }
     for (node, index, state) in snapshots {
@@ -115,6 +126,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             let holds = reached && (operation.seen[node] || hidden_below[node] >= index);
             if reached && !holds {
                 return lost(
+                    evidence,
                     operation,
                     &format!(
                         "{} has applied all up to {} without it",
@@ -126,7 +138,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             held_by_living |= holds && end.alive;
         }
         if !held_by_living {
-            return lost(operation, "no node alive at the end has applied it");
+            return lost(evidence, operation, "no node alive at the end has applied it");
         }
     }
     let reason = format!(
@@ -138,14 +150,14 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
 }
 
 /// The acknowledged mutations, and by index which of them it is.
-fn acknowledgements(
-    history: &[HistoryEvent],
+fn acknowledgements<'a>(
+    evidence: &Evidence<'a>,
     nodes: usize,
-) -> Result<(Vec<Acknowledged<'_>>, Table<usize>), Box<Judgement>> {
+) -> Result<(Vec<Acknowledged<'a>>, Table<usize>), Box<Judgement>> {
     let mut acknowledged: Vec<Acknowledged> = Vec::new();
     let mut at_index: Table<usize> = Table::default();
     let mut incomplete = 0;
-    for event in history {
+    for event in evidence.history {
         if event.kind != Kind::Ok || !matches!(event.f, Function::Write | Function::Cas) {
             continue;
         }
@@ -162,8 +174,10 @@ fn acknowledgements(
                 words(other.event),
                 words(event)
             );
+            let early = [other.event, event].iter().any(|event| is_early(evidence.traces, event));
             return Err(Box::new(Judgement::invalid(
                 CHECK,
+                if early { EARLY } else { "acknowledged-twice-at-one-index" },
                 reason,
                 json!({"operations": [other.event, event]}),
             )));
@@ -216,20 +230,42 @@ fn words(event: &HistoryEvent) -> String {
 }
 
 #[cold]
-fn lost(operation: &Acknowledged, why: &str) -> Judgement {
+fn lost(evidence: &Evidence, operation: &Acknowledged, why: &str) -> Judgement {
     let index = operation.event.log_index.unwrap_or(0);
     let reason = format!("{} should stand at index {index}, but {why}", words(operation.event));
-    Judgement::invalid(CHECK, reason, json!({"operation": operation.event}))
+    let shape = if is_early(evidence.traces, operation.event) {
+        EARLY
+    } else if stands_somewhere(evidence.traces, operation) {
+        "missing-on-a-node"
+    } else {
+        "lost"
+    };
+    Judgement::invalid(CHECK, shape, reason, json!({"operation": operation.event}))
+}
+
+/// Whether any node ever applied an operation where it was acknowledged.
+fn stands_somewhere(traces: &[TraceRecord], operation: &Acknowledged) -> bool {
+    traces.iter().any(|record| match record.event {
+        TraceEvent::Applied { index, client, sequence, .. } => {
+            operation.event.log_index == Some(index) && operation.request == (client, sequence)
+        }
+        _ => false,
+    })
 }
 
 #[cold]
-fn displaced(record: &TraceRecord, operation: &Acknowledged, request: Option<Request>) -> Judgement {
+fn displaced(
+    evidence: &Evidence,
+    record: &TraceRecord,
+    operation: &Acknowledged,
+    request: Option<Request>,
+) -> Judgement {
     let instead = match request {
         Some((client, sequence)) => format!("request {sequence} of client {client}"),
         None => "nothing that takes effect".to_string(),
     };
     let why = format!("{} applied {instead} there at {}", node_name(record.node), seconds(record.time_ns));
-    let mut judgement = lost(operation, &why);
+    let mut judgement = lost(evidence, operation, &why);
     judgement.evidence["record"] = json!(record);
     judgement
 }
@@ -264,22 +300,47 @@ mod tests {
     #[test]
     fn what_is_lost_displaced_repeated_or_from_nowhere_fires() {
         let with = |more: Vec<(NodeId, TraceEvent)>| [on(1), more].concat();
-        for (events, word) in [
-            (vec![(1, operated(1, 9, 1)), (1, operated(2, 7, 1))], "no node alive"),
-            (with(vec![(2, operated(2, 9, 2))]), "n2 applied request 2 of client 9 there"),
-            (with(vec![(2, operated(3, 0, 0))]), "nothing that takes effect"),
+        for (events, word, shape) in [
+            (vec![(1, operated(1, 9, 1)), (1, operated(2, 7, 1))], "no node alive", "lost"),
+            (
+                with(vec![(2, operated(2, 9, 2))]),
+                "n2 applied request 2 of client 9 there",
+                "missing-on-a-node",
+            ),
+            (with(vec![(2, operated(3, 0, 0))]), "nothing that takes effect", "missing-on-a-node"),
             (
                 with(vec![(2, operated(1, 9, 1)), (2, operated(3, 7, 2))]),
                 "n2 has applied all up to 3 without it",
+                "missing-on-a-node",
             ),
-            (with(vec![(1, operated(4, 7, 2))]), "twice: at index 3, and at index 4"),
-            (with(vec![(1, operated(4, 7, 9))]), "never sent"),
-            (with(vec![(2, installed(3, 1, 99))]), "n2 has applied all up to 3 without it"),
+            (with(vec![(1, operated(4, 7, 2))]), "twice: at index 3, and at index 4", "applied-twice"),
+            (with(vec![(1, operated(4, 7, 9))]), "never sent", "from-nowhere"),
+            (
+                with(vec![(2, installed(3, 1, 99))]),
+                "n2 has applied all up to 3 without it",
+                "missing-on-a-node",
+            ),
         ] {
             let judgement = judge_run(events, &[]);
             assert_eq!(judgement.verdict, Verdict::Invalid, "{word}");
             assert!(judgement.reason.contains(word), "{}", judgement.reason);
+            assert_eq!(judgement.shape.as_deref(), Some(shape));
         }
+    }
+
+    #[test]
+    fn an_acknowledgement_that_came_before_the_entry_was_applied_is_told_apart() {
+        let mut history = two_writes();
+        history[3].node = Some(1);
+        let run = [on(1)[..2].to_vec(), vec![(1, operated(3, 9, 2))]].concat();
+        let shape = |history: &[HistoryEvent], events: Vec<(NodeId, TraceEvent)>| {
+            let traces = trace(events);
+            judge(&Evidence { history, traces: &traces, nemesis: &[], system_has_trace: true }).shape
+        };
+        assert_eq!(shape(&history, run.clone()).as_deref(), Some(EARLY));
+        // Once applied, it is lost in another way.
+        let applied = [on(1), vec![(1, started(1, None, 3))], run].concat();
+        assert_eq!(shape(&history, applied).as_deref(), Some("missing-on-a-node"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a check answers.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -30,7 +32,13 @@ pub struct Judgement {
     pub reason: String,
     /// The same as data: operations, records, counts.
     pub evidence: Value,
+    /// How an invalid run violated the check, in a few words joined by hyphens that are the same for one cause
+    /// under any seed (docs/checks.md, "Signatures"); none for the other verdicts.
+    pub shape: Option<Shape>,
 }
+
+/// How a check was violated: one of the check's own words, or the text of a panic without its numbers.
+pub type Shape = Cow<'static, str>;
 
 impl Judgement {
     pub(crate) fn new(
@@ -39,15 +47,22 @@ impl Judgement {
         reason: impl Into<String>,
         evidence: Value,
     ) -> Judgement {
-        Judgement { check, verdict, reason: reason.into(), evidence }
+        Judgement { check, verdict, reason: reason.into(), evidence, shape: None }
     }
 
     pub(crate) fn valid(check: Check, reason: impl Into<String>, evidence: Value) -> Judgement {
         Judgement::new(check, Verdict::Valid, reason, evidence)
     }
 
-    pub(crate) fn invalid(check: Check, reason: impl Into<String>, evidence: Value) -> Judgement {
-        Judgement::new(check, Verdict::Invalid, reason, evidence)
+    pub(crate) fn invalid(
+        check: Check,
+        shape: impl Into<Shape>,
+        reason: impl Into<String>,
+        evidence: Value,
+    ) -> Judgement {
+        let shape = shape.into();
+        debug_assert!(check.has_shape(&shape), "{} has no shape {shape}", check.name());
+        Judgement { shape: Some(shape), ..Judgement::new(check, Verdict::Invalid, reason, evidence) }
     }
 
     pub(crate) fn unknown(check: Check, reason: impl Into<String>, evidence: Value) -> Judgement {

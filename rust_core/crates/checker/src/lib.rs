@@ -8,8 +8,10 @@
 //! - Raft's own invariants, over the trace, in one pass: the modules of `raft`;
 //! - both together: `durable`, `recovers`; and `no_panic`.
 //!
-//! [`summary()`] counts what happened, so that a pass cannot be vacuous; [`jsonl`] reads and writes evidence.
+//! [`summary()`] counts what happened, so that a pass cannot be vacuous; [`states()`] tells apart what a run went
+//! through; [`jsonl`] reads and writes evidence.
 
+mod acknowledgement;
 mod available;
 mod catalogue;
 mod durable;
@@ -23,6 +25,7 @@ mod no_panic;
 mod operations;
 mod raft;
 mod recovers;
+mod states;
 mod summary;
 mod table;
 #[cfg(test)]
@@ -30,9 +33,10 @@ mod testing;
 mod words;
 
 pub use catalogue::{CHECKS, Check, CheckInfo, Need};
-pub use judgement::{Judgement, Verdict};
+pub use judgement::{Judgement, Shape, Verdict};
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, TraceRecord};
 use serde::{Deserialize, Serialize};
+pub use states::states;
 pub use summary::{DuringFault, FirstSuccess, FunctionCounts, Gap, Summary, summary};
 
 /// What a run left behind.
@@ -83,8 +87,9 @@ pub fn judge(evidence: &Evidence, checks: &[Check], limits: &Limits) -> Vec<Judg
     checks
         .iter()
         .map(|&check| match check {
-            Check::Linearizable => linearizable::judge(
+            Check::Linearizable => linearizable::judge_with_trace(
                 evidence.history,
+                evidence.traces,
                 &serde_json::Value::Null,
                 limits.memory_bytes,
                 limits.steps,

@@ -18,9 +18,9 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     if evidence.traces.is_empty() {
         return Judgement::without_trace(CHECK, evidence.system_has_trace);
     }
-    let bad = |record: &TraceRecord, what: String| {
+    let bad = |record: &TraceRecord, shape: String, what: String| {
         let reason = format!("{} {what} at {}", node_name(record.node), seconds(record.time_ns));
-        Judgement::invalid(CHECK, reason, json!({"record": record}))
+        Judgement::invalid(CHECK, shape, reason, json!({"record": record}))
     };
     /// The boot in which a node was last seen, whether it said that it ended, how many ended without a word.
     #[derive(Default)]
@@ -45,12 +45,18 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let mut boots = 0;
     for record in evidence.traces {
         match &record.event {
-            TraceEvent::Panicked { message } => return bad(record, format!("panicked ({message})")),
+            TraceEvent::Panicked { message } => {
+                return bad(record, shape("panicked", message), format!("panicked ({message})"));
+            }
             TraceEvent::Refused { reason } => {
-                return bad(record, format!("refused to start on its own data ({reason})"));
+                return bad(
+                    record,
+                    shape("refused", reason),
+                    format!("refused to start on its own data ({reason})"),
+                );
             }
             TraceEvent::Stopped { reason } if reason != "graceful" => {
-                return bad(record, format!("stopped by itself ({reason})"));
+                return bad(record, shape("stopped", reason), format!("stopped by itself ({reason})"));
             }
             TraceEvent::Stopped { .. } => nodes.entry(record.node).or_default().ended = true,
             TraceEvent::Started { .. } => {
@@ -61,6 +67,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
                     if node.silent_ends > kills.get(&record.node).copied().unwrap_or(0) {
                         return bad(
                             record,
+                            "crashed".into(),
                             format!(
                                 "came up as boot {} though nothing had ended boot {}: it crashed before this,",
                                 record.boot,
@@ -77,6 +84,21 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     Judgement::valid(CHECK, format!("{boots} boots, and each ended as it should"), json!({"boots": boots}))
 }
 
+/// The most words of a message that a shape keeps.
+const WORDS: usize = 10;
+
+/// The message's words behind `how`, without what differs from run to run: numbers and whatever holds one, and
+/// the place in the source that stands at the end in brackets.
+fn shape(how: &str, message: &str) -> String {
+    let message =
+        message.rsplit_once(" (").filter(|(_, place)| place.ends_with(')')).map_or(message, |(m, _)| m);
+    let words = message
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit()))
+        .map(str::to_lowercase);
+    std::iter::once(how.to_string()).chain(words.take(WORDS)).collect::<Vec<_>>().join("-")
+}
+
 #[cfg(test)]
 mod tests {
     use mcp_chaos_evidence::NemesisRecord;
@@ -91,16 +113,36 @@ mod tests {
 
     #[test]
     fn a_panic_a_refusal_a_stop_and_a_silent_end_fire() {
-        for (event, word) in [
-            (TraceEvent::Panicked { message: "oh".into() }, "panicked (oh)"),
-            (TraceEvent::Refused { reason: "torn".into() }, "refused"),
-            (TraceEvent::Stopped { reason: "disk full".into() }, "disk full"),
-            (started(1, None, 0), "though nothing had ended boot 1"),
+        for (event, word, shape) in [
+            (TraceEvent::Panicked { message: "oh".into() }, "panicked (oh)", "panicked-oh"),
+            (TraceEvent::Refused { reason: "torn".into() }, "refused", "refused-torn"),
+            (TraceEvent::Stopped { reason: "disk full".into() }, "disk full", "stopped-disk-full"),
+            (started(1, None, 0), "though nothing had ended boot 1", "crashed"),
         ] {
             let judgement = judge_run(vec![(1, started(1, None, 0)), (1, event)], &[]);
             assert_eq!(judgement.verdict, Verdict::Invalid, "{word}");
             assert!(judgement.reason.contains(word), "{}", judgement.reason);
+            assert_eq!(judgement.shape.as_deref(), Some(shape));
         }
+    }
+
+    #[test]
+    fn shapes_leave_out_what_differs_from_run_to_run() {
+        assert_eq!(
+            shape(
+                "panicked",
+                "to_commit 12 is out of range [last_index 5], raft_id: 3 (/home/x/raft_log.rs:71)"
+            ),
+            shape(
+                "panicked",
+                "to_commit 7 is out of range [last_index 6], raft_id: 1 (/opt/y/raft_log.rs:71)"
+            ),
+        );
+        assert_eq!(
+            shape("refused", "00000001.log at byte 17: a torn frame"),
+            "refused-log-at-byte-a-torn-frame"
+        );
+        assert_eq!(shape("panicked", ""), "panicked");
     }
 
     #[test]

@@ -58,10 +58,16 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: u64) -> Judgement {
         );
     }
     let deadline = healed.saturating_add(within_ns);
-    let invalid = |reason: String, data| Judgement::invalid(CHECK, reason, data);
+    let agreement = end_of(evidence, &last);
+    // Whatever the symptom: a cluster that has not come together at the end is told by that.
+    let invalid = |symptom: &'static str, reason: String, data| {
+        let shape = agreement.as_ref().err().map_or(symptom, |apart| apart.shape);
+        Judgement::invalid(CHECK, shape, reason, data)
+    };
 
     let Some(first) = first_success(&operations, healed) else {
         return invalid(
+            "no-success",
             format!("no roaming client's operation succeeded after the heal at {}", seconds(healed)),
             json!({"healed_ns": healed}),
         );
@@ -74,32 +80,27 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: u64) -> Judgement {
             seconds(first.time_ns),
             seconds(within_ns)
         );
-        return invalid(reason, data);
+        return invalid("late", reason, data);
     }
-    let is_final_write = |operation: &&&Operation| {
-        !operation.invoke.home && operation.invoke.f != Function::Read && operation.ok().is_some()
-    };
-    if !last.iter().any(|operation| is_final_write(&operation)) {
-        return invalid("no final write succeeded: the cluster takes no new operations".into(), data);
+    if !last.iter().any(is_final_write) {
+        return invalid(
+            "no-final-write",
+            "no final write succeeded: the cluster takes no new operations".into(),
+            data,
+        );
     }
     if let Some(read) = last.iter().find(|operation| operation.invoke.home && operation.ok().is_none()) {
         let node = read.completion.and_then(|event| event.node).or(read.invoke.node);
         let asked = node.map_or(format!("process {}", read.invoke.process), node_name);
         let reason = format!("the final {} of the reader at {asked} did not succeed", call(read));
-        return invalid(reason, json!({"operation": {"invoke": read.invoke, "completion": read.completion}}));
+        return invalid(
+            "no-home-read",
+            reason,
+            json!({"operation": {"invoke": read.invoke, "completion": read.completion}}),
+        );
     }
-    if !evidence.traces.is_empty() {
-        let until = evidence.history.last().map_or(0, |event| event.time_ns);
-        let last_write = last
-            .iter()
-            .filter(is_final_write)
-            .filter_map(|operation| operation.ok()?.log_index)
-            .max()
-            .unwrap_or(0);
-        let ends = life::at_end(evidence.traces, evidence.nemesis, until);
-        if let Err((reason, data)) = agree(evidence, &ends, last_write) {
-            return invalid(reason, data);
-        }
+    if let Err(Apart { shape, reason, data }) = agreement {
+        return Judgement::invalid(CHECK, shape, reason, data);
     }
     let reason = format!(
         "served again {} after the heal; all agree at the end",
@@ -119,8 +120,30 @@ pub(crate) fn first_success<'a>(operations: &[Operation<'a>], healed: u64) -> Op
         .min_by_key(|event| event.time_ns)
 }
 
+/// How the nodes have not come together at the end.
+struct Apart {
+    shape: &'static str,
+    reason: String,
+    data: serde_json::Value,
+}
+
+fn is_final_write(operation: &&Operation) -> bool {
+    !operation.invoke.home && operation.invoke.f != Function::Read && operation.ok().is_some()
+}
+
+/// Whether the nodes have come together; of a system without a trace nobody knows otherwise.
+fn end_of(evidence: &Evidence, last: &[&Operation]) -> Result<(), Apart> {
+    if evidence.traces.is_empty() {
+        return Ok(());
+    }
+    let until = evidence.history.last().map_or(0, |event| event.time_ns);
+    let writes = last.iter().copied().filter(is_final_write);
+    let last_write = writes.filter_map(|operation| operation.ok()?.log_index).max().unwrap_or(0);
+    agree(evidence, &life::at_end(evidence.traces, evidence.nemesis, until), last_write)
+}
+
 /// Whether one node leads all, and all have the same state.
-fn agree(evidence: &Evidence, ends: &[NodeEnd], last_write: u64) -> Result<(), (String, serde_json::Value)> {
+fn agree(evidence: &Evidence, ends: &[NodeEnd], last_write: u64) -> Result<(), Apart> {
     let alive: Vec<&NodeEnd> = ends.iter().filter(|end| end.alive).collect();
     let term = alive.iter().map(|end| end.term).max().unwrap_or(0);
     let leaders: Vec<_> =
@@ -132,10 +155,11 @@ fn agree(evidence: &Evidence, ends: &[NodeEnd], last_write: u64) -> Result<(), (
             format!("{} lead", nodes(leaders.iter().copied()))
         };
         let reason = format!("at the end {who} in term {term}, the greatest of the nodes alive");
-        return Err((
+        return Err(Apart {
+            shape: if leaders.is_empty() { "no-leader" } else { "two-leaders" },
             reason,
-            json!({"term": term, "leaders": leaders.iter().map(|id| node_name(*id)).collect::<Vec<_>>()}),
-        ));
+            data: json!({"term": term, "leaders": leaders.iter().map(|id| node_name(*id)).collect::<Vec<_>>()}),
+        });
     }
     if let Some(behind) = alive.iter().find(|end| end.applied.is_none_or(|(index, _)| index < last_write)) {
         let applied = behind.applied.map_or(0, |(index, _)| index);
@@ -143,10 +167,11 @@ fn agree(evidence: &Evidence, ends: &[NodeEnd], last_write: u64) -> Result<(), (
             "{} had applied only up to index {applied} at the end; the last final write stands at {last_write}",
             node_name(behind.node)
         );
-        return Err((
+        return Err(Apart {
+            shape: "node-behind",
             reason,
-            json!({"node": node_name(behind.node), "applied": applied, "final_write": last_write}),
-        ));
+            data: json!({"node": node_name(behind.node), "applied": applied, "final_write": last_write}),
+        });
     }
     // What a node ended with must be what every other reached at that index, in its own last boot.
     for end in &alive {
@@ -168,7 +193,8 @@ fn agree(evidence: &Evidence, ends: &[NodeEnd], last_write: u64) -> Result<(), (
                 node_name(end.node),
                 node_name(node)
             );
-            return Err((reason, json!({"index": index, "nodes": [node_name(end.node), node_name(node)]})));
+            let data = json!({"index": index, "nodes": [node_name(end.node), node_name(node)]});
+            return Err(Apart { shape: "states-differ", reason, data });
         }
     }
     Ok(())

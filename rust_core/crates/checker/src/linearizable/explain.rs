@@ -7,6 +7,7 @@ use super::{
     CHECK,
     blame::Blame,
     register::{Moment, Register},
+    shape::Observed,
 };
 use crate::{
     Judgement,
@@ -18,7 +19,13 @@ use crate::{
 const LISTED: usize = 32;
 
 /// The verdict on a history in which nothing explains the operation that is to blame.
-pub(super) fn inexplicable(key: &str, operations: &[Operation], blame: &Blame, initial: &Value) -> Judgement {
+pub(super) fn inexplicable(
+    key: &str,
+    operations: &[Operation],
+    blame: &Blame,
+    initial: &Value,
+    observed: &Observed,
+) -> Judgement {
     let operation = &blame.operation;
     let concurrent: Vec<&Operation> = operations
         .iter()
@@ -91,7 +98,7 @@ pub(super) fn inexplicable(key: &str, operations: &[Operation], blame: &Blame, i
         "is_first": blame.is_first,
         "verified_operations": blame.verified,
     });
-    Judgement::invalid(CHECK, reason, evidence)
+    Judgement::invalid(CHECK, observed.shape(operations, operation, cause.word()), reason, evidence)
 }
 
 /// The verdict on a history whose search ran out of `of` at the register's moment `at`.
@@ -132,6 +139,19 @@ enum Cause<'a> {
     Overwritten(Value, &'a Operation<'a>),
     /// None of these simple ones: the order as a whole is impossible.
     Order,
+}
+
+impl Cause<'_> {
+    /// The shape of a violation of which the history alone is known.
+    fn word(&self) -> &'static str {
+        match self {
+            Cause::NeverWritten(_) => "value-from-nowhere",
+            Cause::FailedOnly(..) => "failed-write-took-effect",
+            Cause::Later(..) => "value-from-the-future",
+            Cause::Overwritten(..) => "overwritten-value",
+            Cause::Order => "no-order",
+        }
+    }
 }
 
 fn cause<'a>(operation: &Operation, operations: &'a [Operation<'a>], initial: &Value) -> Cause<'a> {

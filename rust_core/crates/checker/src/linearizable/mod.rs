@@ -11,13 +11,17 @@ mod blame;
 mod explain;
 mod frontier;
 mod register;
+mod shape;
 
 use std::collections::BTreeMap;
 
-use mcp_chaos_evidence::{Function, HistoryEvent};
+use mcp_chaos_evidence::{Function, HistoryEvent, TraceRecord};
 use serde_json::{Value, json};
 
-use self::frontier::{Budget, Found, search};
+use self::{
+    frontier::{Budget, Found, search},
+    shape::Observed,
+};
 use crate::{
     Check, Judgement,
     operations::{Operation, pair},
@@ -30,6 +34,17 @@ const CHECK: Check = Check::Linearizable;
 /// most `memory_bytes` and takes at most `steps`, all keys together; beyond that the verdict is unknown, with
 /// how far the history was verified.
 pub fn judge(history: &[HistoryEvent], initial: &Value, memory_bytes: u64, steps: u64) -> Judgement {
+    judge_with_trace(history, &[], initial, memory_bytes, steps)
+}
+
+/// As [`judge`]; the nodes' traces, which may be empty, decide nothing but the shape of a violation.
+pub(crate) fn judge_with_trace(
+    history: &[HistoryEvent],
+    traces: &[TraceRecord],
+    initial: &Value,
+    memory_bytes: u64,
+    steps: u64,
+) -> Judgement {
     let operations = match pair(history) {
         Ok(operations) => operations,
         Err(why) => {
@@ -65,7 +80,13 @@ pub fn judge(history: &[HistoryEvent], initial: &Value, memory_bytes: u64, steps
             // A violation on one key outweighs an exhausted budget on another.
             Found::Inexplicable { step, at, .. } => {
                 let blame = blame::find(operations, initial, &register, (step, at), taken, left);
-                return explain::inexplicable(key, operations, &blame, initial);
+                return explain::inexplicable(
+                    key,
+                    operations,
+                    &blame,
+                    initial,
+                    &Observed { history, traces },
+                );
             }
             Found::Exhausted { at, of } => {
                 unknown.get_or_insert_with(|| explain::exhausted(key, operations, &register, at, of));

@@ -8,7 +8,7 @@ use mcp_chaos_evidence::{TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
 use super::{
-    PerNode, Property, Sighting, Violation,
+    How, PerNode, Property, Sighting, Violation,
     log::{Entry, NodeLog},
 };
 use crate::{Check, table::Table, words::seconds};
@@ -33,27 +33,32 @@ impl Property for CommittedNeverChanges {
 
     fn observe(&mut self, record: &TraceRecord, log: &NodeLog) -> Result<(), Violation> {
         let node = self.nodes.of(record.node);
-        let lost = |what: String, ever: u64| {
+        let lost = |shape: &'static str, what: String, ever: u64| {
             let reason = format!(
                 "{} {what} at {}, but had reported all up to index {ever} as committed",
                 node_name(record.node),
                 seconds(record.time_ns)
             );
-            Err(Violation::new(record, reason, json!({"committed": ever})))
+            Err(Violation::new(record, shape, reason, json!({"committed": ever})))
         };
         match record.event {
             TraceEvent::Started { snapshot_index, last_index, .. } => {
                 node.compared = snapshot_index;
                 if last_index.max(snapshot_index) < node.ever {
-                    return lost(format!("came up with a log that ends at index {last_index}"), node.ever);
+                    return lost(
+                        came_up(&record.event),
+                        format!("came up with a log that ends at index {last_index}"),
+                        node.ever,
+                    );
                 }
             }
             TraceEvent::Truncated { from } if from <= node.ever => {
-                return lost(format!("removed its entries from index {from} on"), node.ever);
+                return lost("truncated", format!("removed its entries from index {from} on"), node.ever);
             }
             TraceEvent::SnapshotInstalled { index, .. } => {
                 if index < node.ever {
                     return lost(
+                        "hidden-by-older-snapshot",
                         format!("replaced its log by a snapshot that ends at index {index}"),
                         node.ever,
                     );
@@ -64,6 +69,7 @@ impl Property for CommittedNeverChanges {
             TraceEvent::Appended { index, term, checksum } if index <= node.ever => {
                 if index <= log.last() && log.last().min(node.ever) > index {
                     return lost(
+                        "rewritten",
                         format!("wrote index {index} anew, and so removed what stood above it"),
                         node.ever,
                     );
@@ -84,7 +90,12 @@ impl Property for CommittedNeverChanges {
                         seconds(record.time_ns),
                         log.last()
                     );
-                    return Err(Violation::new(record, reason, json!({"last_index": log.last()})));
+                    return Err(Violation::new(
+                        record,
+                        "beyond-own-log",
+                        reason,
+                        json!({"last_index": log.last()}),
+                    ));
                 }
                 for index in node.compared.max(log.base()).saturating_add(1)..=index {
                     let Some(entry) = log.get(index) else { continue };
@@ -109,6 +120,14 @@ impl Property for CommittedNeverChanges {
     }
 }
 
+/// In a word, how a node came up with less than it had.
+fn came_up(event: &TraceEvent) -> &'static str {
+    match event {
+        TraceEvent::Started { snapshot_index: 0, last_index: 0, .. } => "came-up-empty",
+        _ => "forgotten-at-restart",
+    }
+}
+
 #[cold]
 fn conflict(record: &TraceRecord, index: u64, entry: Entry, committed: Entry, by: Sighting) -> Violation {
     let reason = format!(
@@ -123,6 +142,7 @@ fn conflict(record: &TraceRecord, index: u64, entry: Entry, committed: Entry, by
     );
     Violation::new(
         record,
+        How::Replaced { index, committed },
         reason,
         json!({"index": index, "first": by.data(), "terms": [committed.term, entry.term]}),
     )
@@ -140,21 +160,27 @@ mod tests {
 
     #[test]
     fn a_committed_entry_that_changes_or_goes_fires() {
-        for (more, word) in [
-            (vec![(1, TraceEvent::Truncated { from: 2 })], "removed its entries"),
-            (vec![(1, appended(1, 1, 7))], "anew"),
-            (vec![(1, started(1, None, 1))], "came up"),
-            (vec![(1, installed(1, 1, 0))], "snapshot"),
-            (vec![(1, committed(4))], "its own log ends at 3"),
+        for (more, word, shape) in [
+            (vec![(1, TraceEvent::Truncated { from: 2 })], "removed its entries", "truncated"),
+            (vec![(1, appended(1, 1, 7))], "anew", "rewritten"),
+            (vec![(1, started(1, None, 1))], "came up", "forgotten-at-restart"),
+            (vec![(1, installed(1, 1, 0))], "snapshot", "hidden-by-older-snapshot"),
+            (vec![(1, committed(4))], "its own log ends at 3", "beyond-own-log"),
             (
                 vec![(2, appended(1, 1, 7)), (2, appended(2, 2, 8)), (2, committed(2))],
                 "index 2 was committed",
+                "elected-without-it",
             ),
-            (vec![(1, started(1, None, 2)), (1, appended(1, 1, 6))], "index 1 was committed"),
+            (
+                vec![(1, started(1, None, 2)), (1, appended(1, 1, 6))],
+                "index 1 was committed",
+                "entry-changed-at-restart",
+            ),
         ] {
             let judgement = judge_trace(Check::CommittedNeverChanges, base().into_iter().chain(more));
             assert_eq!(judgement.verdict, Verdict::Invalid, "{word}");
             assert!(judgement.reason.contains(word), "{}", judgement.reason);
+            assert_eq!(judgement.shape.as_deref(), Some(shape));
         }
     }
 

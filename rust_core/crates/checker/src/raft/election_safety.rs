@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mcp_chaos_evidence::{Role, TraceEvent, TraceRecord, node_name};
+use mcp_chaos_evidence::{NodeId, Role, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
 use super::{Property, Sighting, Violation, log::NodeLog};
@@ -12,13 +12,28 @@ use crate::{Check, words::seconds};
 #[derive(Default)]
 pub(super) struct ElectionSafety {
     leaders: BTreeMap<u64, Sighting>,
+    /// Who voted for whom, by term: not judged here, but it tells how a term came to have two leaders.
+    votes: BTreeMap<u64, Vec<(NodeId, NodeId)>>,
+    /// How many voters the configuration seen last has.
+    voters: usize,
 }
 
 impl Property for ElectionSafety {
     const CHECK: Check = Check::ElectionSafety;
 
     fn observe(&mut self, record: &TraceRecord, _log: &NodeLog) -> Result<(), Violation> {
-        let TraceEvent::RoleChanged { role: Role::Leader, term, .. } = record.event else { return Ok(()) };
+        let term = match &record.event {
+            TraceEvent::RoleChanged { role: Role::Leader, term, .. } => *term,
+            TraceEvent::VoteCast { term, candidate } => {
+                self.votes.entry(*term).or_default().push((record.node, *candidate));
+                return Ok(());
+            }
+            TraceEvent::Initialized { voters, .. } | TraceEvent::ConfigChanged { voters, .. } => {
+                self.voters = voters.len();
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let first = *self.leaders.entry(term).or_insert(Sighting::of(record));
         if first.node == record.node {
             return Ok(());
@@ -29,7 +44,12 @@ impl Property for ElectionSafety {
             node_name(record.node),
             seconds(record.time_ns)
         );
-        Err(Violation::new(record, reason, json!({"term": term, "first": first.data()})))
+        Err(Violation::new(
+            record,
+            self.shape(term, [first.node, record.node]),
+            reason,
+            json!({"term": term, "first": first.data()}),
+        ))
     }
 
     fn seen(&self) -> String {
@@ -37,9 +57,32 @@ impl Property for ElectionSafety {
     }
 }
 
+impl ElectionSafety {
+    /// In a word, how these two came to lead the same term.
+    fn shape(&self, term: u64, leaders: [NodeId; 2]) -> &'static str {
+        let votes = self.votes.get(&term).map_or(&[][..], Vec::as_slice);
+        let voted_for = |leader| {
+            let mut voters: Vec<NodeId> =
+                votes.iter().filter(|(_, candidate)| *candidate == leader).map(|(voter, _)| *voter).collect();
+            voters.sort_unstable();
+            voters.dedup();
+            voters
+        };
+        let [one, other] = leaders.map(voted_for);
+        if one.iter().any(|voter| other.contains(voter)) {
+            "voted-twice"
+        } else if self.voters > 0 && [one, other].iter().any(|voters| 2 * voters.len() <= self.voters) {
+            "elected-without-quorum"
+        } else {
+            "two-leaders"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::{Check, Verdict, testing::*};
+    use super::*;
+    use crate::{Verdict, testing::*};
 
     #[test]
     fn two_leaders_in_a_term_fire() {
@@ -50,6 +93,19 @@ mod tests {
             "{}",
             judgement.reason
         );
+    }
+
+    #[test]
+    fn the_votes_tell_how_it_came_to_that() {
+        let voters = || TraceEvent::Initialized { cluster: "c".into(), voters: vec![1, 2, 3] };
+        let shape = |votes: &[(u64, u64)]| {
+            let votes = votes.iter().map(|(voter, candidate)| (*voter, vote(3, *candidate)));
+            let run = [(1, voters())].into_iter().chain(votes).chain([(1, leads(3)), (2, leads(3))]);
+            judge_trace(Check::ElectionSafety, run).shape.unwrap()
+        };
+        assert_eq!(shape(&[(1, 1), (3, 1), (2, 2), (3, 2)]), "voted-twice");
+        assert_eq!(shape(&[(1, 1), (3, 1), (2, 2)]), "elected-without-quorum");
+        assert_eq!(shape(&[(1, 1), (3, 1), (2, 2), (4, 2)]), "two-leaders");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use mcp_chaos_evidence::{Role, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
 use super::{
-    PerNode, Property, Sighting, Violation,
+    How, PerNode, Property, Sighting, Violation,
     log::{Entry, NodeLog},
 };
 use crate::{Check, table::Table, words::seconds};
@@ -168,7 +168,8 @@ fn violation(
         "committed": {"term": committed.entry.term, "checksum": format!("{:016x}", committed.entry.checksum), "by": committed.by.data()},
         "held": held.map(|entry| json!({"term": entry.term, "checksum": format!("{:016x}", entry.checksum)})),
     });
-    Violation::new(record, reason, details)
+    let shape = How::Replaced { index, committed: committed.entry };
+    Violation::new(record, shape, reason, details)
 }
 
 #[cfg(test)]

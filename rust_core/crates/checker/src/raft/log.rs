@@ -33,6 +33,8 @@ pub(super) struct NodeLog {
     term: u64,
     /// Whether anything is known of this log: a trace may begin in the middle.
     known: bool,
+    /// The log as it stood before the last restart: base, entries.
+    before: (u64, Vec<Entry>),
 }
 
 impl NodeLog {
@@ -63,6 +65,13 @@ impl NodeLog {
         self.entries.get(at as usize).copied()
     }
 
+    /// Whether, before its last restart, the node held an entry of this term at `index`.
+    pub(super) fn held_before(&self, index: u64, term: u64) -> bool {
+        let (base, entries) = &self.before;
+        let at = index.checked_sub(base.saturating_add(1));
+        at.and_then(|at| entries.get(at as usize)).is_some_and(|entry| entry.term == term)
+    }
+
     /// The entries above `index`, which must not lie below the base.
     pub(super) fn above(&self, index: u64) -> &[Entry] {
         &self.entries[((index - self.base) as usize).min(self.entries.len())..]
@@ -77,6 +86,7 @@ impl NodeLog {
     pub(super) fn take_in(&mut self, event: &TraceEvent) {
         match *event {
             TraceEvent::Started { term, snapshot_index, snapshot_term, .. } => {
+                self.before = (self.base, std::mem::take(&mut self.entries));
                 self.rebase(snapshot_index, (snapshot_index > 0).then_some(snapshot_term));
                 self.term = self.term.max(term);
             }

@@ -43,7 +43,7 @@ impl Property for LogMatching {
                 seconds(record.time_ns),
                 log.last()
             );
-            return Err(Violation::new(record, reason, json!({"last_index": log.last()})));
+            return Err(Violation::new(record, "hole", reason, json!({"last_index": log.last()})));
         }
         let previous_term =
             index.checked_sub(1).filter(|previous| *previous > 0).and_then(|previous| log.term_at(previous));
@@ -53,7 +53,7 @@ impl Property for LogMatching {
             let reason = format!(
                 "{who} appended index {index} of term {term} behind an entry of the later term {previous}: terms never decrease along a log"
             );
-            return Err(Violation::new(record, reason, json!({"previous_term": previous})));
+            return Err(Violation::new(record, "term-decreases", reason, json!({"previous_term": previous})));
         }
         let now = Known { term, checksum, previous_term, first: Sighting::of(record) };
         let known = match self.usual.get_mut(index) {
@@ -71,8 +71,11 @@ impl Property for LogMatching {
                 known.checksum,
                 seconds(record.time_ns)
             );
+            let shape =
+                if log.held_before(index, term) { "entry-changed-at-restart" } else { "entries-differ" };
             return Err(Violation::new(
                 record,
+                shape,
                 reason,
                 json!({"first": known.first.data(), "checksum": format!("{:016x}", known.checksum)}),
             ));
@@ -86,6 +89,7 @@ impl Property for LogMatching {
                 );
                 Err(Violation::new(
                     record,
+                    "prefixes-differ",
                     reason,
                     json!({"first": known.first.data(), "previous_terms": [before, now]}),
                 ))

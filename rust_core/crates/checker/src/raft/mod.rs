@@ -6,6 +6,7 @@
 
 mod committed_never_changes;
 mod election_safety;
+mod fate;
 mod leader_completeness;
 mod log;
 mod log_matching;
@@ -15,7 +16,7 @@ mod state_machine_safety;
 use mcp_chaos_evidence::{NodeId, TraceRecord, node_name};
 use serde_json::{Value, json};
 
-use self::log::{NodeLog, NodeLogs};
+use self::log::{Entry, NodeLog, NodeLogs};
 use crate::{Check, Evidence, Judgement, words::seconds};
 
 /// A property of Raft as an observer of the trace.
@@ -31,15 +32,28 @@ trait Property: Default {
 
 /// What broke a property.
 struct Violation {
+    shape: How,
     reason: String,
     evidence: Value,
+}
+
+/// How a property was broken: in a word, or to be told from what became of a committed entry.
+enum How {
+    Plainly(&'static str),
+    Replaced { index: u64, committed: Entry },
+}
+
+impl From<&'static str> for How {
+    fn from(word: &'static str) -> How {
+        How::Plainly(word)
+    }
 }
 
 impl Violation {
     /// `record` broke it; `details` holds whatever else explains it.
     #[cold]
-    fn new(record: &TraceRecord, reason: String, details: Value) -> Violation {
-        Violation { reason, evidence: json!({"record": record, "details": details}) }
+    fn new(record: &TraceRecord, shape: impl Into<How>, reason: String, details: Value) -> Violation {
+        Violation { shape: shape.into(), reason, evidence: json!({"record": record, "details": details}) }
     }
 }
 
@@ -76,9 +90,15 @@ impl<P: Property> Observer<P> {
         checks.contains(&P::CHECK).then(|| Observer { property: P::default(), violation: None })
     }
 
-    fn finish(self) -> Judgement {
+    fn finish(self, traces: &[TraceRecord]) -> Judgement {
         match self.violation {
-            Some(violation) => Judgement::invalid(P::CHECK, violation.reason, violation.evidence),
+            Some(Violation { shape, reason, evidence }) => {
+                let shape = match shape {
+                    How::Plainly(word) => word,
+                    How::Replaced { index, committed } => fate::of(traces, index, committed),
+                };
+                Judgement::invalid(P::CHECK, shape, reason, evidence)
+            }
             None => Judgement::valid(P::CHECK, self.property.seen(), json!({})),
         }
     }
@@ -138,12 +158,12 @@ pub(crate) fn judge(evidence: &Evidence, checks: &[Check]) -> Judgements {
     }
     Judgements(
         [
-            election_safety.map(Observer::finish),
-            log_matching.map(Observer::finish),
-            leader_completeness.map(Observer::finish),
-            state_machine_safety.map(Observer::finish),
-            committed.map(Observer::finish),
-            monotonic.map(Observer::finish),
+            election_safety.map(|observer| observer.finish(evidence.traces)),
+            log_matching.map(|observer| observer.finish(evidence.traces)),
+            leader_completeness.map(|observer| observer.finish(evidence.traces)),
+            state_machine_safety.map(|observer| observer.finish(evidence.traces)),
+            committed.map(|observer| observer.finish(evidence.traces)),
+            monotonic.map(|observer| observer.finish(evidence.traces)),
         ]
         .into_iter()
         .flatten()

@@ -33,11 +33,11 @@ impl Property for Monotonic {
     fn observe(&mut self, record: &TraceRecord, _log: &NodeLog) -> Result<(), Violation> {
         self.records += 1;
         let node = self.nodes.of(record.node);
-        let back = |what: &str, from: u64, to: u64| {
-            Err(fault(record, format!("'s {what} went back from {from} to {to}")))
+        let back = |shape, what: &str, from: u64, to: u64| {
+            Err(fault(record, shape, format!("'s {what} went back from {from} to {to}")))
         };
         if record.boot < node.boot {
-            return back("boot number", node.boot, record.boot);
+            return back("boot-went-back", "boot number", node.boot, record.boot);
         }
         node.boot = record.boot;
         match record.event {
@@ -45,7 +45,11 @@ impl Property for Monotonic {
             | TraceEvent::RoleChanged { term, .. }
             | TraceEvent::VoteCast { term, .. } => {
                 if term < node.term {
-                    return back("term", node.term, term);
+                    let shape = match record.event {
+                        TraceEvent::Started { .. } => forgotten(record, node),
+                        _ => "term-went-back",
+                    };
+                    return back(shape, "term", node.term, term);
                 }
                 if term > node.term {
                     node.term = term;
@@ -62,6 +66,7 @@ impl Property for Monotonic {
                     let now = vote.map_or("nobody".to_string(), node_name);
                     return Err(fault(
                         record,
+                        forgotten(record, node),
                         format!(
                             " came up with a vote for {now} in term {term}, after it had voted for {}",
                             node_name(candidate)
@@ -79,6 +84,7 @@ impl Property for Monotonic {
                 {
                     return Err(fault(
                         record,
+                        "voted-twice",
                         format!(
                             " voted twice in term {term}: for {} and for {}",
                             node_name(first),
@@ -90,13 +96,13 @@ impl Property for Monotonic {
             }
             TraceEvent::Committed { index } => {
                 if index < node.commit {
-                    return back("commit index", node.commit, index);
+                    return back("commit-went-back", "commit index", node.commit, index);
                 }
                 node.commit = index;
             }
             TraceEvent::SnapshotInstalled { index, .. } => {
                 if index < node.applied {
-                    return back("applied index", node.applied, index);
+                    return back("applied-went-back", "applied index", node.applied, index);
                 }
                 node.commit = node.commit.max(index);
                 node.applied = index;
@@ -110,11 +116,12 @@ impl Property for Monotonic {
             }
             TraceEvent::Applied { index, .. } => {
                 if node.placed && index <= node.applied {
-                    return back("applied index", node.applied, index);
+                    return back("applied-went-back", "applied index", node.applied, index);
                 }
                 if node.placed && index > node.commit {
                     return Err(fault(
                         record,
+                        "applied-beyond-commit",
                         format!(" applied index {index}, but knew only up to {} as committed", node.commit),
                     ));
                 }
@@ -132,10 +139,20 @@ impl Property for Monotonic {
     }
 }
 
+/// In a word, what a node that came up with an older term or another vote than it had reported had forgotten.
+fn forgotten(record: &TraceRecord, node: &Node) -> &'static str {
+    match record.event {
+        // Even a founded node's empty log begins at the founding snapshot.
+        TraceEvent::Started { term: 0, snapshot_index: 0, last_index: 0, .. } => "came-up-empty",
+        _ if node.vote.is_some() => "vote-forgotten",
+        _ => "term-forgotten",
+    }
+}
+
 #[cold]
-fn fault(record: &TraceRecord, what: String) -> Violation {
+fn fault(record: &TraceRecord, shape: &'static str, what: String) -> Violation {
     let reason = format!("{}{what}, at {}", node_name(record.node), seconds(record.time_ns));
-    Violation::new(record, reason, json!({}))
+    Violation::new(record, shape, reason, json!({}))
 }
 
 #[cfg(test)]
@@ -146,14 +163,22 @@ mod tests {
 
     #[test]
     fn whatever_goes_back_fires() {
-        for (events, word) in [
-            (vec![(1, started(3, None, 0)), (1, role(Role::Follower, 2))], "term went back from 3 to 2"),
-            (vec![(1, vote(3, 1)), (1, started(2, None, 0))], "term went back"),
-            (vec![(1, vote(3, 1)), (1, vote(3, 2))], "voted twice in term 3"),
-            (vec![(1, vote(3, 1)), (1, started(3, None, 0))], "vote for nobody"),
-            (vec![(1, vote(3, 1)), (1, started(3, Some(2), 0))], "vote for n2"),
-            (vec![(1, committed(5)), (1, committed(4))], "commit index went back"),
-            (vec![(1, started(1, None, 2)), (1, committed(1)), (1, applied(2, 1, 0))], "knew only up to 1"),
+        for (events, word, shape) in [
+            (
+                vec![(1, started(3, None, 0)), (1, role(Role::Follower, 2))],
+                "term went back from 3 to 2",
+                "term-went-back",
+            ),
+            (vec![(1, vote(3, 1)), (1, started(2, None, 0))], "term went back", "vote-forgotten"),
+            (vec![(1, vote(3, 1)), (1, vote(3, 2))], "voted twice in term 3", "voted-twice"),
+            (vec![(1, vote(3, 1)), (1, started(3, None, 0))], "vote for nobody", "vote-forgotten"),
+            (vec![(1, vote(3, 1)), (1, started(3, Some(2), 0))], "vote for n2", "vote-forgotten"),
+            (vec![(1, committed(5)), (1, committed(4))], "commit index went back", "commit-went-back"),
+            (
+                vec![(1, started(1, None, 2)), (1, committed(1)), (1, applied(2, 1, 0))],
+                "knew only up to 1",
+                "applied-beyond-commit",
+            ),
             (
                 vec![
                     (1, started(1, None, 2)),
@@ -162,15 +187,20 @@ mod tests {
                     (1, applied(1, 1, 0)),
                 ],
                 "applied index",
+                "applied-went-back",
             ),
             (
                 vec![(1, started(1, None, 0)), (1, installed(5, 1, 0)), (1, installed(4, 1, 0))],
                 "applied index",
+                "applied-went-back",
             ),
+            (vec![(1, started(3, None, 0)), (1, started(2, None, 0))], "term went back", "term-forgotten"),
+            (vec![(1, vote(3, 1)), (1, started(0, None, 0))], "term went back", "came-up-empty"),
         ] {
             let judgement = judge_trace(Check::Monotonic, events);
             assert_eq!(judgement.verdict, Verdict::Invalid, "{word}");
             assert!(judgement.reason.contains(word), "{}", judgement.reason);
+            assert_eq!(judgement.shape.as_deref(), Some(shape));
         }
     }
 

@@ -45,7 +45,12 @@ impl Property for StateMachineSafety {
                         "{} applied index {index} right after {last}: entries are applied one by one, in log order",
                         node_name(record.node)
                     );
-                    return Err(Violation::new(record, reason, json!({"applied_before": last})));
+                    return Err(Violation::new(
+                        record,
+                        "entry-skipped",
+                        reason,
+                        json!({"applied_before": last}),
+                    ));
                 }
                 *last = Some(index);
                 let entry = log.get(index);
@@ -57,7 +62,12 @@ impl Property for StateMachineSafety {
                         node_name(record.node),
                         entry.term
                     );
-                    return Err(Violation::new(record, reason, json!({"term_in_log": entry.term})));
+                    return Err(Violation::new(
+                        record,
+                        "not-as-logged",
+                        reason,
+                        json!({"term_in_log": entry.term}),
+                    ));
                 }
                 let request = Some((client, sequence, duplicate));
                 self.compare(
@@ -101,18 +111,28 @@ impl StateMachineSafety {
             self.states.insert(index, now);
             return Ok(());
         };
-        let (what, before, after) = if known.term != now.term {
-            ("the entry's term is", known.term.to_string(), now.term.to_string())
+        let (shape, what, before, after) = if known.term != now.term {
+            ("terms-differ", "the entry's term is", known.term.to_string(), now.term.to_string())
         } else if known.entry.is_some() && now.entry.is_some() && known.entry != now.entry {
-            ("the entry has the checksum", hex(known.entry), hex(now.entry))
+            ("entries-differ", "the entry has the checksum", hex(known.entry), hex(now.entry))
         } else if known.request.is_some() && now.request.is_some() && known.request != now.request {
             (
+                if is_told_apart_by_duplicate(known.request, now.request) {
+                    "duplicates-differ"
+                } else {
+                    "requests-differ"
+                },
                 "(session, sequence, duplicate) is",
                 format!("{:?}", known.request.unwrap_or_default()),
                 format!("{:?}", now.request.unwrap_or_default()),
             )
         } else if known.state != now.state {
-            ("the state has the checksum", hex(Some(known.state)), hex(Some(now.state)))
+            (
+                of_states(record, known),
+                "the state has the checksum",
+                hex(Some(known.state)),
+                hex(Some(now.state)),
+            )
         } else {
             known.entry = known.entry.or(now.entry);
             known.request = known.request.or(now.request);
@@ -126,9 +146,27 @@ impl StateMachineSafety {
         );
         Err(Violation::new(
             record,
+            shape,
             reason,
             json!({"index": index, "first": known.first.data(), "before": before, "after": after}),
         ))
+    }
+}
+
+/// Whether one node took for a retry what another took for new.
+fn is_told_apart_by_duplicate(one: Option<(u64, u64, bool)>, other: Option<(u64, u64, bool)>) -> bool {
+    matches!((one, other), (Some((a, b, _)), Some((c, d, _))) if (a, b) == (c, d))
+}
+
+/// In a word, how a node came to another state at an index than the one known.
+fn of_states(record: &TraceRecord, known: &Known) -> &'static str {
+    match record.event {
+        TraceEvent::Started { .. } => "snapshot-differs-at-restart",
+        TraceEvent::SnapshotInstalled { .. } => "snapshot-differs-when-installed",
+        TraceEvent::SnapshotMade { .. } => "snapshot-differs-when-made",
+        // The state of a snapshot was seen before the entry was applied.
+        _ if known.request.is_none() => "snapshot-differs",
+        _ => "states-differ",
     }
 }
 
@@ -142,10 +180,14 @@ mod tests {
 
     #[test]
     fn another_state_term_entry_or_request_fires() {
-        for (events, word) in [
-            (vec![(1, applied(1, 1, 5)), (2, applied(1, 1, 6))], "state"),
-            (vec![(1, applied(1, 1, 5)), (2, applied(1, 2, 5))], "term"),
-            (vec![(1, applied(1, 1, 5)), (2, installed(1, 1, 6))], "state"),
+        for (events, word, shape) in [
+            (vec![(1, applied(1, 1, 5)), (2, applied(1, 1, 6))], "state", "states-differ"),
+            (vec![(1, applied(1, 1, 5)), (2, applied(1, 2, 5))], "term", "terms-differ"),
+            (
+                vec![(1, applied(1, 1, 5)), (2, installed(1, 1, 6))],
+                "state",
+                "snapshot-differs-when-installed",
+            ),
             (
                 vec![
                     (1, appended(1, 1, 3)),
@@ -154,14 +196,16 @@ mod tests {
                     (2, applied(1, 1, 5)),
                 ],
                 "entry",
+                "entries-differ",
             ),
-            (vec![(1, operated(1, 7, 1)), (2, operated(1, 7, 2))], "sequence"),
-            (vec![(1, appended(1, 1, 3)), (1, applied(1, 2, 5))], "its log holds"),
-            (vec![(1, applied(1, 1, 5)), (1, applied(3, 1, 5))], "one by one"),
+            (vec![(1, operated(1, 7, 1)), (2, operated(1, 7, 2))], "sequence", "requests-differ"),
+            (vec![(1, appended(1, 1, 3)), (1, applied(1, 2, 5))], "its log holds", "not-as-logged"),
+            (vec![(1, applied(1, 1, 5)), (1, applied(3, 1, 5))], "one by one", "entry-skipped"),
         ] {
             let judgement = judge_trace(Check::StateMachineSafety, events);
             assert_eq!(judgement.verdict, Verdict::Invalid, "{word}");
             assert!(judgement.reason.contains(word), "{}", judgement.reason);
+            assert_eq!(judgement.shape.as_deref(), Some(shape));
         }
     }
 

@@ -1,0 +1,367 @@
+//! Which abstract states a run went through: what a search that looks for new behaviour counts (the idea is
+//! AFL's coverage map, over the protocol's state in place of the program's branches; Ozkan et al., "Randomized
+//! testing of distributed systems with probabilistic guarantees", 2018, §1, on why schedules must be told apart
+//! by what matters).
+//!
+//! A state is the cluster as seen after one record of the merged trace and nemesis log. It leaves out who is
+//! who (nodes are sorted), absolute terms and indexes (only distances to the greatest, in buckets) and time.
+//! What it holds of each node:
+//!
+//! - running, down or paused; how many of its links are cut, in either direction; whether they are slow;
+//! - its role, and how far its term lies behind the greatest;
+//! - how far its log lies behind the longest, and whether its commit index lies far behind the greatest;
+//! - unless it follows, how much of its log it does not know as committed;
+//! - whether it lives off a snapshot of the leader's;
+//! - for the node to which the record belongs: what happened, if it was more than an entry on its way.
+
+use mcp_chaos_evidence::{
+    NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, checksum, parse_node_name,
+};
+
+use crate::{Evidence, hash::Set};
+
+/// Up to here a distance counts as small.
+const FEW: u64 = 8;
+
+/// The states that the run went through, as 64-bit numbers, ascending and each once. A state's number is the
+/// same in every run, process and release that abstracts alike.
+pub fn states(evidence: &Evidence) -> Vec<u64> {
+    let mut cluster = Cluster::of(evidence);
+    let mut seen: Set<u64> = Set::default();
+    let mut nemesis = evidence.nemesis.iter().peekable();
+    for record in evidence.traces {
+        while let Some(done) = nemesis.next_if(|done| done.time_ns <= record.time_ns) {
+            cluster.suffer(done);
+            seen.insert(cluster.state(None));
+        }
+        let acted = cluster.act(record);
+        seen.insert(cluster.state(Some(acted)));
+    }
+    for done in nemesis {
+        cluster.suffer(done);
+        seen.insert(cluster.state(None));
+    }
+    let mut states: Vec<u64> = seen.into_iter().collect();
+    states.sort_unstable();
+    states
+}
+
+/// 0, few, or many.
+fn bucket(distance: u64) -> u64 {
+    match distance {
+        0 => 0,
+        1..=FEW => 1,
+        _ => 2,
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Node {
+    /// False until it has shown where it stands: then it has no distance to anything.
+    is_known: bool,
+    is_down: bool,
+    is_paused: bool,
+    is_slow: bool,
+    lives_off_snapshot: bool,
+    /// How many nodes it cannot send to, and how many cannot send to it.
+    cut: [u64; 2],
+    cut_from_clients: bool,
+    role: Role,
+    term: u64,
+    last: u64,
+    commit: u64,
+}
+
+/// A fault in force.
+struct Fault {
+    step: Option<u64>,
+    kind: Kind,
+    nodes: Vec<NodeId>,
+    /// Ends of directed links; none: the clients' side.
+    links: Vec<(Option<NodeId>, Option<NodeId>)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Pause,
+    Cut,
+    Slow,
+}
+
+struct Cluster {
+    ids: Vec<NodeId>,
+    nodes: Vec<Node>,
+    faults: Vec<Fault>,
+    /// Kept so that a state does not allocate.
+    codes: Vec<u64>,
+    bytes: Vec<u8>,
+}
+
+/// Whose record it was, by position, and what happened.
+type Acted = (usize, u64);
+
+impl Cluster {
+    fn of(evidence: &Evidence) -> Cluster {
+        let mut ids: Vec<NodeId> = Vec::new();
+        for record in evidence.traces {
+            if !ids.contains(&record.node) {
+                ids.push(record.node);
+            }
+        }
+        let nodes = vec![Node::default(); ids.len()];
+        Cluster { ids, nodes, faults: Vec::new(), codes: Vec::new(), bytes: Vec::new() }
+    }
+
+    fn act(&mut self, record: &TraceRecord) -> Acted {
+        let at =
+            self.ids.iter().position(|id| *id == record.node).expect("every node of the trace is listed");
+        let node = &mut self.nodes[at];
+        node.is_known |= !matches!(record.event, TraceEvent::Initialized { .. });
+        let happened = match record.event {
+            TraceEvent::Started { term, snapshot_index, last_index, .. } => {
+                node.is_down = false;
+                node.lives_off_snapshot = false;
+                node.role = Role::Follower;
+                (node.term, node.last, node.commit) = (term, last_index.max(snapshot_index), snapshot_index);
+                1
+            }
+            TraceEvent::RoleChanged { role, term, .. } => {
+                (node.role, node.term) = (role, term);
+                2
+            }
+            TraceEvent::VoteCast { term, .. } => {
+                node.term = term;
+                3
+            }
+            TraceEvent::Truncated { from } => {
+                node.last = from.saturating_sub(1);
+                4
+            }
+            TraceEvent::SnapshotInstalled { index, .. } => {
+                node.lives_off_snapshot = true;
+                (node.last, node.commit) = (index, index);
+                5
+            }
+            TraceEvent::SnapshotMade { index, .. } => {
+                node.lives_off_snapshot = false;
+                (node.last, node.commit) = (node.last.max(index), node.commit.max(index));
+                6
+            }
+            TraceEvent::ConfigChanged { .. } | TraceEvent::Initialized { .. } => 7,
+            TraceEvent::Stopped { .. } | TraceEvent::Panicked { .. } | TraceEvent::Refused { .. } => {
+                node.is_down = true;
+                8
+            }
+            // A log that was read back at the start is told again, entry by entry.
+            TraceEvent::Appended { index, .. } => {
+                node.last = node.last.max(index);
+                0
+            }
+            TraceEvent::Committed { index } => {
+                node.commit = node.commit.max(index);
+                0
+            }
+            TraceEvent::Applied { duplicate, .. } => 9 * u64::from(duplicate),
+        };
+        (at, happened)
+    }
+
+    fn suffer(&mut self, record: &NemesisRecord) {
+        if record.status != Status::Done {
+            return;
+        }
+        match record.phase {
+            Phase::Install => match record.kind.as_str() {
+                // They are down until they say that they have started.
+                "kill" | "power_off" | "restart" => {
+                    for id in &record.nodes {
+                        if let Some(at) = self.ids.iter().position(|other| other == id) {
+                            self.nodes[at].is_down = true;
+                        }
+                    }
+                }
+                "transfer_leader" => {}
+                kind => {
+                    let kind = match kind {
+                        "pause" => Kind::Pause,
+                        "partition" | "one_way" => Kind::Cut,
+                        _ => Kind::Slow,
+                    };
+                    let end = |name: &String| parse_node_name(name);
+                    let links = record.links.iter().map(|(from, to)| (end(from), end(to))).collect();
+                    self.faults.push(Fault { step: record.step, kind, nodes: record.nodes.clone(), links });
+                }
+            },
+            Phase::Heal => self.faults.retain(|fault| fault.step != record.step),
+            Phase::AllHealed => self.faults.clear(),
+        }
+        self.show_faults();
+    }
+
+    /// Writes the faults in force to the nodes that they hit.
+    fn show_faults(&mut self) {
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            let id = self.ids[at];
+            let hits = |kind| self.faults.iter().filter(move |fault| fault.kind == kind);
+            node.is_paused = hits(Kind::Pause).any(|fault| fault.nodes.contains(&id));
+            node.is_slow = hits(Kind::Slow).any(|fault| {
+                fault.nodes.contains(&id)
+                    || fault.links.iter().any(|(from, to)| [*from, *to].contains(&Some(id)))
+            });
+            let links = || hits(Kind::Cut).flat_map(|fault| &fault.links);
+            let others = |cut: &dyn Fn(NodeId) -> (Option<NodeId>, Option<NodeId>)| {
+                self.ids.iter().filter(|other| links().any(|link| *link == cut(**other))).count() as u64
+            };
+            node.cut = [others(&|other| (Some(id), Some(other))), others(&|other| (Some(other), Some(id)))];
+            node.cut_from_clients =
+                links().any(|link| *link == (None, Some(id)) || *link == (Some(id), None));
+        }
+    }
+
+    fn state(&mut self, acted: Option<Acted>) -> u64 {
+        let greatest = |of: fn(&Node) -> u64| self.nodes.iter().map(of).max().unwrap_or(0);
+        let (term, last, commit) =
+            (greatest(|node| node.term), greatest(|node| node.last), greatest(|node| node.commit));
+        let peers = self.nodes.len() as u64 - 1;
+        self.codes.clear();
+        for (at, node) in self.nodes.iter().enumerate() {
+            let happened = acted.filter(|(by, _)| *by == at).map_or(0, |(_, happened)| happened);
+            let cut = |count: u64| if count == 0 { 0 } else { 1 + u64::from(count >= peers) };
+            if !node.is_known {
+                self.codes.push(happened);
+                continue;
+            }
+            // Whoever is down comes back as a follower.
+            let role = if node.is_down { Role::Follower } else { node.role };
+            let parts = [
+                (happened, 10),
+                (1, 2),
+                (u64::from(node.is_down) + 2 * u64::from(node.is_paused), 4),
+                (u64::from(node.is_slow), 2),
+                (u64::from(node.lives_off_snapshot), 2),
+                (cut(node.cut[0]), 3),
+                (cut(node.cut[1]), 3),
+                (u64::from(node.cut_from_clients), 2),
+                (role as u64, 4),
+                ((term - node.term).min(2), 3),
+                (bucket(last - node.last), 3),
+                (u64::from(commit - node.commit > FEW), 2),
+                (if role == Role::Follower { 0 } else { bucket(node.last.saturating_sub(node.commit)) }, 3),
+            ];
+            self.codes.push(parts.iter().fold(0, |code, (value, of)| code * of + value));
+        }
+        self.codes.sort_unstable();
+        self.bytes.clear();
+        self.codes.iter().for_each(|code| self.bytes.extend_from_slice(&code.to_le_bytes()));
+        checksum(&self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_chaos_evidence::node_name;
+
+    use super::*;
+    use crate::testing::*;
+
+    type Events = Vec<(NodeId, TraceEvent)>;
+
+    fn of(events: Events, nemesis: &[NemesisRecord]) -> Vec<u64> {
+        let traces = trace(events);
+        states(&Evidence { history: &[], traces: &traces, nemesis, system_has_trace: true })
+    }
+
+    /// `[a, b, c]` stand for the nodes, `term` and `index` for what happened before.
+    fn run([a, b, c]: [NodeId; 3], term: u64, index: u64) -> Events {
+        let begin = |node| {
+            let event = TraceEvent::Started {
+                term,
+                vote: None,
+                snapshot_index: index,
+                snapshot_term: term,
+                snapshot_state: 0,
+                last_index: index,
+            };
+            (node, event)
+        };
+        vec![
+            begin(a),
+            begin(b),
+            begin(c),
+            (a, vote(term + 1, a)),
+            (b, vote(term + 1, a)),
+            (a, leads(term + 1)),
+            (a, appended(index + 1, term + 1, 7)),
+            (b, appended(index + 1, term + 1, 7)),
+            (a, committed(index + 1)),
+            (c, role(Role::Follower, term + 1)),
+            (c, installed(index + 1, term + 1, 0)),
+        ]
+    }
+
+    fn cut(nodes: [NodeId; 3]) -> NemesisRecord {
+        let link = |from, to| (node_name(from), node_name(to));
+        let [a, b, c] = nodes;
+        NemesisRecord {
+            links: vec![link(a, b), link(a, c)],
+            ..nemesis(Some(0), Phase::Install, "one_way", 5_500_000, &[a])
+        }
+    }
+
+    #[test]
+    fn neither_names_nor_absolute_terms_and_indexes_matter() {
+        let base = of(run([1, 2, 3], 1, 1), &[cut([1, 2, 3])]);
+        assert!(base.len() > 8, "{}", base.len());
+        assert!(base.is_sorted());
+        for nodes in [[1, 3, 2], [2, 1, 3], [3, 2, 1], [70, 5, 9]] {
+            assert_eq!(of(run(nodes, 1, 1), &[cut(nodes)]), base);
+        }
+        assert_eq!(of(run([1, 2, 3], 40, 5_000), &[cut([1, 2, 3])]), base);
+    }
+
+    fn last_differs(more: Events, nemesis: &[NemesisRecord]) -> bool {
+        let base = of(run([1, 2, 3], 1, 1), &[]);
+        let with = of([run([1, 2, 3], 1, 1), more].concat(), nemesis);
+        with.iter().any(|state| !base.contains(state))
+    }
+
+    #[test]
+    fn what_matters_gives_another_state() {
+        assert!(!last_differs(vec![], &[]));
+        let entries = |count: u64| (0..count).map(|n| (1, appended(3 + n, 2, n))).collect::<Events>();
+        for (more, why) in [
+            (vec![(3, vote(3, 3))], "a vote in a new term"),
+            (vec![(3, role(Role::PreCandidate, 2))], "a candidate"),
+            (vec![(3, role(Role::Leader, 3))], "two leaders"),
+            (entries(2), "a tail"),
+            (vec![(2, TraceEvent::Truncated { from: 2 })], "a truncation"),
+            (vec![(2, started(2, None, 2))], "a restart"),
+            (vec![(2, TraceEvent::Panicked { message: String::new() })], "a panic"),
+        ] {
+            assert!(last_differs(more, &[]), "{why}");
+        }
+        let long = of([run([1, 2, 3], 1, 1), entries(40)].concat(), &[]);
+        let short = of([run([1, 2, 3], 1, 1), entries(2)].concat(), &[]);
+        assert!(long.len() > short.len() && short.iter().all(|state| long.contains(state)));
+        for kind in ["pause", "kill", "latency"] {
+            assert!(last_differs(vec![], &[nemesis(Some(0), Phase::Install, kind, 1 << 30, &[1])]), "{kind}");
+        }
+        assert!(last_differs(vec![], &[cut([1, 2, 3])]));
+        // A follower cut off is another state than the leader cut off.
+        let one = of(run([1, 2, 3], 1, 1), &[cut([1, 2, 3])]);
+        assert_ne!(one, of(run([1, 2, 3], 1, 1), &[cut([2, 1, 3])]));
+    }
+
+    #[test]
+    fn a_fault_that_has_ended_leaves_nothing_behind() {
+        let pause = nemesis(Some(0), Phase::Install, "pause", 1 << 30, &[1]);
+        let heal = nemesis(Some(0), Phase::Heal, "pause", (1 << 30) + 1, &[1]);
+        let healed = nemesis(None, Phase::AllHealed, "all_healed", (1 << 30) + 1, &[]);
+        let paused = of(run([1, 2, 3], 1, 1), std::slice::from_ref(&pause));
+        // The state after the heal is the one before the pause, with nobody's record last.
+        let after = of(run([1, 2, 3], 1, 1), &[pause.clone(), heal]);
+        assert_eq!(after, of(run([1, 2, 3], 1, 1), &[pause, healed]));
+        assert!(paused.iter().all(|state| after.contains(state)));
+        assert_eq!(of(vec![], &[]), Vec::<u64>::new());
+    }
+}
