@@ -96,7 +96,10 @@ def essence_of(records: Records, judgement: Judgement, plan: Plan) -> Essence:
         return Essence(judgement, offender, (), (), 0)
     if judgement.check == "linearizable":
         assert isinstance(offender, Operation)
-        kept = _least_history(records, offender, trial)
+        kept = _least_history(records, offender, trial, ())
+        if trial.shape_of(kept, trial.trace, offender) != trial.shape:
+            # How it was violated rests on what the nodes did, and on more operations than the violation itself.
+            kept = _least_history(records, offender, trial, trial.trace)
         return Essence(judgement, offender, kept, (), trial.count)
     operations = operations_of(records.history) if "history" in needs else ()
     # Of a term, its votes and its leader stay longest: they say more than a change of role does.
@@ -144,6 +147,7 @@ class _Trials:
     def __init__(self, judgement: Judgement, plan: Plan, records: Records) -> None:
         self.count = 0
         self._judgement = judgement
+        self.shape = judgement.shape or "violated"
         self.evidence: Record = judgement.evidence if isinstance(judgement.evidence, dict) else {}
         self._limits = limits_json(plan)
         self._nodes = records.nodes
@@ -178,17 +182,26 @@ class _Trials:
             self._judgement.reason,
         )
 
-    def same_operation(self, operations: Sequence[Operation], offender: Operation) -> bool:
-        """Whether the check blames the same operation, in the same manner."""
-        judged = self.judged(operations, ())
-        if judged is None or judged.verdict is not Verdict.INVALID or judged.shape != self._judgement.shape:
-            return False
-        blamed = judged.evidence.get("operation") or {}
-        invoke = blamed.get("invoke") or {}
-        return bool(invoke.get("index") == offender.invoke["index"])
+    def shape_of(
+        self, operations: Sequence[Operation], traces: Sequence[Record], offender: Operation
+    ) -> str | None:
+        """In which manner the check blames the offender in this part; None if it does not."""
+        judged = self.judged(operations, traces)
+        if judged is None or judged.verdict is not Verdict.INVALID:
+            return None
+        invoke = (judged.evidence.get("operation") or {}).get("invoke") or {}
+        return (judged.shape or "violated") if invoke.get("index") == offender.invoke["index"] else None
 
 
-def _least_history(records: Records, offender: Operation, trial: _Trials) -> tuple[Operation, ...]:
+def _least_history(
+    records: Records, offender: Operation, trial: _Trials, traces: Sequence[Record]
+) -> tuple[Operation, ...]:
+    """Without ``traces``: operations that no order explains. With them, also in the manner that the nodes show."""
+
+    def holds(part: Sequence[Operation]) -> bool:
+        shape = trial.shape_of(part, traces, offender)
+        return shape is not None and (not traces or shape == trial.shape)
+
     key = offender.invoke["key"]
     on_key = [op for op in operations_of(records.history) if op.invoke["key"] == key]
     able = [op for op in on_key if op.type != "fail" and op.invoke["index"] != offender.invoke["index"]]
@@ -196,7 +209,7 @@ def _least_history(records: Records, offender: Operation, trial: _Trials) -> tup
         # A mismatch saw that the value was *not* one: whichever write is removed, it may have been that one's.
         reads = [op for op in able if op.invoke["f"] == "read"]
         writes = [op for op in able if op.invoke["f"] != "read"]
-        kept = least(reads, lambda part: trial.same_operation([*part, *writes, offender], offender))
+        kept = least(reads, lambda part: holds([*part, *writes, offender]))
         return _in_order([*kept, *writes, offender])
     writers: dict[str, list[Operation]] = {}
     for op in able:
@@ -220,7 +233,7 @@ def _least_history(records: Records, offender: Operation, trial: _Trials) -> tup
     named = (trial.evidence.get("overwritten_by") or {}).get("invoke") or {}
     rank = {"read": 0, "cas": 1, "write": 2}
     able.sort(key=lambda op: (op.invoke["index"] == named.get("index"), rank[op.invoke["f"]]))
-    kept = least(able, lambda part: trial.same_operation(closed(part), offender))
+    kept = least(able, lambda part: holds(closed(part)))
     return _in_order(closed(kept))
 
 

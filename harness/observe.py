@@ -41,7 +41,7 @@ def print_observation(observed: Json, console: Console) -> None:
 def _node_row(name: str, node: Json) -> tuple[str | Text, ...]:
     process = f"{node['process']}, boot {node['boot']}"
     if "role" not in node:
-        return (name, Text(process, "red"), "–", "–", "–", "–", "–", "–", disk_words(node["disk"]))
+        return (name, Text(process, "red"), "–", "–", "–", "–", "–", "–", disk_words(node))
     role = node["role"].replace("_", "-")
     return (
         name,
@@ -52,15 +52,24 @@ def _node_row(name: str, node: Json) -> tuple[str | Text, ...]:
         node["leader"] or "–",
         str(node["commit"]),
         str(node["applied"]),
-        disk_words(node["disk"]),
+        disk_words(node),
     )
 
 
-def disk_words(disk: Json) -> str:
-    """``all synced``, or how much of what was written is not."""
-    if disk["synced"]:
-        return "all synced"
-    return f"{disk['unsynced_bytes']} bytes written, not synced"
+def disk_words(node: Json) -> str:
+    """What of the node's writes is synced: ``all synced``, or how much is not, and what waits for the disk."""
+    disk = node["disk"]
+    words = ["all synced" if disk["synced"] else f"{disk['unsynced_bytes']} bytes not synced"]
+    written, persisted, last = disk.get("written_index"), node.get("persisted"), node.get("last_index")
+    if written is not None and persisted is not None and written > persisted:
+        words.append(f"entries {_range(persisted + 1, written)} not yet known as durable")
+    if written is not None and last is not None and last > written:
+        words.append(f"{_range(written + 1, last)} not written")
+    if disk.get("busy"):
+        words.append("busy")
+    if disk.get("queued"):
+        words.append(f"{disk['queued']} waiting")
+    return ", ".join(words)
 
 
 def log_lines(node: Json) -> Iterator[str]:
@@ -82,8 +91,11 @@ def term_ranges(entries: Iterable[Json]) -> Iterator[str]:
     """``2–9 of term 2``, ``10 of term 3``."""
     for term, group in groupby(entries, key=lambda entry: int(entry["term"])):
         indexes = [entry["index"] for entry in group]
-        one = indexes[0] == indexes[-1]
-        yield f"{indexes[0]}{'' if one else f'–{indexes[-1]}'} of term {term}"
+        yield f"{_range(indexes[0], indexes[-1])} of term {term}"
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def _link_lines(observed: Json) -> Iterator[str]:
@@ -108,15 +120,21 @@ def message_lines(observed: Json) -> Iterator[str]:
 
 
 def message_words(message: Json, now_ns: int) -> str:
-    """``n1 → n2  append, in 1.2 ms``."""
-    due = message.get("due_ns")
-    arrives = f", arrives in {span(due - now_ns)}" if due is not None else ""
-    rest = ", ".join(
-        f"{key.replace('_', ' ')} {value}"
-        for key, value in message.items()
-        if key not in {"from", "to", "kind", "due_ns"} and value not in {None, False}
-    )
-    return f"{message['from']} → {message['to']}  {message['kind']}{f' ({rest})' if rest else ''}{arrives}"
+    """``n1 → n2  append, term 3, index 12 of term 2, 2 entries, commit 11; arrives in 1.2 ms``."""
+    words = [message["kind"].replace("_", " "), f"term {message['term']}"]
+    if message["index"]:
+        of_term = f" of term {message['log_term']}" if message["log_term"] else ""
+        words.append(f"index {message['index']}{of_term}")
+    if message["entries"]:
+        words.append(f"{message['entries']} entr{'y' if message['entries'] == 1 else 'ies'}")
+    if message["commit"]:
+        words.append(f"commit {message['commit']}")
+    if message["snapshot_index"]:
+        words.append(f"snapshot up to {message['snapshot_index']}")
+    if message["reject"]:
+        words.append("rejected")
+    due = span(message["due_ns"] - now_ns)
+    return f"{message['from']} → {message['to']}  {', '.join(words)}; arrives in {due}"
 
 
 def _section(console: Console, title: str) -> None:
