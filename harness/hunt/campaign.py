@@ -214,7 +214,7 @@ class Campaign:
                 seconds=self._wishes.shrink_seconds,
                 most_trials=_MOST_TRIALS,
                 candidate=self._store.regressions / f"{failure.scenario}-{Signature.parse(name).slug}.yaml",
-                progress=self._display.say,
+                progress=lambda _: None,
             )
             if report.interrupted:
                 self._interrupted = True
@@ -345,12 +345,10 @@ class Campaign:
         failure = self._state.failures[str(task.signature)]
         if not done.batch.complete:
             return
-        self._remember(task.family, done.choices)
-        if done.shrunk is None:
-            failure.unshrinkable = "its plan did not fail again in simulation"
-            return
+        assert done.smaller is not None, "a shrink ends with a plan"
+        self._remember(task.family, done.smaller.choices)
         failure.shrunk = keep_shrunk(
-            task.signature, done.shrunk, self._wishes.options, self._store, done.seconds
+            task.signature, done.smaller, self._wishes.options, self._store, done.seconds
         )
 
     def _remember(self, family: Family, choices: bytes | None) -> None:

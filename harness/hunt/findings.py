@@ -10,8 +10,9 @@ from chaos.signature import Signature
 from harness.cluster import RunOptions
 from harness.hunt.search import reason_of
 from harness.hunt.state import ShrunkState, Store, write_whole
+from harness.hunt.worker import Smaller
 from harness.run import Finished, keep
-from harness.shrink import Shrunk, candidate_text, operations_done
+from harness.shrink import candidate_text, operations_of
 from harness.shrink_bundle import ShrinkReport
 from harness.store import open_bundle
 from harness.trial import Trial, try_plan
@@ -25,25 +26,27 @@ def keep_run(plan: Plan, options: RunOptions, name: str) -> tuple[Finished, Tria
 
 
 def keep_shrunk(
-    signature: Signature, shrunk: Shrunk, options: RunOptions, store: Store, seconds: float
+    signature: Signature, smaller: Smaller, options: RunOptions, store: Store, seconds: float
 ) -> ShrunkState:
     """Keeps the smallest plan, its neighbour and the candidate. ``options``: of the campaign."""
     simulated = replace(options, backend="sim", out=store.bundles)
-    name = f"{shrunk.plan.scenario}-{signature.slug}"
-    kept, trial = keep_run(shrunk.plan, simulated, name)
+    plan = Plan.from_json(smaller.plan_json)
+    name = f"{plan.scenario}-{signature.slug}"
+    kept, trial = keep_run(plan, simulated, name)
     neighbour = None
-    if shrunk.neighbour is not None:
-        neighbour = keep_run(shrunk.neighbour, simulated, f"{name}-passing")[0].bundle.path
+    if smaller.neighbour_json is not None:
+        passing = Plan.from_json(smaller.neighbour_json)
+        neighbour = keep_run(passing, simulated, f"{name}-passing")[0].bundle.path
     candidate = store.regressions / f"{name}.yaml"
-    write_whole(candidate, candidate_text(shrunk.plan, signature, options.plants).encode())
+    write_whole(candidate, candidate_text(plan, signature, options.plants).encode())
     return ShrunkState(
-        plan_json=shrunk.plan.to_json(),
+        plan_json=plan.to_json(),
         reason=reason_of(signature, trial.verdict.judgements),
-        trials=shrunk.trials,
+        trials=smaller.trials,
         seconds=round(seconds, 3),
-        steps=len(shrunk.plan.steps),
-        nodes=shrunk.plan.nodes,
-        operations=operations_done(shrunk.plan, simulated.plants),
+        steps=len(plan.steps),
+        nodes=plan.nodes,
+        operations=len(operations_of(trial.result.evidence.history_jsonl())),
         bundle=str(kept.bundle.path),
         neighbour_bundle=None if neighbour is None else str(neighbour),
         candidate=str(candidate),

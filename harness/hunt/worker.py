@@ -27,7 +27,7 @@ from chaos.signature import Signature
 from harness.cluster import RunOptions
 from harness.hunt.search import Batch, Execute, Search
 from harness.run import judge_result, keep
-from harness.shrink import Shrunk, shrink_on_sim
+from harness.shrink import shrink_on_sim
 from harness.trial import Trial, try_plan
 
 TELL_EVERY_S: Final = 0.25
@@ -102,13 +102,23 @@ class Progressed:
 
 
 @dataclass(frozen=True)
+class Smaller:
+    """What shrinking came to. Plans as JSON: their models do not travel between processes."""
+
+    plan_json: str
+    neighbour_json: str | None
+    trials: int
+    choices: bytes | None
+    """What Hypothesis would draw for its own smallest plan."""
+
+
+@dataclass(frozen=True)
 class Done:
-    """A task is over. ``shrunk`` and ``choices`` only for `Shrink`, and only if it failed again."""
+    """A task is over. ``smaller`` only for `Shrink`."""
 
     batch: Batch
     seconds: float
-    shrunk: Shrunk | None = None
-    choices: bytes | None = None
+    smaller: Smaller | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +204,8 @@ def _shrink(task: Shrink, scenario: Scenario, options: RunOptions, stop: Event) 
         plan, task.signature, simulated.plants, left_s, lambda _: None, lambda: not stop.is_set()
     )
     search.batch.complete = not stop.is_set()
-    return Done(search.batch, 0, shrunk, choices)
+    neighbour = None if shrunk.neighbour is None else shrunk.neighbour.to_json()
+    return Done(search.batch, 0, Smaller(shrunk.plan.to_json(), neighbour, shrunk.trials, choices))
 
 
 @contextmanager
