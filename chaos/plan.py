@@ -119,10 +119,16 @@ class Plan:
                 complete = False
         if not complete or not all(isinstance(step, StepBase) for step in scenario.faults):
             raise BundleError(f"{source}: found a scenario that leaves values open, expected a plan")
+        plan = cls.of(scenario)
+        for step in plan.steps:
+            if not _is_settled(step.fault, plan.nodes):
+                raise BundleError(
+                    f"{source}: found step {step.id}, {step.kind}, not as drawing leaves it, expected a plan"
+                )
         if tuple(scenario.checks) != scenario.check_names:
             found, expected = ", ".join(scenario.checks), ", ".join(scenario.check_names)
             raise BundleError(f"{source}: found the checks {found}, expected {expected}, in this order")
-        return cls.of(scenario)
+        return plan
 
     def with_document(self, data: Mapping[str, Any]) -> "Plan":
         """The plan that a changed copy of `document` is. Raises `BundleError` if that is no valid plan."""
@@ -335,6 +341,22 @@ def _escaped(char: str) -> str:
     if char in '"\\':
         return f"\\{char}"
     return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"
+
+
+class _OpenError(Exception):
+    """There is something left to choose."""
+
+
+def _is_settled(fault: Fault, nodes: int) -> bool:
+    """Whether drawing would leave the fault as it is: else its scenario file would be that of another plan."""
+
+    def pick(name: str, count: int) -> int:
+        raise _OpenError
+
+    try:
+        return fault.settled(nodes, pick) == fault
+    except _OpenError:
+        return False
 
 
 def _step(index: int, step: StepBase) -> PlanStep:

@@ -134,3 +134,29 @@ def test_an_override_in_a_message_is_printable_and_short():
         assert message.startswith("--set ")
         assert message.isprintable()
         assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    ("fault", "path", "value"),
+    [
+        ("partition: {majority_ring: n1}", ("partition", "order"), None),
+        ("latency: {node: n1, delay: 40ms, jitter: 20ms}", ("latency", "jitter"), "3s"),
+        ("latency: {node: n1, delay: 40ms}", ("latency", "node"), None),
+        ("one_way: {from: n1, to: n2}", ("one_way", "to"), "n1"),
+    ],
+)
+def test_a_plan_whose_faults_are_not_as_drawing_leaves_them_is_refused(fault, path, value):
+    """They were read, but drawing their scenario.yaml settled them: it was that of another plan."""
+    plan = draw_plan(load_scenario(f"{HEAD}faults: [{{at: 1s, {fault}}}]", "x.yaml"), Sampler(0))
+    assert Plan.from_json(plan.to_json()) == plan
+    data = json.loads(plan.to_json())
+    kind, key = path
+    fault_data = data["scenario"]["faults"][0][kind]
+    if value is None:
+        del fault_data[key]
+    else:
+        fault_data[key] = value
+    with pytest.raises(
+        BundleError, match=r"p\.json: found step 0, .*, not as drawing leaves it|found a plan that leaves"
+    ):
+        Plan.from_json(json.dumps(data), "p.json")
