@@ -32,7 +32,7 @@ from chaos.units import parse_duration
 from harness.cluster import Json
 from harness.hand import ClusterByHand
 
-SPANS: Final = ("100ms", "200ms", "500ms", "1s", "2s", "4s")
+SPANS: Final = ("200ms", "1s", "3s")
 """For how long time passes at once, and faults stand; the mildest first."""
 
 
@@ -70,7 +70,9 @@ class ClusterMachine(RuleBasedStateMachine):
     seed: ClassVar[int] = 0
     """Of all that chance decides within a run: delays, election timeouts, what clients do."""
     sections: ClassVar[Mapping[str, Any]] = {}
-    """A scenario's `workload`, `network`, `disk`, `cluster`, `checks`, `limits`."""
+    """A scenario's `workload`, `network`, `disk`, `cluster`, `checks`, `limits`. Few operations make for quick
+    shrinking, many find more.
+    """
     longest: ClassVar[str] = "30s"
     """How much virtual time the rules of one example may take."""
     out: ClassVar[Path] = Path("chaos-runs")
