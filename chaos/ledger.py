@@ -49,7 +49,7 @@ class Entry(_Kept):
     """Where it was seen, ascending."""
     first_seen: str
     last_seen: str
-    """When the last campaign began that saw it."""
+    """In the last campaign that saw it: when that began, or first saw it."""
     counts: dict[str, int] = Field(min_length=1)
     """How many plans failed so, by the time at which the campaign began."""
     best: Smallest
@@ -135,11 +135,12 @@ def joined(one: Entry, other: Entry) -> Entry:
 
 
 def _entry(failure: Mapping[str, Any], began: str) -> Entry:
+    first_seen = failure.get("first_seen") or began
     return Entry(
         reason=failure["reason"],
         scenarios=[failure["scenario"]],
-        first_seen=failure.get("first_seen") or began,
-        last_seen=began,
+        first_seen=first_seen,
+        last_seen=max(began, first_seen),
         counts={began: failure["count"]},
         best=Smallest(
             plan_id=failure["plan_id"],

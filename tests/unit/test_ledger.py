@@ -42,7 +42,7 @@ def test_a_failure_is_remembered_over_nights():
     )
     entry = ledger.failures["monotonic/vote-changed"]
     assert (entry.nights, entry.total) == (2, 20)
-    assert (entry.first_seen, entry.last_seen) == ("2026-11-20T01:02:03+00:00", "2026-11-23T01:00:00+00:00")
+    assert (entry.first_seen, entry.last_seen) == ("2026-11-20T01:02:03+00:00", "2026-11-23T01:09:00+00:00")
     assert entry.scenarios == ["bridge", "random-mix"]
 
 
