@@ -238,13 +238,13 @@ impl Check {
 
     /// Whether this is one of the check's shapes.
     pub fn has_shape(self, shape: &str) -> bool {
-        let known = |known: &&str| match known.strip_suffix('-') {
+        let is_it = |known: &&str| match known.strip_suffix('-') {
             Some(word) => {
                 shape.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
             }
             None => **known == *shape,
         };
-        self.info().shapes.iter().any(|shape| known(shape))
+        self.info().shapes.iter().any(is_it)
     }
 
     /// The name by which scenarios ask for it.

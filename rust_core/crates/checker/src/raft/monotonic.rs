@@ -15,6 +15,8 @@ struct Node {
     term: u64,
     /// For whom it voted in `term`.
     vote: Option<NodeId>,
+    /// The last term in which it voted.
+    voted_in: u64,
     commit: u64,
     applied: u64,
     /// False until the trace shows where commit and applied stand: it may begin in the middle.
@@ -74,6 +76,9 @@ impl Property for Monotonic {
                     ));
                 }
                 node.vote = vote;
+                if vote.is_some() {
+                    node.voted_in = node.term;
+                }
                 node.commit = snapshot_index;
                 node.applied = snapshot_index;
                 node.placed = true;
@@ -93,6 +98,7 @@ impl Property for Monotonic {
                     ));
                 }
                 node.vote = Some(candidate);
+                node.voted_in = term;
             }
             TraceEvent::Committed { index } => {
                 if index < node.commit {
@@ -144,7 +150,10 @@ fn forgotten(record: &TraceRecord, node: &Node) -> &'static str {
     match record.event {
         // Even a founded node's empty log begins at the founding snapshot.
         TraceEvent::Started { term: 0, snapshot_index: 0, last_index: 0, .. } => "came-up-empty",
-        _ if node.vote.is_some() => "vote-forgotten",
+        // It may have gone on to later terms since, without a vote in them.
+        TraceEvent::Started { term, .. } if node.voted_in > term || node.voted_in == node.term => {
+            "vote-forgotten"
+        }
         _ => "term-forgotten",
     }
 }
@@ -195,6 +204,16 @@ mod tests {
                 "applied-went-back",
             ),
             (vec![(1, started(3, None, 0)), (1, started(2, None, 0))], "term went back", "term-forgotten"),
+            (
+                vec![(1, vote(3, 1)), (1, role(Role::Follower, 4)), (1, started(2, None, 0))],
+                "from 4 to 2",
+                "vote-forgotten",
+            ),
+            (
+                vec![(1, vote(3, 1)), (1, role(Role::Follower, 4)), (1, started(3, Some(1), 0))],
+                "from 4 to 3",
+                "term-forgotten",
+            ),
             (vec![(1, vote(3, 1)), (1, started(0, None, 0))], "term went back", "came-up-empty"),
         ] {
             let judgement = judge_trace(Check::Monotonic, events);
