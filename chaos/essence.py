@@ -205,12 +205,6 @@ def _least_history(
     key = offender.invoke["key"]
     on_key = [op for op in operations_of(records.history) if op.invoke["key"] == key]
     able = [op for op in on_key if op.type != "fail" and op.invoke["index"] != offender.invoke["index"]]
-    if offender.type == "fail":
-        # A mismatch saw that the value was *not* one: whichever write is removed, it may have been that one's.
-        reads = [op for op in able if op.invoke["f"] == "read"]
-        writes = [op for op in able if op.invoke["f"] != "read"]
-        kept = least(reads, lambda part: holds([*part, *writes, offender]))
-        return _in_order([*kept, *writes, offender])
     writers: dict[str, list[Operation]] = {}
     for op in able:
         if op.written is not None:
@@ -228,6 +222,21 @@ def _least_history(
                     todo.append(writer)
         return list(found.values())
 
+    if offender.type == "fail":
+        # A mismatch saw that the value was *not* one: whichever write before it is removed, it may have been that
+        # one's. Only what began after it was over, and so came after it in any order, can go.
+        assert offender.completion is not None
+        over = offender.completion["index"]
+        before = [op for op in able if op.invoke["index"] < over]
+        changes = [op for op in before if op.invoke["f"] != "read"]
+        reads = [
+            op
+            for op in before
+            if op.invoke["f"] == "read" and op.completion is not None and op.completion["index"] < over
+        ]
+        if not holds(closed([*reads, *changes])):
+            return _in_order([*able, offender])
+        return _in_order(closed([*least(reads, lambda part: holds(closed([*part, *changes]))), *changes]))
     # What comes first is removed first: reads, then whatever drags others in with it; what the check names stays
     # longest, since its words will be read beside the story.
     named = (trial.evidence.get("overwritten_by") or {}).get("invoke") or {}

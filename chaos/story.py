@@ -123,7 +123,7 @@ class _Teller:
             acknowledged = overwriter["completion"]["time_ns"]
             before = offender.invoke["time_ns"] - acknowledged
             return (
-                f"{_property(check)}: {offender.seen} had been overwritten, and that was acknowledged "
+                f"{_property(check)}: {_value(offender.seen)} had been overwritten, and that was acknowledged "
                 f"{span(before)} before this {_noun(offender)} began: it had to see "
                 f"{_new_value(overwriter['invoke'])}, or something newer."
             )
@@ -136,6 +136,8 @@ class _Teller:
     def _contradiction(self) -> str | None:
         """Why no order explains the kept operations, where two of them cannot both be."""
         offender = self.essence.offender
+        if isinstance(offender, Operation) and offender.type == "fail" and offender.invoke["f"] == "cas":
+            return self._wrong_mismatch(offender)
         if not isinstance(offender, Operation) or offender.seen is None or offender.completion is None:
             return None
         began = offender.invoke["time_ns"]
@@ -170,6 +172,17 @@ class _Teller:
                     "so both reads had to see the same one, the later"
                 )
         return None
+
+    def _wrong_mismatch(self, offender: Operation) -> str | None:
+        """A compare-and-set was told of another value, where there could be none."""
+        expected = offender.invoke["value"][0]
+        possible = [value["value"] for value in self.evidence.get("possible_values") or []]
+        if not possible or any(value != expected for value in possible):
+            return None
+        return (
+            f"{_client(offender)} was told that {offender.invoke['key']} did not hold {json.dumps(expected)}, but by "
+            "all that had been acknowledged until then it could hold nothing else"
+        )
 
     def _written_before(self, value: str, time_ns: int) -> bool:
         """Whether every write of a value was over by then."""
@@ -560,6 +573,10 @@ def _client(operation: Operation, *, of: bool = False) -> str:
     if invoke.get("home") and invoke.get("node"):
         return f"the reader at {invoke['node']}" if not of else "its reader's"
     return f"process {invoke['process']}" + ("'s" if of else "")
+
+
+def _value(seen: str) -> str:
+    return "the initial value null" if seen == "null" else seen
 
 
 def _noun(operation: Operation) -> str:

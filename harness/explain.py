@@ -132,7 +132,8 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
                 f"Told of a smaller plan that fails in the same way ({size_of(explanation.plan)}). "
                 "`--as-recorded` tells of the recorded run itself.",
                 "dim",
-            )
+            ),
+            soft_wrap=False,
         )
     console.print(
         Text("Times count from the plan's start, which reads 3.000 s on the records' clock.", "dim")

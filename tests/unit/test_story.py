@@ -132,6 +132,20 @@ def test_a_removal_never_makes_a_read_that_somebody_wrote_into_one_that_nobody_d
     assert "5" not in kept
 
 
+def test_a_mismatch_that_cannot_be_keeps_every_write_before_it_and_none_after_it() -> None:
+    """Whichever write is removed, it may have been the one that the mismatch saw."""
+    client = Client()
+    client.op(0, "write", 5, 0, 5)
+    client.op(0, "write", 6, 10, 15)
+    client.op(1, "read", 6, 12, 18)
+    client.op(0, "cas", [6, 7], 20, 25, kind="fail", error="mismatch")
+    client.op(0, "write", 8, 30, 35)
+    client.op(1, "read", 8, 40, 45)
+    essence, story = explained(Records(client.history(), {}, ()), plan("linearizable"))
+    assert [op.written for op in essence.operations] == ["5", "6", None]
+    assert "was told that k0 did not hold 6, but" in story.ending
+
+
 def test_a_forgotten_vote_is_told_with_both_votes() -> None:
     noise = [did("n2", ms, "role_changed", role="follower", term=2, leader="n1") for ms in range(10, 40)]
     records = Records(
