@@ -18,11 +18,19 @@ from chaos.plan import Plan
 from chaos.reducing.cost import cost, cost_of
 from chaos.reducing.data import Document
 from chaos.reducing.near import nearby, neighbours
-from chaos.reducing.passes import BY_LUCK, PASSES, Moment, Pass, fewer_operations
+from chaos.reducing.passes import (
+    OPERATIONS,
+    PASSES,
+    PASSES_BY_LUCK,
+    STRUCTURE,
+    Moment,
+    Pass,
+)
 
 __all__ = ["Moment", "Reduced", "cost", "nearby", "reduce"]
 
-OTHER_SEEDS: Final = 20
+LUCK: Final = 800
+"""Trials under other seeds, if nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,8 @@ def reduce(
     keep_going: Callable[[], bool] = lambda: True,
     passes: Callable[[Plan], bool] | None = None,
     taken: Callable[[Plan, str, int], None] = lambda plan, name, trials: None,
-    other_seeds: int = OTHER_SEEDS,
+    luck: int = LUCK,
+    hurry: Callable[[], bool] = lambda: False,
     overtime: int = 0,
 ) -> Reduced:
     """The smallest plan that can be found which fails as ``plan`` does; ``plan`` itself is taken to fail.
@@ -65,11 +74,12 @@ def reduce(
     it does not fail. ``taken`` is called for each smaller plan at once, with the name of the pass and the number
     of trials so far: a caller who is interrupted still has it.
 
-    ``keep_going`` is asked before each trial. ``other_seeds`` is how many other seeds a plan with a step or node
-    fewer is tried with; ``overtime`` how many trials the search for a neighbour may take once ``keep_going``
+    ``keep_going`` is asked before each trial. ``luck`` is how many candidates may be tried under another seed, once
+    nothing more is found under the plan's own, and twice as many with single operations; ``hurry`` tells when it is
+    time to go on to these. ``overtime`` is how many trials the search for a neighbour may take once ``keep_going``
     has said no.
     """
-    reduction = _Reduction(plan, fails, operations, moments, keep_going, taken, other_seeds)
+    reduction = _Reduction(plan, fails, operations, moments, keep_going, taken, luck, hurry)
     finished = True
     try:
         reduction.to_fixpoint()
@@ -90,17 +100,19 @@ class _Reduction:
         moments: Callable[[Plan], Mapping[int, Moment] | None],
         keep_going: Callable[[], bool],
         taken: Callable[[Plan, str, int], None],
-        other_seeds: int,
+        luck: int,
+        hurry: Callable[[], bool],
     ) -> None:
         self.plan = plan
         self.trials = 0
-        self.other_seeds = other_seeds
         self._cost = cost(plan)
         self._fails = fails
         self._operations = operations
         self._moments = moments
         self._keep_going = keep_going
         self._taken = taken
+        self._hurry = hurry
+        self._allowance = self._luck = luck
         self._known = {plan.plan_id: True}
 
     @property
@@ -123,10 +135,24 @@ class _Reduction:
 
     def to_fixpoint(self) -> None:
         """All passes until none finds anything, at last with single operations too."""
+        self._repeat(STRUCTURE)
         self._repeat(PASSES)
-        while self._all(BY_LUCK):
+        while self._all(PASSES_BY_LUCK):
             self._repeat(PASSES)
-        self._repeat((("fewer operations", fewer_operations), *PASSES))
+        self._luck = 2 * self._allowance
+        self._hurry = lambda: False  # there is nothing else to come
+        self._repeat((*OPERATIONS, *PASSES))
+
+    def is_cheaper(self, document: Document) -> bool:
+        """Whether it would be taken if it fails."""
+        return cost_of(document) < self._cost
+
+    def lucky(self) -> bool:
+        """Whether another seed may be tried."""
+        if self._luck <= 0 or self._hurry():
+            return False
+        self._luck -= 1
+        return True
 
     def _repeat(self, passes: Sequence[tuple[str, Pass]]) -> None:
         while self._all(passes):
@@ -148,7 +174,7 @@ class _Reduction:
             return self._cost < before
 
     def _try(self, name: str, document: Document) -> bool:
-        if cost_of(document) >= self._cost:
+        if not self.is_cheaper(document):
             return False
         plan = self._plan_of(document)
         if plan is None or not self._does_fail(plan):

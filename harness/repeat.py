@@ -130,7 +130,7 @@ def shrink_by_repeating(
                 keep_going=left,
                 passes=lambda candidate: runs.passes(candidate, needed),
                 taken=taken,
-                other_seeds=0,
+                luck=0,
             )
             best, neighbour, finished = reduced.plan, reduced.neighbour, reduced.finished
     except KeyboardInterrupt:

@@ -75,6 +75,7 @@ def shrink_on_sim(
             keep_going=lambda: time.monotonic() - began_s < seconds and keep_going(),
             passes=trials.passes,
             taken=taken,
+            hurry=lambda: time.monotonic() - began_s > seconds / 2,
             overtime=_NEIGHBOUR_TRIALS,
         )
     except KeyboardInterrupt:

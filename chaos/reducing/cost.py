@@ -53,10 +53,10 @@ _SHAPE_COST: Final = {
 def cost(plan: Plan) -> Cost:
     """What reducing lowers, the weightiest first.
 
-    Steps, nodes, operations (where `workload.only` names them; else more than any list), clients, keys, home
-    readers, how complicated the faults are, settings that are not the default, at which occurrence events are
-    waited for, times (all of them, each the dearer the longer and the less round it is), the rate, the seed,
-    goals of the family.
+    Steps and settings that are not the default (a slow disk is as much as a fault), nodes, operations (where
+    `workload.only` names them; else more than any list), clients, keys, home readers, steps, how complicated the
+    faults are, at which occurrence events are waited for, times (all of them, each the dearer the longer and the
+    less round it is), the rate, the seed, goals of the family.
     """
     return cost_of(plan.document)
 
@@ -67,14 +67,14 @@ def cost_of(document: Document) -> Cost:
     only = workload.get("only")
     seed = document["seed"]
     return (
-        len(document["faults"]),
+        len(document["faults"]) + len(unusual_settings(document)),
         document["cluster"]["nodes"],
         _ALL_OPERATIONS if only is None else len(only),
         workload["clients"],
         workload["keys"],
         int(workload["home_readers"]),
+        len(document["faults"]),
         sum(step_cost(step) for step in document["faults"]),
-        len(unusual_settings(document)),
         sum(step["on"]["nth"] for step in document["faults"] if "on" in step),
         sum(time_cost(time) for time in times(document)),
         int(parse_rate(workload["rate"])),

@@ -52,9 +52,11 @@ class State(Protocol):
     def nodes(self) -> int:
         """How many nodes it has."""
 
-    @property
-    def other_seeds(self) -> int:
-        """How many seeds a candidate may be tried under besides the plan's own."""
+    def is_cheaper(self, document: Document) -> bool:
+        """Whether a candidate would lower the cost: others need not be offered."""
+
+    def lucky(self) -> bool:
+        """Whether another seed may be tried: so many times, and no more."""
 
     def operations(self) -> Sequence[str]:
         """What the plan's clients did, in order."""
@@ -69,6 +71,9 @@ LEAST_NODES: Final = 3
 """Smaller clusters tolerate no failure at all: what fails in one is no smaller case of the same thing."""
 SIMPLE_SEEDS: Final = 11
 """Seeds from 0 that count as simpler than any other."""
+OTHER_SEEDS: Final = 20
+"""Seeds from 0 that a candidate may be tried under besides the plan's own."""
+_SEEDS_FOR_OPERATIONS: Final = 200
 _SHORTEST_WORKLOAD: Final = SECOND
 
 
@@ -285,38 +290,64 @@ def _no_goals(now: State) -> Candidates:
         yield "none", {**now.document, "sometimes": []}
 
 
-def fewer_operations(now: State) -> Candidates:
+def _fewer_operations(now: State) -> Candidates:
     """Only single ones."""
+
+    def with_only(names: Sequence[str]) -> tuple[str, Document]:
+        ordered = sorted(names, key=operation_key)
+        return f"{len(names)}", put(now.document, ("workload", "only"), ordered)
+
     names = list(now.operations())
-    if names:
-        yield from _fewer(
-            names,
-            lambda kept: (
-                "left out",
-                put(now.document, ("workload", "only"), sorted(kept, key=operation_key)),
-            ),
-        )
+    if (yield with_only([])):
+        return
+    if now.document["workload"].get("only") is None:
+        yield with_only(names)
+    yield from _fewer(names, with_only)
 
 
-PASSES: Final[tuple[tuple[str, Pass], ...]] = (
+def _few_operations(now: State) -> Candidates:
+    """The first few of some clients, under other seeds.
+
+    Where a cluster is busy, each operation shifts all that follows, and no single one can go.
+    """
+    home = now.document["workload"]["home_readers"]
+    for seed in range(_SEEDS_FOR_OPERATIONS):
+        for count in (2, 4, 8):
+            for clients in (1, 3):
+                who = [f"c{client}" for client in range(1, clients + 1)]
+                who += [f"n{node}" for node in range(1, now.nodes + 1)] if home else []
+                only = [f"{name}.{number}" for name in who for number in range(1, count + 1)]
+                for rate in dict.fromkeys((now.document["workload"]["rate"], "100/s", "1000/s")):
+                    workload = {**now.document["workload"], "clients": clients, "rate": rate, "only": only}
+                    document = {**now.document, "seed": seed, "workload": workload}
+                    if now.is_cheaper(document) and now.lucky():
+                        yield f"{count} of {clients} clients at {rate}, seed {seed}", document
+
+
+STRUCTURE: Final[tuple[tuple[str, Pass], ...]] = (
     ("idle steps", _idle_steps),
+    ("plain settings", _plain_settings),
     ("fewer steps", _fewer_steps),
     ("fewer nodes", _fewer_nodes),
     ("sooner", _sooner),
     ("shorter", _shorter),
+)
+"""Big wins, which make all that follows faster."""
+
+PASSES: Final[tuple[tuple[str, Pass], ...]] = (
+    *STRUCTURE,
     ("fewer clients", _fewer_clients),
     ("fewer keys", _fewer_keys),
     ("no home readers", _no_home_readers),
-    ("plain settings", _plain_settings),
-    ("simpler faults", _simpler_faults),
     ("times for events", _times_for_events),
+    ("lower rate", _lower_rate),
     ("earlier", _earlier),
     ("briefer", _briefer),
-    ("lower rate", _lower_rate),
     ("simple seed", _simple_seed),
+    ("simpler faults", _simpler_faults),
     ("no goals", _no_goals),
 )
-"""Big wins first, for they make all that follows faster. Any order comes to an end."""
+"""All but single operations. Any order comes to an end."""
 
 
 def _under_other_seeds(one: Pass) -> Pass:
@@ -328,9 +359,10 @@ def _under_other_seeds(one: Pass) -> Pass:
             what, document = next(inner)
             while True:
                 taken = False
-                for seed in range(now.other_seeds):
-                    if not taken and seed != now.document["seed"]:
-                        taken = yield f"{what}, seed {seed}", {**document, "seed": seed}
+                for seed in range(OTHER_SEEDS):
+                    other = {**document, "seed": seed}
+                    if not taken and seed != now.document["seed"] and now.is_cheaper(other) and now.lucky():
+                        taken = yield f"{what}, seed {seed}", other
                 what, document = inner.send(taken)
         except StopIteration:
             return
@@ -338,21 +370,31 @@ def _under_other_seeds(one: Pass) -> Pass:
     return candidates
 
 
-BY_LUCK: Final[tuple[tuple[str, Pass], ...]] = tuple(
-    (name, _under_other_seeds(one))
-    for name, one in (
-        ("fewer steps", _fewer_steps),
-        ("fewer nodes", _fewer_nodes),
-        ("fewer clients", _fewer_clients),
-        ("fewer keys", _fewer_keys),
-        ("plain settings", _plain_settings),
-        ("simpler faults", _simpler_faults),
-        ("times for events", _times_for_events),
-        ("sooner", _sooner),
-        ("shorter", _shorter),
-    )
+def _by_luck(*names: str) -> tuple[tuple[str, Pass], ...]:
+    passes = dict(PASSES)
+    return tuple((name, _under_other_seeds(passes[name])) for name in names)
+
+
+PASSES_BY_LUCK: Final = _by_luck(
+    "fewer nodes",
+    "fewer steps",
+    "sooner",
+    "shorter",
+    "fewer clients",
+    "fewer keys",
+    "plain settings",
+    "times for events",
+    "simpler faults",
 )
 """What is worth other seeds, once nothing more is found under the plan's own."""
+
+
+OPERATIONS: Final[tuple[tuple[str, Pass], ...]] = (
+    ("fewer operations", _fewer_operations),
+    ("few operations", _few_operations),
+    ("fewer operations", _fewer_operations),
+)
+"""Single operations, at last: under another seed, or at other times, they would be others."""
 
 
 def _fewer(items: list[Any], rebuilt: Callable[[list[Any]], tuple[str, Document]]) -> Candidates:
