@@ -1,9 +1,11 @@
-"""Builds the wheel, asserts what is in it, and uses it from outside the checkout, in an environment of its own.
+"""Builds the wheel, asserts what is in it, and uses it from outside the checkout, in an environment of its own: the
+command, and pytest in the project of a newcomer.
 
 A checkout hides what a wheel lacks: the repository root is importable there.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,34 @@ def expected_names() -> set[str]:
     return names | {"chaos/_core.abi3.so"}
 
 
+def check_pytest(program: Path, project: Path, environment: dict[str, str]) -> None:
+    """One scenario file beside YAML of other kinds: it passes, and with a planted bug fails with words."""
+    (project / "scenarios").mkdir(parents=True)
+    shutil.copy(SCENARIO, project / "scenarios")
+    (project / "docker-compose.yaml").write_text("services:\n  web:\n    image: nginx\n")
+    for arguments, code, expected in (
+        (["scenarios/"], 0, ["1 passed"]),
+        (["."], 0, ["1 passed"]),
+        (
+            ["scenarios/", "--chaos-plant", "stale-read"],
+            1,
+            [
+                "isolated-leader violated linearizable",
+                "partition: {isolate: leader}",
+                "mcp-chaos replay",
+                "1 failed",
+            ],
+        ),
+    ):
+        run = [f"{program}/python", "-m", "pytest", *arguments]
+        done = subprocess.run(run, cwd=project, env=environment, capture_output=True, text=True, check=False)
+        missing = [words for words in expected if words not in done.stdout]
+        if done.returncode != code or missing:
+            print(done.stdout, done.stderr, file=sys.stderr)
+            sys.exit(f"pytest {' '.join(arguments)}: ended with {done.returncode}, without {missing}")
+        print(f"$ pytest {' '.join(arguments)}\n{done.stdout}", flush=True)
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -47,12 +77,16 @@ def main() -> int:
         venv.create(place / "venv", with_pip=True)
         program = place / "venv" / "bin"
         constraints = ROOT / "ci" / "constraints.txt"
-        install = [f"{program}/python", "-m", "pip", "install", "--quiet", "--constraint", constraints, wheel]
-        subprocess.run(install, cwd=place, check=True)
+        install = [f"{program}/python", "-m", "pip", "install", "--quiet", "--constraint", constraints]
+        subprocess.run([*install, wheel], cwd=place, check=True)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         run = [f"{program}/mcp-chaos", "run", SCENARIO, "--out", place / "runs"]
         subprocess.run(run, cwd=place, env=environment, stdout=subprocess.DEVNULL, check=True)
-        print(f"{wheel.name}: {len(found)} files as expected, and it runs outside the checkout")
+        subprocess.run([*install, f"{wheel}[pytest]"], cwd=place, check=True)
+        check_pytest(program, place / "project", environment)
+        print(
+            f"{wheel.name}: {len(found)} files as expected; it runs outside the checkout, as does pytest with it"
+        )
     return 0
 
 

@@ -5,15 +5,16 @@
         cluster.isolate("leader", for_="4s")
         cluster.advance("5s")
 
-What was done by hand is a list of faults and times, and so a plan: a violation is kept as a bundle that
-`mcp-chaos replay` carries out again, and as a scenario file. Times are durations as scenarios have them; they
+Faults by hand are a list of steps and times, and so a plan: a violation is kept as a bundle that `mcp-chaos replay`
+carries out again, and as a scenario file. (Operations by hand, `read`, `write` and `cas`, are judged like any other,
+but no plan holds them: such a run repeats by being done again.) Times are durations as scenarios have them; they
 count from the plan's time 0, when the cluster is founded, has a leader, and its clients begin to work.
 """
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,8 @@ _SHORTEST_NS: Final = parse_duration("1ms")
 """No fault of a scenario is shorter."""
 _TAIL_NS: Final = parse_duration("3s")
 """How long clients go on working after the last heal, so that recovery is seen."""
+_FIRST_VALUE: Final = 900_000_001
+"""What is written by hand; the workload's clients write millions of their own."""
 _OURS: Final = ("version", "scenario", "seed", "heal", "faults", "sometimes", "examples", "tags")
 """Keys of a scenario that the calls themselves say."""
 
@@ -67,6 +70,15 @@ class _Fault:
         if self.end_ns <= at_ns:
             return self
         return replace(self, step={**self.step, "for": format_duration(at_ns - self.at_ns)})
+
+
+@dataclass
+class _Operation:
+    """An operation that was begun: at what time, what, and how it ended, as far as is known."""
+
+    at_ns: int
+    what: Json
+    outcome: Json | None = None
 
 
 class ClusterByHand:
@@ -103,7 +115,7 @@ class ClusterByHand:
         )
         self._most_ns = min(_LONGEST_NS, MOST_OPERATIONS * 10**12 // int(rate))
         self._options = RunOptions(backend="sim", plants=tuple(plants), out=out)
-        self._faults: list[_Fault] = []
+        self._calls: list[_Fault | _Operation] = []
         self._applied = 0
         self._expected: tuple[str, ...] = ()
         self._finished: tuple[Plan, RunResult, RunVerdict, datetime] | None = None
@@ -112,6 +124,14 @@ class ClusterByHand:
             self._world = self._carried_out(self._plan_so_far(), 0)
         except ValueError as error:
             raise UsageError(f"by hand: the simulator refuses: {error}") from error
+
+    @property
+    def _faults(self) -> list[_Fault]:
+        return [call for call in self._calls if isinstance(call, _Fault)]
+
+    @property
+    def _operations(self) -> list[_Operation]:
+        return [call for call in self._calls if isinstance(call, _Operation)]
 
     # What is
 
@@ -175,7 +195,7 @@ class ClusterByHand:
         self._applied += 1
         record: Json = json.loads(self._world.apply(json.dumps(compiled)))
         if record["status"] == "done":
-            self._faults.append(_Fault(at_ns, plan.document["faults"][-1], plan.steps[-1].fault.lasts))
+            self._calls.append(_Fault(at_ns, plan.document["faults"][-1], plan.steps[-1].fault.lasts))
         elif plan.steps[-1].fixed:
             raise UsageError(f"apply: could not {describe(plan.steps[-1])}: {record.get('reason')}")
         return record
@@ -196,8 +216,67 @@ class ClusterByHand:
         now_ns = self.now_ns
         # How long a fault stands is said when it begins. So the run so far is carried out once more, to this
         # moment: the simulator is exact, and draws hang on what they are for, so all else is as it was.
-        self._faults = [fault.ending(now_ns) for fault in self._faults]
+        self._calls = [call.ending(now_ns) if isinstance(call, _Fault) else call for call in self._calls]
         self._world = self._carried_out(self._plan_so_far(), now_ns)
+
+    # What clients do, beside the workload
+
+    def read(self, key: str = "k0", node: str | None = None) -> Json:
+        """Reads a register and waits for the answer: ``{"type": "ok", "value": 5, "error": None, …}``.
+
+        ``node`` is asked and no other, if it is given. ``type`` is ``ok``, ``fail`` or ``info`` (docs/formats.md).
+        """
+        return self._ended(self.operate("read", key, node=node))
+
+    def write(self, key: str = "k0", value: int | None = None, node: str | None = None) -> Json:
+        """Writes a value (by default one that nobody else writes) and waits until it is known what came of it."""
+        return self._ended(self.operate("write", key, value, node=node))
+
+    def cas(self, key: str, expected: int | None, value: int | None = None, node: str | None = None) -> Json:
+        """Writes if the register holds what is expected (None: never written), and waits as `write` does."""
+        return self._ended(self.operate("cas", key, value, expected, node=node))
+
+    def operate(
+        self,
+        f: str,
+        key: str = "k0",
+        value: int | None = None,
+        expected: int | None = None,
+        *,
+        node: str | None = None,
+    ) -> int:
+        """Begins a ``read``, ``write`` or ``cas`` and lets no time pass; its number is for `outcome`.
+
+        Raises UsageError for none of these, an unknown register, an unknown node.
+        """
+        self._refuse_if_over()
+        what: Json = {"f": f, "key": key}
+        if f in {"write", "cas"}:
+            what["value"] = _FIRST_VALUE + len(self._operations) if value is None else value
+        what |= {"expected": expected} if f == "cas" else {}
+        what |= {} if node is None else {"node": node}
+        try:
+            number = self._world.operate(json.dumps(what))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        self._calls.append(_Operation(self.now_ns, what))
+        return number
+
+    def outcome(self, number: int) -> Json | None:
+        """How an operation ended; None while it is under way."""
+        operation = self._operations[number]
+        if operation.outcome is None and self._finished is None:
+            told = self._world.outcome(number)
+            operation.outcome = None if told is None else json.loads(told)
+        return operation.outcome
+
+    def _ended(self, number: int) -> Json:
+        timeout_ns = parse_duration(self._base["workload"]["operation_timeout"])
+        within = format_duration(timeout_ns + parse_duration("1s"))  # by then the client has given it up
+        self.wait_for(lambda: self.outcome(number), within=within, every="1ms")
+        outcome = self.outcome(number)
+        assert outcome is not None
+        return outcome
 
     # What came of it
 
@@ -218,8 +297,13 @@ class ClusterByHand:
                 for fault in self._faults
             ]
             plan = self._plan("finish", steps, heal_ns, heal_ns + _TAIL_NS)
+            for number in range(len(self._operations)):
+                self.outcome(number)
             evidence = self._carried_out(plan).finish()
             result = RunResult(backend="sim", evidence=evidence)
+            if self._operations:
+                lines = (json.dumps(asdict(operation)) for operation in self._operations)
+                result.logs["by-hand"] = "".join(f"{line}\n" for line in lines).encode()
             self._finished = plan, result, judge_result(plan, result), started_at
         return self._finished[2]
 
@@ -275,7 +359,7 @@ class ClusterByHand:
             broken,
             options=self._options,
             bundle=kept.bundle.path,
-            replay=None if exact else "run it again: it repeats, though not as a plan",
+            replay=None if exact else "by running this again: operations by hand are no part of a plan",
         )
 
     def __enter__(self) -> Self:
@@ -324,9 +408,13 @@ class ClusterByHand:
         """A world in which all of the plan's steps were done by hand, at their times; advanced to ``until_ns``."""
         compiled = plan.compiled()
         world = World(json.dumps({**compiled, "steps": []}), self._options.plants)
-        for fault, step in zip(self._faults, compiled["steps"], strict=True):
-            world.advance(START_NS + fault.at_ns)
-            world.apply(json.dumps(step))
+        steps = iter(compiled["steps"])
+        for call in self._calls:
+            world.advance(START_NS + call.at_ns)
+            if isinstance(call, _Fault):
+                world.apply(json.dumps(next(steps)))
+            else:
+                world.operate(json.dumps(call.what))
         self._applied = len(self._faults)
         if until_ns is not None:
             world.advance(START_NS + until_ns)

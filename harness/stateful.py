@@ -28,6 +28,7 @@ from chaos.faults import KINDS
 from chaos.generate import plans
 from chaos.plan import Plan
 from chaos.scenario import MOST_STEPS, validated
+from chaos.topology import node_name
 from chaos.units import parse_duration
 from harness.cluster import Json
 from harness.hand import ClusterByHand
@@ -55,6 +56,16 @@ def _step_of(plan: Plan) -> Json:
 
 def _a(kind: str) -> st.SearchStrategy[Json]:
     return cast("st.SearchStrategy[Json]", st.runner().flatmap(lambda machine: steps(kind, machine.nodes)))
+
+
+def _a_node() -> st.SearchStrategy[str | None]:
+    """One that is asked and no other; None: whoever answers."""
+    return cast(
+        "st.SearchStrategy[str | None]",
+        st.runner().flatmap(
+            lambda machine: st.sampled_from([None, *map(node_name, range(1, machine.nodes + 1))])
+        ),
+    )
 
 
 _THEN = st.sampled_from(("0s", *SPANS))
@@ -113,6 +124,13 @@ class ClusterMachine(RuleBasedStateMachine):
     def advance(self, span: str) -> None:
         """Time passes."""
         self.cluster.advance(span)
+
+    @precondition(_has_time)
+    @rule(f=st.sampled_from(["read", "write"]), node=_a_node(), then=_THEN)
+    def operate(self, f: str, node: str | None, then: str) -> None:
+        """An operation on the register k0 begins, beside the workload's."""
+        self.cluster.operate(f, node=node)
+        self.cluster.advance(then)
 
     @rule()
     def heal(self) -> None:

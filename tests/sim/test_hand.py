@@ -102,6 +102,46 @@ def test_healing_changes_nothing_of_what_was_before() -> None:
     assert {node["process"] for node in after["nodes"].values()} == {"up"}
 
 
+def test_operations_by_hand_see_and_are_seen(tmp_path: Path) -> None:
+    """A write is read elsewhere, a compare-and-set looks first, and all of it is judged."""
+    with ClusterByHand(workload={"only": []}, out=tmp_path) as cluster:
+        assert cluster.read("k0")["value"] is None
+        assert cluster.write("k0", 5)["type"] == "ok"
+        assert cluster.read("k0")["value"] == 5
+        assert cluster.cas("k0", 4, 6)["error"] == "mismatch"
+        assert cluster.cas("k0", 5, 6)["type"] == "ok"
+        cluster.isolate("leader", for_="2s")
+        under_way = cluster.operate("write", "k1")
+        assert cluster.outcome(under_way) is None
+        cluster.heal()
+        assert cluster.outcome(under_way) is None, "what was done before a heal is still under way"
+        cluster.wait_for(lambda: cluster.outcome(under_way))
+        with pytest.raises(UsageError, match="no register"):
+            cluster.read("k9")
+    bundle = cluster.keep().bundle
+    history = bundle.records("history.jsonl")
+    assert [event["value"] for event in history if event["type"] == "ok" and event["f"] == "read"][:2] == [
+        None,
+        5,
+    ]
+    assert len(bundle.records("logs/by-hand.log")) == 6
+
+
+def test_an_old_leader_is_caught_by_a_read_by_hand(tmp_path: Path) -> None:
+    """Write at the new leader, read at the old one: what a person would try first."""
+    cluster = ClusterByHand(plants=["stale-read"], workload={"only": []}, out=tmp_path)
+    old = cluster.leader
+    cluster.write("k0", 1)
+    cluster.isolate("leader")
+    cluster.wait_for(lambda: cluster.leader != old)
+    cluster.write("k0", 2)
+    assert cluster.read("k0", node=old)["value"] == 1
+    with pytest.raises(FoundError) as raised:
+        cluster.check()
+    assert "linearizable" in str(raised.value)
+    assert "Replay:    by running this again" in str(raised.value)
+
+
 def test_a_violation_fails_with_words_a_scenario_and_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(FoundError) as raised, stale(tmp_path):
         pass
