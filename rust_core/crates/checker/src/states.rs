@@ -1,7 +1,6 @@
-//! Which abstract states a run went through: what a search that looks for new behaviour counts (the idea is
-//! AFL's coverage map, over the protocol's state in place of the program's branches; Ozkan et al., "Randomized
-//! testing of distributed systems with probabilistic guarantees", 2018, §1, on why schedules must be told apart
-//! by what matters).
+//! Which abstract states a run went through: what a search that looks for new behaviour counts. (The idea is
+//! that of a coverage map, as in Zalewski's American Fuzzy Lop, over the protocol's state in place of the
+//! program's branches.)
 //!
 //! A state is the cluster as seen after one record of the merged trace and nemesis log. It leaves out who is
 //! who (nodes are sorted), absolute terms and indexes (only distances to the greatest, in buckets) and time.
