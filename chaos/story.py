@@ -21,6 +21,7 @@ MOST_LINES: Final = 12
 """How many events a story holds at most; its ending comes besides."""
 
 _MOST_RECORDS: Final = 6
+_MOST_OPERATIONS: Final = 6
 
 _PROPERTY: Final = {name: about for name, about, _, _ in CHECKS}
 
@@ -101,7 +102,7 @@ class _Teller:
         self.forgotten: str | None = None
 
     def lines(self) -> tuple[Line, ...]:
-        for operation in self.essence.operations:
+        for operation in self._told_operations():
             self._operation(operation)
         self._records()
         if self.judgement.check in {"monotonic", "election_safety"}:
@@ -193,6 +194,18 @@ class _Teller:
         )
 
     # Operations and their entries.
+
+    def _told_operations(self) -> tuple[Operation, ...]:
+        """All, unless they are many, as for a mismatch: then who wrote what it expected, and the last of the rest."""
+        operations, offender = self.essence.operations, self.essence.offender
+        if len(operations) <= _MOST_OPERATIONS or not isinstance(offender, Operation):
+            return operations
+        is_cas = offender.invoke["f"] == "cas"
+        expected = json.dumps(offender.invoke["value"][0]) if is_cas else offender.seen
+        writers = [op for op in operations if op.written == expected]
+        rest = [op for op in operations if op.written != expected]
+        told = {id(op) for op in (*writers[-_MOST_OPERATIONS:], *rest[-(_MOST_OPERATIONS // 2) :])}
+        return tuple(op for op in operations if id(op) in told)
 
     def _operation(self, operation: Operation) -> None:
         completion = operation.completion
