@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import ipaddress
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ class Engine:
         self.owner = owner
         self._pool = ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="engine")
         self._background = ThreadPoolExecutor(1, thread_name_prefix="engine-background")
+        self._last: Future[object] | None = None
         self._in_flight: set[asyncio.Future[Any]] = set()
         self._made: set[str] = set()
         self._closing = False
@@ -72,7 +73,12 @@ class Engine:
         loop runs. What it raises is lost: it is for what can as well be done afterwards.
         """
         if not self._closing:
-            self._background.submit(function, *arguments)
+            self._last = self._background.submit(function, *arguments)
+
+    async def afterwards(self) -> None:
+        """Waits until all that was given to :meth:`later` is done."""
+        if self._last is not None:
+            await asyncio.wait({asyncio.wrap_future(self._last)})
 
     def _finished(self, future: asyncio.Future[Any]) -> None:
         self._in_flight.discard(future)
@@ -105,8 +111,9 @@ class Engine:
     def make_container(
         self, name: str, image: str, command: list[str], network: str, address: str, **environment: str
     ) -> str:
-        """A container that may do nothing but run its one program. Its name is the run's name for it, and is
-        its host name up to the first `-` from the right.
+        """A container that may do nothing but run its one program, and is not started yet. Gives its id.
+
+        Its host name is what follows the last `-` of its name.
         """
         if self._closing:
             raise InfrastructureError("the run is being ended")

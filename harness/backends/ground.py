@@ -23,7 +23,8 @@ from harness.links import API_PORT, Delay, Links, number_of
 from harness.systems import mcp_manager as system
 
 _TOXIPROXY_HOST = 2
-_FIRST_NODE_HOST = 10
+_FIRST_NODE_HOSTS = (10, 110)
+"""Two plans that follow each other do not share addresses: nodes of the one may still wait for their removal."""
 
 
 class Ground:
@@ -44,12 +45,13 @@ class Ground:
         self._material: dict[str, dict[str, bytes]] = {}
         self._lasting = lasting
         self._serial = itertools.count(1)
-        self._spare: dict[str, str] = {}
+        self._spare: dict[tuple[int, str], str] = {}
         self._used: set[str] = set()
 
     async def open(self, nodes: int) -> None:
-        """The network, and TLS material for so many nodes, unless there are such already."""
-        jobs = []
+        """Begins a plan: makes the network, and TLS material for so many nodes, unless there are such already."""
+        self.plans += 1
+        jobs: list[Awaitable[object]] = [self.engine.afterwards()]
         if not self._addresses:
             jobs.append(self.engine.call(self._make_network))
         if len(self._material) < nodes:
@@ -71,9 +73,10 @@ class Ground:
 
     async def container(self, node: str) -> str:
         """A container for a node that never ran and has no data yet. It is not started."""
-        if node in self._spare:
-            return self._spare.pop(node)
-        return await self.engine.call(self._make_node, node)
+        turn = self._turn(self.plans)
+        if (turn, node) in self._spare:
+            return self._spare.pop((turn, node))
+        return await self.engine.call(self._make_node, turn, node)
 
     def secrets_for(self, node: str, settings: bytes) -> bytes:
         """What a node needs to start, as a tar for its directory of secrets."""
@@ -89,7 +92,7 @@ class Ground:
             return
         self.engine.later(self._remove, tuple(self._used))
         for node in nodes:
-            self.engine.later(self._make_spare, node)
+            self.engine.later(self._make_spare, self._turn(self.plans + 1), node)
 
     def give_back(self, containers: Collection[str]) -> None:
         """These are not needed any more; :meth:`prepare_next` or the end removes them."""
@@ -115,8 +118,14 @@ class Ground:
         return self._addresses[_TOXIPROXY_HOST]
 
     def address(self, node: str) -> str:
-        """A node's IP address."""
-        return self._addresses[_FIRST_NODE_HOST + number_of(node)]
+        """A node's IP address, in the plan that has begun."""
+        return self._address(self._turn(self.plans), node)
+
+    def _address(self, turn: int, node: str) -> str:
+        return self._addresses[_FIRST_NODE_HOSTS[turn] + number_of(node)]
+
+    def _turn(self, plan: int) -> int:
+        return plan % len(_FIRST_NODE_HOSTS)
 
     # Blocking
 
@@ -143,13 +152,14 @@ class Ground:
         network = self.engine.name("net")
         return self.engine.make_container(name, image, command, network, address, **environment)
 
-    def _make_node(self, node: str) -> str:
+    def _make_node(self, turn: int, node: str) -> str:
         name = f"{next(self._serial)}-{node}"
-        return self._make(name, self.images.node.tag, system.serve_command(), self.address(node))
+        address = self._address(turn, node)
+        return self._make(name, self.images.node.tag, system.serve_command(), address)
 
-    def _make_spare(self, node: str) -> None:
-        if node not in self._spare:
-            self._spare[node] = self._make_node(node)
+    def _make_spare(self, turn: int, node: str) -> None:
+        if (turn, node) not in self._spare:
+            self._spare[turn, node] = self._make_node(turn, node)
 
     def _remove(self, containers: Collection[str]) -> None:
         self._used -= self.engine.remove(containers)

@@ -9,6 +9,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.models.containers import Container
 
 from chaos.checks import judge
 from chaos.errors import InfrastructureError, UnsupportedError, UsageError
@@ -44,6 +45,12 @@ def history(result: RunResult) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.evidence.history_jsonl().splitlines()]
 
 
+def containers_of_this_process(engine: docker.DockerClient, ending: str) -> list[Container]:
+    """Those whose name ends so; other processes may have runs on the same engine."""
+    ours = engine.containers.list(filters={"label": f"io.mcp-chaos.pid={os.getpid()}"})
+    return [found for found in ours if str(found.name).endswith(ending)]
+
+
 @pytest.fixture
 def assert_sound(plan_of: Callable[[str], Plan]) -> Callable[[str, RunResult], None]:
     """The harness did its part, and the system did the right thing."""
@@ -65,7 +72,7 @@ def test_a_cluster_is_soon_ready_serves_and_is_soon_gone(carry_out: Run, assert_
     assert result.timings["ready_s"] <= (15 if busy() else 4), result.timings
     assert result.timings["collect_s"] + result.timings["teardown_s"] <= (10 if busy() else 3), result.timings
     outcomes = Counter(event["type"] for event in history(result) if not event.get("home"))
-    assert outcomes["ok"] > 100
+    assert outcomes["ok"] > (20 if busy() else 100)
     assert outcomes["info"] == 0
     assert set(result.logs) == {"n1", "n2", "n3", "n4", "n5", "toxiproxy"}
     assert all(result.data.values())
@@ -189,7 +196,7 @@ def test_a_cluster_that_does_not_get_ready_says_what_each_node_did(carry_out: Ru
 def test_a_death_that_nobody_ordered_is_noticed(carry_out_async: Run, engine: docker.DockerClient) -> None:
     def kill_one(progress: Progress) -> None:
         if progress.phase == "ready":
-            (container,) = [found for found in engine.containers.list() if found.name.endswith("-n2")]
+            (container,) = containers_of_this_process(engine, "-n2")
             threading.Timer(0.5, container.kill).start()
 
     result = carry_out_async(
@@ -206,7 +213,7 @@ def test_the_loss_of_the_proxy_ends_the_run_and_keeps_the_evidence(
 ) -> None:
     def kill_proxy(progress: Progress) -> None:
         if progress.phase == "ready":
-            (container,) = [found for found in engine.containers.list() if found.name.endswith("-toxiproxy")]
+            (container,) = containers_of_this_process(engine, "-toxiproxy")
             threading.Timer(1, container.kill).start()
 
     result = carry_out_async("cluster: {nodes: 3}\nworkload: {duration: 20s}\n", kill_proxy)

@@ -1,8 +1,11 @@
 """One warm cluster for plan after plan: nothing of one is left for the next, and nothing stays at the end."""
 
+import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +41,17 @@ faults:
   - {at: 500ms, kill: n2}
   - {at: 500ms, pause: n3}
 limits: {recovers_within: 10s}
+"""
+HARNESS = """
+from chaos.generate import Sampler, draw_plan
+from chaos.scenario import load_scenario
+from harness.backends.warm import WarmDocker
+from harness.cluster import RunOptions
+text = "version: 1\\nscenario: endless\\ncluster: {nodes: 3}\\nworkload: {duration: 1s}\\n"
+plan = draw_plan(load_scenario(text, "endless.yaml"), Sampler(1))
+with WarmDocker(RunOptions(backend="docker"), lambda progress: print(progress.phase, flush=True)) as warm:
+    while True:
+        warm.run(plan)
 """
 
 
@@ -154,7 +168,8 @@ def test_what_broke_between_two_plans_is_made_anew_once(
 ) -> None:
     plan = plan_of(SHORT)
     first = warm.docker.run(plan)
-    container_of(engine, "toxiproxy").remove(force=True)
+    for container in engine.containers.list(filters={"label": f"io.mcp-chaos.run={first.info['run']}"}):
+        container.remove(force=True)
     (network,) = engine.networks.list(filters={"label": f"io.mcp-chaos.run={first.info['run']}"})
     network.remove()
     second = warm.docker.run(plan)
@@ -204,3 +219,16 @@ def test_leaving_removes_everything_whatever_was_raised(
     assert ours(os.getpid()) == []
     assert remove_orphans().total == 0
     assert within(5, lambda: me.num_fds() <= descriptors and me.num_threads() <= threads)
+
+
+@pytest.mark.usefixtures("engine")
+def test_clean_removes_what_a_killed_harness_left_between_two_plans(ours: Ours) -> None:
+    with subprocess.Popen([sys.executable, "-c", HARNESS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        starts = (line for line in process.stdout if line.strip() == "start")
+        begun = list(itertools.islice(starts, 2))
+        process.kill()
+    assert len(begun) == 2
+    assert len(ours(process.pid)) > 2 + 3, "network, proxy, the nodes of one plan and some of another"
+    remove_orphans()
+    assert ours(process.pid) == []
