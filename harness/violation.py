@@ -25,7 +25,8 @@ def violation_words(
     """A message of some lines. ``how_found`` says how the scenario shown was come by, ``replay`` how the failure is
     seen again where that is not by `mcp-chaos replay`.
     """
-    planted = f", with the planted bug {', '.join(options.plants)}" if options.plants else ""
+    bugs = f"bug{'s' * (len(options.plants) > 1)} {' and '.join(options.plants)}"
+    planted = f", with the planted {bugs}" if options.plants else ""
     broken = [judged for judged in judgements if judged.verdict is Verdict.INVALID]
     steps, nodes = len(plan.steps), plan.nodes
     size = f"{steps} fault{'s' * (steps != 1)}, {nodes} node{'s' * (nodes != 1)}"
