@@ -62,7 +62,8 @@ def disk_words(node: Json) -> str:
     words = ["all synced" if disk["synced"] else f"{disk['unsynced_bytes']} bytes not synced"]
     written, persisted, last = disk.get("written_index"), node.get("persisted"), node.get("last_index")
     if written is not None and persisted is not None and written > persisted:
-        words.append(f"entries {_range(persisted + 1, written)} not yet known as durable")
+        noun = "entry" if persisted + 1 == written else "entries"
+        words.append(f"{noun} {_range(persisted + 1, written)} not yet known as durable")
     if written is not None and last is not None and last > written:
         words.append(f"{_range(written + 1, last)} not written")
     if disk.get("busy"):
