@@ -52,7 +52,8 @@ def test_a_failure_of_containers_is_shrunk_run_by_run(found: Bundle, tmp_path: P
     )
     assert report.backend == "docker"
     assert report.kept is not None
-    assert report.kept.after.steps == 1
+    assert 1 <= report.kept.after.steps <= report.before.steps
+    assert report.trials >= 2
     assert report.rates is not None
     assert all(rate.failed >= 1 for rate in report.rates)
     shrunk = open_bundle(report.kept.bundle)
