@@ -69,8 +69,8 @@ pub struct HistoryEvent {
     /// The operation's number within the session (replicated operations only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// The workload's operation, by the name under which a plan may leave it out. Those of the recovery phase
-    /// have none.
+    /// The workload's operation, by the name under which a plan may leave it out. Those of the recovery phase,
+    /// and those done by hand, have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<OperationName>,
     /// True for the reader that only ever asks its home node: its pauses say nothing about availability.

@@ -76,6 +76,15 @@ impl World {
         serde_json::to_string(&record).map_err(value_error)
     }
 
+    fn operate(&self, py: Python<'_>, operation: &str) -> PyResult<u64> {
+        self.with(py, |world| world.operate(operation))?.map_err(value_error)
+    }
+
+    fn outcome(&self, py: Python<'_>, number: u64) -> PyResult<Option<String>> {
+        let outcome = self.with(py, |world| world.outcome(number).map(Option::<&_>::cloned))?;
+        outcome.map_err(value_error)?.map(|one| serde_json::to_string(&one).map_err(value_error)).transpose()
+    }
+
     fn observe(&self, py: Python<'_>) -> PyResult<String> {
         self.with(py, |world| world.observe().to_string())
     }

@@ -38,7 +38,7 @@ mod world;
 pub use fingerprint::fingerprint;
 pub use plan::{Plan, PlanError};
 pub use records::{Run, Stats};
-pub use world::{CLUSTER, START_NS, World};
+pub use world::{CLUSTER, HandOutcome, OperateError, START_NS, World};
 
 /// Carries out a whole plan, with these planted bugs, in one go.
 ///

@@ -42,6 +42,8 @@ struct Link {
     added: Vec<Added>,
     last_arrival_ns: u64,
     counters: LinkCounters,
+    /// Messages of clients driven by hand.
+    by_hand: u64,
     /// The sender has been told that the connection is broken, and nothing got through since.
     broken: bool,
 }
@@ -55,6 +57,27 @@ pub enum Fate {
     Withheld,
     /// It is lost at random, and nobody learns of it.
     Lost,
+}
+
+/// What one client driven by hand has on one link: a connection and draws of its own, so that it shifts no
+/// other message's.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    stream: Stream,
+    drawn: u64,
+    last_arrival_ns: u64,
+}
+
+impl Lane {
+    /// The lane of a client's link.
+    pub fn new(seed: u64, client: u64, from: NodeId, to: NodeId) -> Lane {
+        Lane { stream: Stream::new(seed, "by_hand", client, from << 32 | to), drawn: 0, last_arrival_ns: 0 }
+    }
+
+    fn draw(&mut self, low: u64, high: u64) -> u64 {
+        self.drawn += 1;
+        self.stream.between(self.drawn - 1, low, high)
+    }
 }
 
 /// All directed links, those between clients and nodes included.
@@ -81,6 +104,7 @@ impl Network {
                     added: Vec::new(),
                     last_arrival_ns: 0,
                     counters: LinkCounters::default(),
+                    by_hand: 0,
                     broken: false,
                 }
             })
@@ -120,6 +144,23 @@ impl Network {
         let arrival_ns = (now_ns + delay_ns).max(link.last_arrival_ns);
         link.last_arrival_ns = arrival_ns;
         Fate::Arrives(arrival_ns)
+    }
+
+    /// Hands a link a message of a client driven by hand.
+    pub fn send_by_hand(&mut self, now_ns: u64, from: NodeId, to: NodeId, lane: &mut Lane) -> Fate {
+        let plan::Network { latency_min_ns, latency_max_ns, .. } = self.options;
+        let link = self.link(from, to);
+        link.by_hand += 1;
+        if link.cuts > 0 {
+            link.counters.withheld += 1;
+            return Fate::Withheld;
+        }
+        let mut delay_ns = lane.draw(latency_min_ns, latency_max_ns);
+        for added in &link.added {
+            delay_ns += lane.draw(added.min_ns, added.max_ns);
+        }
+        lane.last_arrival_ns = (now_ns + delay_ns).max(lane.last_arrival_ns);
+        Fate::Arrives(lane.last_arrival_ns)
     }
 
     /// A message reaches the end of its link. False: the link was cut while it was in flight.
@@ -173,7 +214,7 @@ impl Network {
     /// What all links together have done so far.
     pub fn totals(&self) -> LinkCounters {
         self.links.iter().fold(LinkCounters::default(), |sum, link| LinkCounters {
-            sent: sum.sent + link.counters.sent,
+            sent: sum.sent + link.counters.sent + link.by_hand,
             delivered: sum.delivered + link.counters.delivered,
             withheld: sum.withheld + link.counters.withheld,
             lost: sum.lost + link.counters.lost,

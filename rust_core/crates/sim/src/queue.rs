@@ -50,9 +50,13 @@ impl<E> Queue<E> {
         Some((time_ns, event))
     }
 
-    /// The waiting events, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &E> {
-        self.slots.iter().flatten()
+    /// The waiting events with their times, in the order in which they will come out.
+    pub fn waiting(&self) -> Vec<(u64, &E)> {
+        let mut keys: Vec<_> = self.heap.iter().map(|Reverse(key)| *key).collect();
+        keys.sort_unstable();
+        keys.iter()
+            .filter_map(|(time_ns, _, slot)| Some((*time_ns, self.slots[*slot as usize].as_ref()?)))
+            .collect()
     }
 }
 
@@ -67,6 +71,7 @@ mod tests {
             queue.push(time_ns, name);
         }
         assert_eq!(queue.next_time_ns(), Some(3));
+        assert_eq!(queue.waiting(), [(3, &"a"), (5, &"b"), (5, &"c"), (9, &"e")]);
         assert_eq!(queue.pop(), Some((3, "a")));
         queue.push(5, "d");
         let rest: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, name)| name).collect();

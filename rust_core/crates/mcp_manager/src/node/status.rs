@@ -77,8 +77,12 @@ pub struct Observation {
     pub commit: u64,
     /// Last index applied.
     pub applied: u64,
+    /// First index in the log: entries before it are compacted.
+    pub first_index: u64,
     /// Last index in the log; beyond `log`, entries are on their way to the disk.
     pub last_index: u64,
+    /// Last index that it knows to be durable.
+    pub persisted: u64,
     /// Last index covered by the newest snapshot.
     pub snapshot_index: u64,
     /// Checksum of the state.

@@ -11,7 +11,7 @@ use mcp_manager::command::{Answer, Request, Response};
 use serde_json::Value;
 
 pub use home::Home;
-pub use roaming::Roaming;
+pub use roaming::{Order, Roaming};
 
 use crate::{plan::Plan, workload};
 

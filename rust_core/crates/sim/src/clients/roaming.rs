@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, read_result, to_json};
 use crate::{
-    plan::PROCESS_STEP,
+    plan::{FIRST_HAND_PROCESS, PROCESS_STEP},
     workload::{self, Action},
 };
 
@@ -43,8 +43,28 @@ struct Task {
     /// `None`: not of the workload.
     op: Option<OperationName>,
     is_final: bool,
+    /// Set: this node is asked, and no other.
+    only_node: Option<NodeId>,
+    /// Its pauses say nothing about availability.
+    home: bool,
     error: &'static str,
 }
+
+/// An operation that a client driven by hand is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The register's number.
+    pub key: u32,
+    /// What is done to it.
+    pub action: Action,
+    /// Set: this node is asked, and no other.
+    pub only_node: Option<NodeId>,
+    /// Marked as a reader's at home: its pauses say nothing about availability.
+    pub home: bool,
+}
+
+/// The number of every client that is driven by hand.
+const BY_HAND: u32 = 0;
 
 /// One roaming client.
 #[derive(Debug)]
@@ -66,10 +86,44 @@ pub struct Roaming {
     serial: u32,
     phase: Phase,
     task: Option<Task>,
+    /// Begun by hand, and waits for a session.
+    ordered: Option<Task>,
     finals: VecDeque<u32>,
 }
 
 impl Roaming {
+    /// The client number `hand`, from 0, of those that do nothing but what they are told.
+    pub fn by_hand(setting: Arc<Setting>, hand: u64) -> Roaming {
+        Roaming {
+            process: FIRST_HAND_PROCESS + hand,
+            node: hand % setting.nodes + 1,
+            number: BY_HAND,
+            ..Roaming::new(setting, 1)
+        }
+    }
+
+    /// One operation, now. Only for an idle client driven by hand. A write opens a session first if there is none,
+    /// wherever one can be had, within the operation's time.
+    pub fn operate(&mut self, now_ns: u64, order: Order, out: &mut Vec<Effect>) {
+        debug_assert!(self.number == BY_HAND && self.is_idle());
+        let Order { key, action, only_node, home } = order;
+        let task = Task { only_node, home, ..self.new_task(now_ns, key, action) };
+        if action == Action::Read || self.session.is_some() {
+            return self.begin(now_ns, task, out);
+        }
+        self.task = Some(task);
+        out.push(Effect::Record(self.event(now_ns, key, action, Kind::Invoke, argument(action))));
+        self.ordered = Some(task);
+        self.sequence = 0;
+        self.task = Some(Task::new(Deed::OpenSession, task.deadline_ns));
+        self.attempt(now_ns, out);
+    }
+
+    /// Whether it has a session, as far as it knows.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// Client `number`, from 1.
     pub fn new(setting: Arc<Setting>, number: u32) -> Roaming {
         Roaming {
@@ -86,6 +140,7 @@ impl Roaming {
             serial: 0,
             phase: Phase::Idle,
             task: None,
+            ordered: None,
             finals: VecDeque::new(),
             setting,
         }
@@ -179,6 +234,9 @@ impl Roaming {
     }
 
     fn turn_to_next_node(&mut self) {
+        if self.task().only_node.is_some() {
+            return;
+        }
         self.node = self.node % self.setting.nodes + 1;
     }
 
@@ -192,6 +250,12 @@ impl Roaming {
     /// After a task: the session, the final operations, the workload's next operation, or nothing.
     fn next(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
         self.task = None;
+        if self.number == BY_HAND {
+            return match self.ordered.take() {
+                Some(task) => self.proceed(now_ns, task, out),
+                None => self.rest(),
+            };
+        }
         if self.session.is_none() {
             return self.open_session(now_ns, out);
         }
@@ -205,15 +269,17 @@ impl Roaming {
             .map(|think_ns| (self.begun_ns + think_ns).max(now_ns).max(*start_ns))
             .filter(|due_ns| due_ns < stop_ns);
         match due_ns {
-            None => {
-                self.phase = Phase::Idle;
-                self.alarm.clear();
-            }
+            None => self.rest(),
             Some(due_ns) => {
                 self.phase = Phase::Thinking;
                 self.alarm.set(due_ns, out);
             }
         }
+    }
+
+    fn rest(&mut self) {
+        self.phase = Phase::Idle;
+        self.alarm.clear();
     }
 
     fn final_write(&mut self) -> Action {
@@ -244,10 +310,22 @@ impl Roaming {
         if action != Action::Read {
             self.sequence += 1;
         }
-        self.task = Some(task);
+        self.turn_to(task);
         let invoke = self.event(now_ns, key, action, Kind::Invoke, argument(action));
         out.push(Effect::Record(invoke));
         self.attempt(now_ns, out);
+    }
+
+    /// Goes on with a write begun without a session, now that there is one.
+    fn proceed(&mut self, now_ns: u64, task: Task, out: &mut Vec<Effect>) {
+        self.sequence += 1;
+        self.turn_to(task);
+        self.attempt(now_ns, out);
+    }
+
+    fn turn_to(&mut self, task: Task) {
+        self.node = task.only_node.unwrap_or(self.node);
+        self.task = Some(task);
     }
 
     /// Begins an attempt at the node it uses now, unless the operation has run out of time.
@@ -299,7 +377,7 @@ impl Roaming {
         let task = self.task();
         task.error = "not_leader";
         match leader {
-            Some(leader) if leader != node && task.hops < MAX_HOPS => {
+            Some(leader) if leader != node && task.hops < MAX_HOPS && task.only_node.is_none() => {
                 task.hops += 1;
                 self.node = leader;
             }
@@ -376,6 +454,11 @@ impl Roaming {
         log_index: Option<u64>,
         out: &mut Vec<Effect>,
     ) {
+        if let Some(task) = self.ordered.take() {
+            // Its session could not be opened in time: it was never sent.
+            self.task = Some(task);
+            return self.finish(now_ns, Kind::Fail, "no_session", None, out);
+        }
         let Deed::Operate { key, action } = self.task().deed else { return self.open_session(now_ns, out) };
         let ended = self.event(now_ns, key, action, kind, argument(action));
         out.push(Effect::Record(HistoryEvent { error: Some(error.to_owned()), log_index, ..ended }));
@@ -397,7 +480,8 @@ impl Roaming {
         HistoryEvent {
             node: Some(self.node),
             client: self.session.filter(|_| replicated),
-            sequence: replicated.then_some(self.sequence),
+            sequence: self.session.filter(|_| replicated).map(|_| self.sequence),
+            home: self.task.is_some_and(|task| task.home),
             op: self.task.and_then(|task| task.op),
             is_final: self.task.is_some_and(|task| task.is_final),
             ..HistoryEvent::new(now_ns, self.process, kind, f, &self.setting.keys[key as usize], value)
@@ -415,6 +499,8 @@ impl Task {
             in_doubt: false,
             op: None,
             is_final: false,
+            only_node: None,
+            home: false,
             error: "timeout",
         }
     }

@@ -25,6 +25,8 @@ pub const MAX_CLIENTS: u32 = 499;
 pub const PROCESS_STEP: u64 = 1_000;
 /// The process number of node 1's home reader.
 pub const FIRST_HOME_PROCESS: u64 = 500;
+/// The process number of the first client that is driven by hand: above those of home readers (500 to 598).
+pub const FIRST_HAND_PROCESS: u64 = 600;
 /// The highest number of an operation that a plan may name: values of one client end where the next one's begin.
 pub const MAX_OPERATION: u64 = 1_000_000;
 /// The longest duration a plan may name: one virtual day. Sums of a few such times cannot overflow.

@@ -3,6 +3,7 @@
 //! [`World::advance`] is the loop: take the next event, set the clock to its time, carry it out. What an event
 //! leads to is put into the queue, or done at the same virtual time; nothing else moves the world.
 
+mod hand;
 mod machines;
 mod nemesis;
 mod observe;
@@ -24,6 +25,8 @@ use crate::plan::Plan;
 use crate::process::Machine;
 use crate::queue::Queue;
 use crate::records::{Records, Run, Stats};
+use hand::Hands;
+pub use hand::{HandOutcome, OperateError};
 use nemesis::Nemesis;
 use recovery::Stage;
 use traffic::Call;
@@ -109,7 +112,9 @@ pub struct World {
     roaming: Vec<Roaming>,
     /// One for each node, at least for the final reads.
     homes: Vec<Home>,
-    /// The request that each client waits on; roaming clients first.
+    /// Clients driven by hand.
+    hands: Hands,
+    /// The request that each client waits on: roaming clients, then those at home, then those driven by hand.
     calls: Vec<Call>,
     nemesis: Nemesis,
     stage: Stage,
@@ -141,6 +146,7 @@ impl World {
             machines: (1..=plan.nodes).map(|id| Machine::new(plan.seed, id)).collect(),
             calls: vec![Call::default(); roaming.len() + plan.nodes as usize],
             roaming,
+            hands: Hands::new(setting.clone()),
             homes: (1..=plan.nodes).map(|node| Home::new(setting.clone(), node)).collect(),
             nemesis: Nemesis::new(&plan),
             stage: Stage::default(),

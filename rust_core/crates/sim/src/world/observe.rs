@@ -1,5 +1,6 @@
 //! The world as JSON, for debuggers and for state machines that step it.
 
+use mcp_chaos_consensus::{Message, MessageKind};
 use mcp_chaos_evidence::{NodeId, node_name};
 use serde_json::{Map, Value, json};
 
@@ -9,17 +10,24 @@ use crate::process::State;
 impl World {
     /// What the world looks like now.
     ///
-    /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `ended`), its disk, and for one that
-    /// is up its replica with its whole log. `links_cut` and `links_slow`: directed links under a fault.
-    /// `messages_in_flight`: between nodes, and between clients and nodes.
+    /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`), its disk, and for
+    /// one that is up its replica with its whole log. `links_cut` and `links_slow`: directed links under a fault.
+    /// `messages_in_flight`: how many between nodes, and between clients and nodes. `messages`: each of those
+    /// between nodes, in the order in which they arrive.
     pub fn observe(&self) -> Value {
         let nodes: Map<String, Value> =
             (1..=self.plan.nodes).map(|node| (node_name(node), self.observe_node(node))).collect();
-        let between_nodes = self.queue.iter().filter(|event| matches!(event, Event::Peer(_))).count();
-        let of_clients = self
-            .queue
+        let waiting = self.queue.waiting();
+        let messages: Vec<_> = waiting
             .iter()
-            .filter(|event| {
+            .filter_map(|(due_ns, event)| match event {
+                Event::Peer(message) => Some(observe_message(message, *due_ns)),
+                _ => None,
+            })
+            .collect();
+        let of_clients = waiting
+            .iter()
+            .filter(|(_, event)| {
                 matches!(event, Event::Request { .. } | Event::Cancel { .. } | Event::Reply { .. })
             })
             .count();
@@ -30,7 +38,8 @@ impl World {
             "nodes": nodes,
             "links_cut": link_names(self.network.cut_links()),
             "links_slow": link_names(self.network.slow_links()),
-            "messages_in_flight": {"nodes": between_nodes, "clients": of_clients},
+            "messages_in_flight": {"nodes": messages.len(), "clients": of_clients},
+            "messages": messages,
         })
     }
 
@@ -43,6 +52,10 @@ impl World {
             "disk": {"synced": disk.is_synced(), "unsynced_bytes": disk.unsynced_bytes()},
         });
         if let State::Up(running) = &machine.state {
+            let disk = &mut observed["disk"];
+            disk["written_index"] = running.wal.last_index().into();
+            disk["busy"] = running.flight.is_some().into();
+            disk["queued"] = running.jobs.len().into();
             let inside = serde_json::to_value(running.node.observe()).expect("an observation is plain data");
             if let (Value::Object(observed), Value::Object(inside)) = (&mut observed, inside) {
                 observed.extend(inside);
@@ -54,4 +67,40 @@ impl World {
 
 fn link_names(links: impl Iterator<Item = (NodeId, NodeId)>) -> Vec<Value> {
     links.map(|(from, to)| json!([end_name(from), end_name(to)])).collect()
+}
+
+/// A message on its way. `index` and `log_term` mean what they mean in raft-rs: for an append, where its entries
+/// begin.
+fn observe_message(message: &Message, due_ns: u64) -> Value {
+    json!({
+        "from": node_name(message.from),
+        "to": node_name(message.to),
+        "kind": kind_name(message.kind),
+        "term": message.term,
+        "index": message.index,
+        "log_term": message.log_term,
+        "commit": message.commit,
+        "entries": message.entries.len(),
+        "reject": message.reject,
+        "snapshot_index": message.snapshot.as_ref().map(|snapshot| snapshot.meta.index),
+        "due_ns": due_ns,
+    })
+}
+
+fn kind_name(kind: MessageKind) -> &'static str {
+    match kind {
+        MessageKind::Append => "append",
+        MessageKind::AppendResponse => "append_response",
+        MessageKind::RequestVote => "request_vote",
+        MessageKind::RequestVoteResponse => "request_vote_response",
+        MessageKind::Snapshot => "snapshot",
+        MessageKind::Heartbeat => "heartbeat",
+        MessageKind::HeartbeatResponse => "heartbeat_response",
+        MessageKind::TransferLeader => "transfer_leader",
+        MessageKind::TimeoutNow => "timeout_now",
+        MessageKind::ReadIndex => "read_index",
+        MessageKind::ReadIndexResponse => "read_index_response",
+        MessageKind::RequestPreVote => "request_pre_vote",
+        MessageKind::RequestPreVoteResponse => "request_pre_vote_response",
+    }
 }

@@ -62,7 +62,9 @@ impl World {
     }
 
     fn clients_are_idle(&self) -> bool {
-        self.roaming.iter().all(|client| client.is_idle()) && self.homes.iter().all(|home| home.is_idle())
+        self.roaming.iter().all(|client| client.is_idle())
+            && self.homes.iter().all(|home| home.is_idle())
+            && self.hands.are_idle()
     }
 
     /// The cluster has had the time that the plan allows, and the workload's last operations theirs.

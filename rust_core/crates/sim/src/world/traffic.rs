@@ -6,7 +6,7 @@ use mcp_manager::Input;
 use mcp_manager::command::{Request, Response};
 
 use super::{Event, World};
-use crate::clients::{Effect, Reply};
+use crate::clients::{Effect, Home, Reply, Roaming};
 use crate::network::Fate;
 use crate::plan::CLIENTS;
 use crate::process::State;
@@ -18,6 +18,12 @@ pub(super) struct Call {
     serial: u32,
     /// The node has it: if its process dies, the connection breaks.
     arrived: bool,
+}
+
+/// One of the clients, whoever drives it.
+enum Client<'a> {
+    Roams(&'a mut Roaming),
+    AtHome(&'a mut Home),
 }
 
 /// A client and the number of its request, as a ticket that is unique in the run.
@@ -71,22 +77,50 @@ impl World {
 
     pub(super) fn start_client(&mut self, client: usize) {
         self.with_client(client, |world, effects| {
-            let homes_from = world.roaming.len();
-            match client.checked_sub(homes_from) {
-                None => world.roaming[client].start(world.now_ns, effects),
-                Some(home) => world.homes[home].start(effects),
+            let now_ns = world.now_ns;
+            match world.client(client) {
+                Client::Roams(roaming) => roaming.start(now_ns, effects),
+                Client::AtHome(home) => home.start(effects),
             }
         });
     }
 
     pub(super) fn wake_client(&mut self, client: usize, epoch: u32) {
         self.with_client(client, |world, effects| {
-            let homes_from = world.roaming.len();
-            match client.checked_sub(homes_from) {
-                None => world.roaming[client].wake(world.now_ns, epoch, effects),
-                Some(home) => world.homes[home].wake(world.now_ns, epoch, effects),
+            let now_ns = world.now_ns;
+            match world.client(client) {
+                Client::Roams(roaming) => roaming.wake(now_ns, epoch, effects),
+                Client::AtHome(home) => home.wake(now_ns, epoch, effects),
             }
         });
+    }
+
+    /// The number of the first client that is driven by hand.
+    pub(super) fn first_hand(&self) -> usize {
+        self.roaming.len() + self.homes.len()
+    }
+
+    fn client(&mut self, client: usize) -> Client<'_> {
+        let first_home = self.roaming.len();
+        let first_hand = self.first_hand();
+        if client < first_home {
+            Client::Roams(&mut self.roaming[client])
+        } else if client < first_hand {
+            Client::AtHome(&mut self.homes[client - first_home])
+        } else {
+            Client::Roams(self.hands.client(client - first_hand))
+        }
+    }
+
+    /// Hands a message of a client, or to it, to its link.
+    fn send_for(&mut self, client: usize, from: NodeId, to: NodeId) -> Fate {
+        match client.checked_sub(self.first_hand()) {
+            None => self.network.send(self.now_ns, from, to),
+            Some(hand) => {
+                let lane = self.hands.lane(self.plan.seed, hand, from, to);
+                self.network.send_by_hand(self.now_ns, from, to, lane)
+            }
+        }
     }
 
     /// Lets a client act, and carries out what it wants.
@@ -95,17 +129,22 @@ impl World {
         act(self, &mut effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Record(event) => self.records.history(event),
+                Effect::Record(event) => {
+                    if let Some(hand) = client.checked_sub(self.first_hand()) {
+                        self.hands.see(hand, &event);
+                    }
+                    self.records.history(event);
+                }
                 Effect::Wake { at_ns, epoch } => self.queue.push(at_ns, Event::ClientWake { client, epoch }),
                 Effect::Send { node, serial, request } => {
                     self.calls[client] = Call { node, serial, arrived: false };
-                    if let Fate::Arrives(at_ns) = self.network.send(self.now_ns, CLIENTS, node) {
+                    if let Fate::Arrives(at_ns) = self.send_for(client, CLIENTS, node) {
                         self.queue.push(at_ns, Event::Request { node, client, serial, request });
                     }
                 }
                 Effect::Cancel { node, serial } => {
                     self.calls[client].arrived = false;
-                    if let Fate::Arrives(at_ns) = self.network.send(self.now_ns, CLIENTS, node) {
+                    if let Fate::Arrives(at_ns) = self.send_for(client, CLIENTS, node) {
                         self.queue.push(at_ns, Event::Cancel { node, client, serial });
                     }
                 }
@@ -151,7 +190,7 @@ impl World {
         if (call.node, call.serial) == (node, serial) {
             call.arrived = false;
         }
-        if let Fate::Arrives(at_ns) = self.network.send(self.now_ns, node, CLIENTS) {
+        if let Fate::Arrives(at_ns) = self.send_for(client, node, CLIENTS) {
             self.queue.push(at_ns, Event::Reply { node, client, serial, reply });
         }
     }
@@ -161,10 +200,10 @@ impl World {
             return;
         }
         self.with_client(client, |world, effects| {
-            let homes_from = world.roaming.len();
-            match client.checked_sub(homes_from) {
-                None => world.roaming[client].reply(world.now_ns, serial, reply, effects),
-                Some(home) => world.homes[home].reply(world.now_ns, serial, reply, effects),
+            let now_ns = world.now_ns;
+            match world.client(client) {
+                Client::Roams(roaming) => roaming.reply(now_ns, serial, reply, effects),
+                Client::AtHome(home) => home.reply(now_ns, serial, reply, effects),
             }
         });
     }
