@@ -29,7 +29,7 @@ def done(world: World, **operation: Any) -> dict[str, Any]:
     return ended
 
 
-def test_a_plan_without_operations_is_quiet_until_its_recovery_and_valid():
+def test_a_plan_without_operations_is_quiet_until_its_recovery_and_valid() -> None:
     world = World(QUIET.compiled_json())
     evidence = world.finish()
     events = [json.loads(line) for line in evidence.history_jsonl().splitlines()]
@@ -38,7 +38,7 @@ def test_a_plan_without_operations_is_quiet_until_its_recovery_and_valid():
     assert {judgement.verdict for judgement in judge(evidence, QUIET)} == {"valid"}
 
 
-def test_a_write_by_hand_is_read_at_every_node_and_judged():
+def test_a_write_by_hand_is_read_at_every_node_and_judged() -> None:
     world = World(QUIET.compiled_json())
     world.advance(START_NS)
     wrote = done(world, f="write", key="k1", value=41)
@@ -53,7 +53,7 @@ def test_a_write_by_hand_is_read_at_every_node_and_judged():
     assert {judgement.verdict for judgement in judge(evidence, QUIET)} == {"valid"}
 
 
-def test_what_cannot_be_done_is_a_value_error_that_says_why():
+def test_what_cannot_be_done_is_a_value_error_that_says_why() -> None:
     world = World(QUIET.compiled_json())
     with pytest.raises(ValueError, match=r'no register "k9"; the plan has k0 to k1'):
         world.operate('{"f": "read", "key": "k9"}')
@@ -61,7 +61,7 @@ def test_what_cannot_be_done_is_a_value_error_that_says_why():
         world.outcome(3)
 
 
-def test_an_observation_has_every_node_and_every_message_under_way():
+def test_an_observation_has_every_node_and_every_message_under_way() -> None:
     world = World(plan_of("cluster: {nodes: 3}\nworkload: {duration: 8s}\n").compiled_json())
     world.advance(START_NS + S)
     observed = json.loads(world.observe())
