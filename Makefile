@@ -12,7 +12,7 @@ NODE_TARGET := x86_64-unknown-linux-gnu
 # has neither (docs/node.md).
 NODE_FEATURES ?= plants,faults
 
-.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak clean
+.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak fuzz nightly clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,8 +69,9 @@ format:  ## apply the formatters
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: setup  ## the simulator's speed with every check on, and the micro-benchmarks
+bench: setup  ## the speed of the simulator and of hunt, where the time goes, and the micro-benchmarks
 	cargo run --quiet --release --locked --manifest-path $(RUST) --package mcp-chaos-sim --example speed
+	$(BIN)/python ci/bench_hunt.py
 	cargo bench --locked --manifest-path $(RUST) --workspace
 
 wheel: setup  ## build the wheel, assert what is in it, use it outside the checkout
@@ -78,6 +79,12 @@ wheel: setup  ## build the wheel, assert what is in it, use it outside the check
 
 soak: setup  ## 1,000 seeds of each scenario in simulation, each run again in another process
 	$(BIN)/python ci/soak.py
+
+fuzz: setup  ## 20,000 mutated scenario files, overrides, plans and manifests: each read whole, or refused with its place
+	$(BIN)/python ci/fuzz_scenarios.py
+
+nightly: setup  ## what runs every night: see ci/nightly.sh
+	ci/nightly.sh
 
 clean:  ## build products and the virtual environment (bundles stay)
 	cargo clean --manifest-path $(RUST)

@@ -84,7 +84,7 @@ class Workload(Spec):
     """After how long a client tries another node."""
     operation_timeout: Open[Annotated[Duration, holes.duration("10ms", "10m")]] = parse_duration("2s")
     """After how long a client gives an operation up."""
-    only: list[OperationField] | None = Field(None, max_length=MOST_NAMED)
+    only: list[OperationField] | None = Field(default=None, max_length=MOST_NAMED)
     """The operations that are done, by name, when they would have been done; without this key all are."""
 
     def compiled(self) -> dict[str, object]:

@@ -3,9 +3,7 @@
 All from the campaign's report as plain data (``campaign.json``).
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +13,7 @@ from xml.etree import ElementTree as ET
 from chaos.errors import InfrastructureError, UsageError
 from chaos.ledger import Entry, Ledger, merged, parse_ledger, recurrence
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
+from harness.files import write_whole
 
 Report = Mapping[str, Any]
 
@@ -48,7 +47,7 @@ def write_junit(report: Report, path: Path) -> None:
     _count(root)
     root.set("time", _seconds(report["seconds"]))
     ET.indent(root)
-    _write(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+    write_whole(path, ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
 def _suite(root: ET.Element, report: Report, scenario: Mapping[str, Any]) -> None:
@@ -127,7 +126,7 @@ def write_summary(report: Report, path: Path, ledger: Ledger | None = None) -> N
     With a ledger (which has this campaign in it) it says how often and since when each failure is seen, and what
     earlier nights have seen and this one has not.
     """
-    _write(path, ("\n".join(_summary(report, ledger)) + "\n").encode(errors="backslashreplace"))
+    write_whole(path, ("\n".join(_summary(report, ledger)) + "\n").encode(errors="backslashreplace"))
 
 
 def _summary(report: Report, ledger: Ledger | None) -> Iterator[str]:
@@ -343,24 +342,5 @@ def update_ledger(path: Path, report: Report) -> Ledger:
     except OSError as error:
         raise InfrastructureError(f"{path}: cannot be read: {error.strerror or error}") from error
     ledger = merged(ledger, report)
-    _write(path, ledger.to_json().encode())
+    write_whole(path, ledger.to_json().encode())
     return ledger
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from error

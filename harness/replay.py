@@ -1,14 +1,14 @@
 """The verb `replay`: the bundle's plan again. Exact on `sim`; a rate with its interval elsewhere."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from chaos.errors import UsageError
+from chaos.errors import BundleError, UsageError
 from chaos.plan import Plan
 from chaos.statistics import wilson_interval
 from chaos.verdict import (
@@ -23,7 +23,7 @@ from chaos.verdict import (
 from harness.account import print_account
 from harness.cluster import RunOptions
 from harness.run import Finished, run_plan
-from harness.store import Bundle
+from harness.store import Bundle, parse_record
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def replay_bundle(
         anchors = {
             record["step"]: record["anchor"]
             for record in nemesis
-            if record["phase"] == "install" and record.get("anchor")
+            if record.get("phase") == "install"
+            and isinstance(record.get("step"), int)
+            and isinstance(record.get("anchor"), str)
         }
         options = replace(options, recorded_anchors=anchors)
     broken = violated(bundle.verdict)
@@ -155,6 +157,13 @@ def describe_verdict(verdict: RunVerdict) -> str:
     return f"invalid ({', '.join(broken)})" if broken else verdict.verdict.value
 
 
+def _time_ns(text: str, path: Path, line: int) -> int:
+    time_ns = parse_record(text, path, line).get("time_ns")
+    if not isinstance(time_ns, int):
+        raise BundleError(f"{path}:{line}: expected a record with its time_ns")
+    return time_ns
+
+
 def first_difference(recorded: Bundle, repeated: Bundle) -> str | None:
     """None if the trace hashes are equal, else the first line in which the two recordings part."""
     if recorded.manifest.trace_hash == repeated.manifest.trace_hash:
@@ -165,10 +174,14 @@ def first_difference(recorded: Bundle, repeated: Bundle) -> str | None:
     for name in ["history.jsonl", "nemesis.jsonl", *recorded.names("trace/")]:
         if name not in repeated.manifest.files:
             return f"{name}: not in the repeated run{note}"
-        pairs = zip_longest(recorded.text(name).splitlines(), repeated.text(name).splitlines())
+        pairs = zip_longest(recorded.lines(name), repeated.lines(name))
         for line, (before, after) in enumerate(pairs, start=1):
             if before != after:
-                time_ns = min(json.loads(text)["time_ns"] for text in (before, after) if text is not None)
+                time_ns = min(
+                    _time_ns(text, bundle.path / name, line)
+                    for text, bundle in ((before, recorded), (after, repeated))
+                    if text is not None
+                )
                 found = f"{name}, line {line}: recorded {before or 'nothing'}, now {after or 'nothing'}"
                 if earliest is None or time_ns < earliest[0]:
                     earliest = (time_ns, found)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.bundle import Manifest, parse_manifest
+from chaos.document import show
 from chaos.errors import BundleError, InfrastructureError
 from chaos.verdict import RunVerdict
 
@@ -41,12 +42,22 @@ class Bundle:
         return content
 
     def text(self, name: str) -> str:
-        """As ``read``, decoded as UTF-8."""
-        return self.read(name).decode("utf-8", errors="strict")
+        """As ``read``, decoded as UTF-8. Raises BundleError also for what is no text."""
+        try:
+            return self.read(name).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError(
+                f"{self.path / name}: expected UTF-8, which byte {error.start} is not"
+            ) from error
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        """The objects of a file of JSON Lines, in order."""
-        return [json.loads(line) for line in self.text(name).splitlines()]
+        """The objects of a file of JSON Lines, in order. Raises BundleError for a line that is none."""
+        return [parse_record(line, self.path / name, at) for at, line in enumerate(self.lines(name), start=1)]
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a file, without their ends (and whatever else Unicode takes for a line's end left in)."""
+        text = self.text(name)
+        return text.removesuffix("\n").split("\n") if text else []
 
     def names(self, prefix: str) -> list[str]:
         """Files below ``prefix``, ascending."""
@@ -66,6 +77,17 @@ class Bundle:
         """Reads every file. Raises BundleError for the first that is absent or damaged."""
         for name in self.manifest.files:
             self.read(name)
+
+
+def parse_record(line: str, path: Path, number: int) -> dict[str, Any]:
+    """The object in a line of a file of JSON Lines. Raises BundleError that names file and line."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise BundleError(f"{path}:{number}: found {show(line)}, expected an object of JSON")
+    return record
 
 
 def open_bundle(path: Path) -> Bundle:

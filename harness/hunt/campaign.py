@@ -15,11 +15,12 @@ from chaos.errors import InfrastructureError
 from chaos.plan import Plan
 from chaos.signature import Signature
 from harness.cluster import RunOptions
+from harness.files import write_whole
 from harness.hunt.findings import keep_run, keep_shrunk, state_of
 from harness.hunt.pool import Died, Message, Pool
 from harness.hunt.report import CampaignReport, CrashReport, FailureReport, FamilyReport
 from harness.hunt.search import Found, derived
-from harness.hunt.state import Crash, FailureState, FamilyState, Parameters, State, Store, write_whole
+from harness.hunt.state import Crash, FailureState, FamilyState, Parameters, State, Store
 from harness.hunt.worker import Broke, Done, Explore, Family, Known, Progressed, Shrink, Task
 from harness.shrink_bundle import shrink_bundle
 from harness.store import open_bundle

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from chaos.plan import Plan
 from chaos.signature import Signature
 from harness.cluster import RunOptions
+from harness.files import write_whole
 from harness.hunt.search import reason_of
-from harness.hunt.state import ShrunkState, Store, write_whole
+from harness.hunt.state import ShrunkState, Store
 from harness.hunt.worker import Smaller
 from harness.run import Finished, keep
 from harness.shrink import candidate_text, operations_of

@@ -16,7 +16,6 @@ import array
 import fcntl
 import os
 import sys
-import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chaos.errors import InfrastructureError, UsageError
+from harness.files import write_whole
 
 FORMAT: Final = 1
 _STATE: Final = "state.json"
@@ -245,22 +245,3 @@ class Store:
         if sys.byteorder == "big":
             packed.byteswap()
         write_whole(self.directory / _STATES, packed.tobytes())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or as it was. Raises InfrastructureError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(beside).chmod(0o644)
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from error
