@@ -27,7 +27,10 @@ class Change:
 
 
 def plan_changes(a: Plan, b: Plan) -> tuple[Change, ...]:
-    """What must be done to ``a`` to have ``b``. What a scenario is called, is there for and hopes to see is not compared."""
+    """What must be done to ``a`` to have ``b``.
+
+    What a scenario is called, is there for and hopes to see is not compared.
+    """
     return (*_values("", _rest(a.document), _rest(b.document)), *_steps(a, b))
 
 

@@ -19,7 +19,7 @@ DATA_DIRECTORY = "/data"
 TRACE_DIRECTORY = "/trace"
 SECRETS_DIRECTORY = "/secrets"
 SETTINGS_FILE = "settings.json"
-TOKEN_FILE = "token"
+TOKEN_FILE = "token"  # noqa: S105 a file's name
 DIRECTORIES = (DATA_DIRECTORY, TRACE_DIRECTORY, SECRETS_DIRECTORY)
 """What the image must offer, writable to the node."""
 
