@@ -131,7 +131,8 @@ def replay(
     events: Annotated[
         bool,
         typer.Option(
-            "--events", help="Print all events in time order, one a line; with --until, those before the moment."
+            "--events",
+            help="Print all events in time order, one a line; with --until, those before the moment.",
         ),
     ] = False,
     out: Out = DEFAULT_OUT,

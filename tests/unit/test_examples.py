@@ -100,4 +100,3 @@ def test_without_a_token_github_is_not_asked(monkeypatch, tmp_path):
     monkeypatch.delenv("GITHUB_TOKEN", raising=False)
     with pytest.raises(UsageError, match="found no GITHUB_TOKEN in the environment"):
         database_of(f"dir:{tmp_path},github:owner/repo")
-
