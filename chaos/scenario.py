@@ -75,8 +75,8 @@ GOALS = {
     "read_after_leader_change": "a read was served within a second after a leader change",
     "operation_during_partition": "an operation succeeded while links were cut",
 }
-"""What ``sometimes`` may name: runs in which it never happens have shown little. ``run`` reports it; no verdict
-hangs on it."""
+"""What ``sometimes`` may name: runs in which it never happens have shown little. ``run`` reports it, a campaign
+ends with 3 without it."""
 
 MOST_STEPS = 64
 MOST_OPERATIONS = 1_000_000
@@ -309,7 +309,7 @@ class Scenario(Spec):
     about: Annotated[str, Field(max_length=2000)] = ""
     """What it is there to show, in a sentence or two."""
     tags: list[NameField] = Field([], max_length=32)
-    """Words on what the scenario is good for. No command of this release chooses by them."""
+    """Words on what the scenario is good for; markers in pytest."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """Fixes what chance decides within a run (delays, election timeouts, what clients choose)."""
     cluster: Cluster = Cluster()
@@ -331,9 +331,9 @@ class Scenario(Spec):
     limits: Limits = Limits()
     """How patient the checks are."""
     sometimes: list[GoalField] = Field([], max_length=len(GOALS))
-    """What should happen, for otherwise a run has shown little: `run` reports it, no verdict hangs on it."""
+    """What should happen, for otherwise little was shown: a campaign in which it never does is no pass."""
     examples: list[dict[str, Any]] = Field([], max_length=MOST_EXAMPLES)
-    """Members of interest, as paths and values; checked, but run first by the tests of mcp-chaos only."""
+    """Members of interest, as paths and values: run before all others."""
 
     _examples: tuple["Scenario", ...] = PrivateAttr(())
 

@@ -34,6 +34,19 @@ def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
         store.open_bundle(path).read("plan.json")
 
 
+def test_a_file_that_is_no_text_or_no_json_is_one_message(tmp_path: Path) -> None:
+    # Its checksum is right, so it was written so: by another program, or by a defect of ours.
+    files = {"a.jsonl": b'{"x":1}\n[1]\n', "b.jsonl": b'{"x":1}\n{\n', "c.jsonl": '{"x":"\u2028"}\n'.encode()}
+    bundle = store.open_bundle(store.write_bundle(tmp_path, "name", MANIFEST, FILES | files)[0])
+    for name in ("a.jsonl", "b.jsonl"):
+        with pytest.raises(BundleError, match=rf"{name}:2: found .*, expected an object of JSON"):
+            bundle.records(name)
+    with pytest.raises(BundleError, match=r"n1\.log: expected UTF-8, which byte 0 is not"):
+        bundle.text("logs/n1.log")
+    assert bundle.records("c.jsonl") == [{"x": "\u2028"}], "a line ends where JSON Lines say"
+    assert bundle.records("trace/n1.jsonl") == []
+
+
 def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
     path, _ = store.write_bundle(tmp_path, "name", MANIFEST, FILES)
     manifest = json.loads((path / "manifest.json").read_text()) | {"format": 9}
