@@ -39,6 +39,14 @@ class Stopped(BaseException):
     """The batch is to end at once. No `Exception`: for Hypothesis that would be a failure of the plan."""
 
 
+class _AbortedError(BaseException):
+    """A plan could not be carried out: no failure of the plan either, and nothing to try again."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
 @cache
 def error_of(signature: Signature) -> type[FoundError]:
     """The exception class of a signature: Hypothesis tells failures apart by class and place."""
@@ -140,7 +148,10 @@ class Search:
         try:
             for example in self._scenario.example_scenarios:
                 plan = draw_plan(example, Sampler(0))
-                signature, reason = self._try(plan)
+                try:
+                    signature, reason = self._try(plan)
+                except _AbortedError as aborted:
+                    raise aborted.cause from None
                 if signature is not None:
                     self._note(signature, reason, plan, None)
             for entry in choices:
@@ -237,6 +248,8 @@ class Search:
             # After a shrink the smallest entry is the last that failed; there is one without a shrink.
             entry = min(database.entries, key=lambda entry: (len(entry), entry), default=None)
             return signature, reason, plan, entry
+        except _AbortedError as aborted:
+            raise aborted.cause from None
         return None
 
     def _try(self, plan: Plan) -> tuple[Signature | None, str]:
@@ -247,7 +260,10 @@ class Search:
             raise Stopped
         if self._seen and not self._tries_more():
             return None, ""
-        trial = self._execute(plan)
+        try:
+            trial = self._execute(plan)
+        except Exception as error:
+            raise _AbortedError(error) from error
         if trial.verdict.interrupted:
             raise Stopped
         batch = self.batch

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
+from chaos.errors import InfrastructureError
 from chaos.plan import Plan
 from chaos.scenario import Scenario, load_scenario
 from chaos.signature import Signature
@@ -163,6 +166,24 @@ def test_a_batch_that_is_stopped_keeps_what_it_found() -> None:
     assert not batch.complete
     assert batch.examples == 30
     assert batch.found
+
+
+def test_a_plan_that_cannot_be_carried_out_is_no_failure_of_the_plan() -> None:
+    # Hypothesis would take the error for a bug, run the plan again, and call the test flaky if it then passes.
+    tried: list[Plan] = []
+
+    def execute(plan: Plan) -> Any:
+        tried.append(plan)
+        raise InfrastructureError("the engine went away")
+
+    for attempt in (
+        lambda: Search(family(), execute).explore(1, 20),
+        lambda: Search(family(FAMILY + "examples:\n  - {cluster.nodes: 5}\n"), execute).known([]),
+    ):
+        tried.clear()
+        with pytest.raises(InfrastructureError, match="went away"):
+            attempt()
+        assert len(tried) == 1
 
 
 def test_a_family_with_one_member_is_run_once() -> None:
