@@ -327,20 +327,26 @@ def _time(text: str) -> str:
 # Over nights
 
 
-def update_ledger(path: Path, report: Report) -> Ledger:
-    """Merges a campaign into the ledger at ``path`` (a new one if there is none), and gives it back.
+def read_ledger(path: Path) -> Ledger:
+    """The ledger at ``path``, an empty one if there is none.
 
-    Written beside its name, then renamed. Raises UsageError if what lies there is no ledger (it is left as it is),
-    InfrastructureError if it can be neither read nor written.
+    Raises UsageError if what lies there is no ledger, InfrastructureError if it cannot be read.
     """
     try:
-        ledger = parse_ledger(path.read_text(encoding="utf-8"), str(path))
+        return parse_ledger(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
-        ledger = Ledger()
+        return Ledger()
     except UnicodeDecodeError:
         raise UsageError(f"{path}: expected a ledger of failures, found no text") from None
     except OSError as error:
         raise InfrastructureError(f"{path}: cannot be read: {error.strerror or error}") from error
-    ledger = merged(ledger, report)
+
+
+def update_ledger(path: Path, report: Report) -> Ledger:
+    """Merges a campaign into the ledger at ``path``, and gives it back. Raises as `read_ledger`.
+
+    Written whole; what is no ledger is left as it is.
+    """
+    ledger = merged(read_ledger(path), report)
     write_whole(path, ledger.to_json().encode())
     return ledger

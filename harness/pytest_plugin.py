@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.hand import ClusterByHand
-    from harness.hunt.worker import Family
+    from harness.hunt.tasks import Family
     from harness.pytest_scenario import Examined, Wishes
 
 _BACKENDS: Final = ("sim", "docker")
@@ -97,7 +97,7 @@ class ScenarioFile(pytest.File):
         """The scenario. A mistake in it is an error of collection, with file, line, column and what was expected."""
         from chaos.errors import ChaosError  # noqa: PLC0415
         from chaos.scenario import load_scenario  # noqa: PLC0415
-        from harness.hunt.worker import Family  # noqa: PLC0415
+        from harness.hunt.tasks import Family  # noqa: PLC0415
         from harness.run import read_scenario_text  # noqa: PLC0415
 
         wishes = _wishes(self.config)

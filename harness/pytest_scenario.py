@@ -18,7 +18,8 @@ from chaos.verdict import Verdict
 from harness.cluster import RunOptions
 from harness.hunt.campaign import database_key
 from harness.hunt.search import Batch, Execute, Found, Search, derived
-from harness.hunt.worker import HYPOTHESIS_SHARE, Family
+from harness.hunt.tasks import Family
+from harness.hunt.worker import HYPOTHESIS_SHARE
 from harness.run import judge_result, keep
 from harness.shrink import shrink_on_sim
 from harness.trial import Trial, try_plan

@@ -11,17 +11,18 @@ from typing import Final, Protocol
 
 from hypothesis.database import ExampleDatabase
 
-from chaos.errors import InfrastructureError
-from chaos.plan import Plan
+from chaos.errors import ChaosError
+from chaos.plan import Plan, describe, describe_when
 from chaos.signature import Signature
 from harness.cluster import RunOptions
 from harness.files import write_whole
+from harness.hunt.asked import Asked
 from harness.hunt.findings import keep_run, keep_shrunk, state_of
 from harness.hunt.pool import Died, Message, Pool
 from harness.hunt.report import CampaignReport, CrashReport, FailureReport, FamilyReport
-from harness.hunt.search import Found, derived
+from harness.hunt.search import Batch, Found, derived
 from harness.hunt.state import Crash, FailureState, FamilyState, Parameters, State, Store
-from harness.hunt.worker import Broke, Done, Explore, Family, Known, Progressed, Shrink, Task
+from harness.hunt.tasks import Broke, Done, Explore, Family, Known, Progressed, Shrink, Task
 from harness.shrink_bundle import shrink_bundle
 from harness.store import open_bundle
 
@@ -31,7 +32,9 @@ _LEAST_BATCH: Final = 25
 _BATCHES: Final = 8
 _LOOK_S: Final = 0.2
 _MOST_PROBLEMS: Final = 20
-_DEATHS_IN_A_ROW: Final = 5
+_MOST_CRASHES: Final = 50
+_ENDS_IN_A_ROW: Final = 5
+"""So many tasks in a row that nobody could do: then there is no going on."""
 _MOST_TRIALS: Final = 10
 """How often at most a plan is run where runs differ, to see whether it fails."""
 _KNOWN: Final = -1  # the batch number of what was known
@@ -115,40 +118,49 @@ class Campaign:
             backend=wishes.options.backend,
             plants=sorted(wishes.options.plants),
             seed=wishes.seed,
-            examples=wishes.examples,
-            seconds=wishes.seconds,
             batch=wishes.batch,
         )
         self._state, self._resumed = self._opened()
+        self._batch = self._state.parameters.batch
         self._states = store.load_states() if self._resumed else set[int]()
         self._elapsed_before_s = self._state.elapsed_s
         self._examples_before = self._examples
         self._began_s = time.monotonic()
         self._progress: dict[int, Progressed] = {}
-        self._interrupted = False
-        self._deaths = 0
+        self._cut: list[tuple[FamilyState, Batch, float]] = []
+        """Batches that were cut short: in a campaign that is resumed they are done again."""
+        self._again: list[Known | Explore] = []
+        """Tasks that were not begun: their workers could not live."""
+        self._asked = Asked()
+        self._cannot: str | None = None
+        """Why there is no going on."""
+        self._ends_in_a_row = 0
 
     def run(self) -> CampaignReport:
-        """Searches until the budget is used up or somebody interrupts, then shrinks. Whatever ends it, what was found
-        is kept. Raises InfrastructureError if workers cannot live or the state cannot be written.
+        """Searches until the budget is used up or somebody asks to end, then shrinks. Whatever ends it, what was found
+        is kept. Raises InfrastructureError if workers cannot be started or the state cannot be written.
         """
         if self._resumed:
             self._display.say(f"going on with the campaign in {self._store.directory}: {self._so_far()}")
         simulates = self._wishes.options.backend == "sim"
-        with Pool(self._wishes.options, self._wishes.workers, self._store.workers) as pool:
-            try:
-                self._search(pool)
-                if simulates:
-                    self._shrink(pool)
-            except KeyboardInterrupt:
-                self._interrupted = True
-                self._display.say("interrupted: keeping what there is")
+        with self._asked, Pool(self._wishes.options, self._wishes.workers, self._store.workers) as pool:
+            self._search(pool)
+            if simulates:
+                self._keep_found()
+                self._shrink(pool)
+            if self._asked.count:
                 self._drain(pool)
-        if not simulates and not self._interrupted:
-            self._shrink_bundles()
-        self._state.finished = not self._interrupted
+                self._keep_found()
+        interrupted = self._asked.count > 0
+        if not simulates and not interrupted:
+            interrupted = self._shrink_bundles()
+        self._state.finished = not interrupted and self._cannot is None
+        if self._state.finished:
+            self._count_what_was_cut()
         self._save()
-        report = self.report()
+        if interrupted:
+            self._count_what_was_cut()  # for the report alone: the state will have them whole
+        report = self.report(interrupted=interrupted)
         write_whole(self._store.directory / "campaign.json", _as_json(report))
         return report
 
@@ -156,35 +168,38 @@ class Campaign:
 
     def _search(self, pool: Pool) -> None:
         tasks = self._tasks()
-        while True:
+        while not self._asked.count:
             over = self._is_over()
             if over:
                 pool.stop_early(at_once=False)
             while pool.idle and not over:
-                task = next(tasks, None)
+                task = self._again.pop() if self._again else next(tasks, None)
                 if task is None:
                     break
                 pool.assign(task)
             if not pool.under_way:
                 break
             self._hear(pool)
-        pool.go_on()
+        if not self._asked.count:
+            pool.go_on()
 
-    def _tasks(self) -> Iterator[Task]:
+    def _tasks(self) -> Iterator[Known | Explore]:
         """What is known first, then batches of all families in turn."""
         for family in self._wishes.families:
             if not self._of(family).known_done:
                 key = database_key(family, self._wishes.options)
                 yield Known(family, tuple(sorted(self._database.fetch(key))))
+        # A short budget must not end with the same families each time.
+        families = sorted(self._wishes.families, key=lambda family: self._of(family).first)
         number = 0
         while True:
             went_on = False
-            for family in self._wishes.families:
+            for family in families:
                 state = self._of(family)
-                left = self._wishes.batch
+                left = self._batch
                 if self._wishes.examples is not None:
-                    left = min(left, self._wishes.examples - number * self._wishes.batch)
-                if left <= 0:
+                    left = min(left, self._wishes.examples - number * self._batch)
+                if left <= 0 or (number and state.one_member):
                     continue
                 went_on = True
                 batch = state.first + number
@@ -197,34 +212,44 @@ class Campaign:
 
     def _shrink(self, pool: Pool) -> None:
         waiting = [name for name, failure in sorted(self._state.failures.items()) if failure.shrunk is None]
-        while waiting or pool.under_way:
+        while (waiting or pool.under_way) and not self._asked.count:
             while waiting and pool.idle:
                 pool.assign(self._shrinking(waiting.pop(0)))
             self._hear(pool, phase="shrinking")
 
-    def _shrink_bundles(self) -> None:
-        """What was found on a real backend: looked for in simulation first, and else shrunk where it was found."""
+    def _shrink_bundles(self) -> bool:
+        """What was found on a real backend: looked for in simulation first, and else shrunk where it was found.
+
+        Whether somebody interrupted.
+        """
         for name, failure in sorted(self._state.failures.items()):
-            if failure.shrunk is not None:
+            if failure.shrunk is not None or failure.found_bundle is None:
                 continue
             self._display.say(f"shrinking {name}")
-            report = shrink_bundle(
-                open_bundle(Path(failure.found_bundle)),
-                self._options_for_bundles,
-                backend=None,
-                seconds=self._wishes.shrink_seconds,
-                most_trials=_MOST_TRIALS,
-                candidate=self._store.regressions / f"{failure.scenario}-{Signature.parse(name).slug}.yaml",
-                progress=lambda _: None,
-            )
+            try:
+                report = shrink_bundle(
+                    open_bundle(Path(failure.found_bundle)),
+                    self._options_for_bundles,
+                    backend=None,
+                    seconds=self._wishes.shrink_seconds,
+                    most_trials=_MOST_TRIALS,
+                    candidate=self._store.regressions
+                    / f"{failure.scenario}-{Signature.parse(name).slug}.yaml",
+                    progress=lambda _: None,
+                )
+            except KeyboardInterrupt:
+                return True
+            except ChaosError as error:
+                failure.unshrinkable = str(error)
+                continue
             if report.interrupted:
-                self._interrupted = True
-                return
+                return True
             if report.kept is None:
                 failure.unshrinkable = report.how
             else:
                 failure.shrunk = state_of(report)
             self._save()
+        return False
 
     def _shrinking(self, name: str) -> Shrink:
         failure = self._state.failures[name]
@@ -238,15 +263,15 @@ class Campaign:
 
     def _drain(self, pool: Pool) -> None:
         """Takes what workers have by now."""
+        self._display.say("interrupted: keeping what there is")
         pool.stop_early(at_once=True)
-        try:
-            while pool.under_way:
-                self._hear(pool, phase="ending")
-        except KeyboardInterrupt:
-            self._display.say("interrupted again: the batches under way are given up")
+        while pool.under_way and self._asked.count < 2:
+            self._hear(pool, phase="ending")
+        if pool.under_way:
+            self._display.say("interrupted again: what is under way is given up")
 
     def _is_over(self) -> bool:
-        if self._wishes.first and self._state.failures:
+        if self._cannot is not None or (self._wishes.first and self._state.failures):
             return True
         return self._wishes.seconds is not None and self._elapsed_s >= self._wishes.seconds
 
@@ -262,32 +287,58 @@ class Campaign:
             self._progress[id(task)] = message
             return
         self._progress.pop(id(task), None)
-        if isinstance(message, Died):
-            if self._interrupted:
-                return
-            self._deaths += 1
-            self._crash(task, message.reason, message.plan_json)
-            if self._deaths >= _DEATHS_IN_A_ROW:
-                raise InfrastructureError(
-                    f"{_DEATHS_IN_A_ROW} workers in a row ended at once ({message.reason}): none can live here"
-                )
-        elif isinstance(message, Broke):
-            self._crash(task, message.reason, message.plan_json)
-        else:
-            self._deaths = 0
+        if isinstance(message, Done):
+            self._ends_in_a_row = 0
             if isinstance(task, Shrink):
                 self._take_shrunk(task, message)
             else:
-                self._take_batch(task, message)
+                self._take_batch(task, message.batch, message.seconds)
+        else:
+            self._take_end(task, message)
         self._save()
 
-    def _take_batch(self, task: Known | Explore, done: Done) -> None:
-        batch, state = done.batch, self._of(task.family)
-        before = self._examples
-        began_s = self._elapsed_s - done.seconds
+    def _take_end(self, task: Task, message: Broke | Died) -> None:
+        """A task that was not done: what it had found counts, and whatever ended it is told."""
+        if not isinstance(task, Shrink):
+            batch, seconds = _what_is_left(message)
+            self._take_batch(task, batch, seconds)
+        if self._asked.count:
+            return
+        self._ends_in_a_row += 1
+        if self._ends_in_a_row >= _ENDS_IN_A_ROW and self._cannot is None:
+            self._cannot = f"{_ENDS_IN_A_ROW} tasks in a row could not be done: {message.reason}"
+            self._display.say(self._cannot)
+        kind = f"batch {task.number}" if isinstance(task, Explore) else type(task).__name__.lower()
+        words = f"{kind} of {task.family.name}: {message.reason}"
+        if isinstance(task, Shrink):
+            self._state.failures[str(task.signature)].unshrinkable = message.reason
+        blameless = isinstance(message, Broke) and message.infrastructure
+        if not blameless and message.plan_json is None and not isinstance(task, Shrink):
+            self._again.append(task)  # its worker died before it began a plan
+        elif not blameless and not isinstance(task, Shrink):
+            self._end(task)  # it would die of it again
+        self._crash(task.family, words, None if blameless else message.plan_json)
+
+    def _take_batch(self, task: Known | Explore, batch: Batch, seconds: float) -> None:
+        state = self._of(task.family)
+        began_s = self._elapsed_s - seconds
         number = _KNOWN if isinstance(task, Known) else task.number
         for found in batch.found:
-            self._take_found(task.family, number, found, before, began_s)
+            self._take_found(task.family, number, found, self._examples, began_s)
+        self._states |= batch.states
+        self._problem(*batch.problems)
+        state.goals = sorted({*state.goals, *(batch.goals & {*state.wanted})})
+        if self._wishes.options.backend == "sim":  # elsewhere one run that passes says little
+            for entry in batch.stale_choices:
+                self._database.delete(database_key(task.family, self._wishes.options), entry)
+        if batch.complete or self._wishes.options.backend != "sim":
+            self._count(state, batch, seconds)
+        else:
+            self._cut.append((state, batch, seconds))
+        if batch.complete:
+            self._end(task)
+
+    def _count(self, state: FamilyState, batch: Batch, seconds: float) -> None:
         for signature, count in batch.failed.items():
             self._state.failures[str(signature)].count += count
         state.examples += batch.examples
@@ -295,14 +346,16 @@ class Campaign:
         state.unknown += batch.unknown
         state.harness_failures += batch.harness_failures
         state.simulated_ns += batch.simulated_ns
-        state.busy_s += done.seconds
-        state.goals = sorted({*state.goals, *(batch.goals & {*state.wanted})})
-        self._states |= batch.states
-        self._problem(*batch.problems)
-        for entry in batch.stale_choices:
-            self._database.delete(database_key(task.family, self._wishes.options), entry)
-        if not batch.complete:
-            return
+        state.busy_s += seconds
+
+    def _count_what_was_cut(self) -> None:
+        for state, batch, seconds in self._cut:
+            self._count(state, batch, seconds)
+        self._cut.clear()
+
+    def _end(self, task: Known | Explore) -> None:
+        """The task is over and done with."""
+        state = self._of(task.family)
         if isinstance(task, Known):
             state.known_done = True
         else:
@@ -313,19 +366,9 @@ class Campaign:
         name = str(found.signature)
         order = (self._wishes.families.index(family), number, found.example)
         failure = self._state.failures.get(name)
-        if failure is None or (order < failure.order and failure.shrunk is None):
-            self._remember(family, found.choices)
         if failure is None:
             self._display.say(f"{family.name}: {name}: {found.reason}")
-            plan = Plan.from_json(found.plan_json)
-            bundle, rescued = found.bundle, None
-            if bundle is None:
-                options = self._options_for_bundles
-                kept, _ = keep_run(plan, options, f"{plan.scenario}-{found.signature.slug}-as-found")
-                bundle, rescued = str(kept.bundle.path), kept.rescued_because
-            if rescued:
-                self._problem(rescued)
-            self._state.failures[name] = FailureState(
+            failure = self._state.failures[name] = FailureState(
                 signature=name,
                 reason=found.reason,
                 scenario=family.name,
@@ -335,12 +378,27 @@ class Campaign:
                 first_example=before + found.example,
                 first_after_s=round(max(0.0, began_s + found.after_s), 3),
                 first_seen=datetime.now(UTC).isoformat(timespec="seconds"),
-                found_bundle=bundle,
+                found_bundle=found.bundle,
             )
         elif order < failure.order and failure.shrunk is None:
             failure.order, failure.plan_json = order, found.plan_json
             failure.scenario, failure.reason = family.name, found.reason
             failure.choices = FailureState.encoded(found.choices)
+            failure.found_bundle = found.bundle
+        else:
+            return
+        self._remember(family, found.choices)
+
+    def _keep_found(self) -> None:
+        """A bundle of each plan that stands for a failure, once it is known which that is."""
+        for name, failure in sorted(self._state.failures.items()):
+            if failure.found_bundle is None and self._wishes.options.backend == "sim":
+                plan = Plan.from_json(failure.plan_json)
+                slug = Signature.parse(name).slug
+                kept, _ = keep_run(plan, self._options_for_bundles, f"{plan.scenario}-{slug}-as-found")
+                failure.found_bundle = str(kept.bundle.path)
+                self._problem(*filter(None, [kept.rescued_because]))
+                self._save()
 
     def _take_shrunk(self, task: Shrink, done: Done) -> None:
         failure = self._state.failures[str(task.signature)]
@@ -348,35 +406,33 @@ class Campaign:
             return
         assert done.smaller is not None, "a shrink ends with a plan"
         self._remember(task.family, done.smaller.choices)
-        failure.shrunk = keep_shrunk(
-            task.signature, done.smaller, self._wishes.options, self._store, done.seconds
-        )
+        try:
+            failure.shrunk, rescued = keep_shrunk(
+                task.signature, done.smaller, self._wishes.options, self._store, done.seconds
+            )
+        except ChaosError as error:
+            failure.unshrinkable = str(error)
+        else:
+            self._problem(*rescued)
 
     def _remember(self, family: Family, choices: bytes | None) -> None:
         """For the next campaign, which tries them first."""
         if choices is not None:
             self._database.save(database_key(family, self._wishes.options), choices)
 
-    def _crash(self, task: Task, reason: str, plan_json: str | None) -> None:
-        plan = None
+    def _crash(self, family: Family, words: str, plan_json: str | None) -> None:
+        known = next((crash for crash in self._state.crashes if crash.reason == words), None)
+        if known is not None or len(self._state.crashes) >= _MOST_CRASHES:
+            return
+        path = None
         if plan_json is not None:
-            plan = self._store.crashes / f"{task.family.name}-{Plan.from_json(plan_json).plan_id[:12]}.json"
-            write_whole(plan, plan_json.encode())
-        kind = type(task).__name__.lower()
-        number = f" {task.number}" if isinstance(task, Explore) else ""
-        words = f"{kind}{number} of {task.family.name}: {reason}"
+            digest = blake2b(plan_json.encode(), digest_size=6).hexdigest()
+            path = self._store.crashes / f"{family.name}-{digest}.json"
+            write_whole(path, plan_json.encode())
         self._display.say(words)
         self._state.crashes.append(
-            Crash(scenario=task.family.name, reason=words, plan=None if plan is None else str(plan))
+            Crash(scenario=family.name, reason=words, plan=None if path is None else str(path))
         )
-        state = self._of(task.family)
-        # It would die of it again: the batch is given up, and said to be.
-        if isinstance(task, Explore):
-            state.done = sorted({*state.done, task.number})
-        elif isinstance(task, Known):
-            state.known_done = True
-        else:
-            self._state.failures[str(task.signature)].unshrinkable = reason
 
     def _problem(self, *words: str) -> None:
         room = _MOST_PROBLEMS - len(self._state.problems)
@@ -387,24 +443,27 @@ class Campaign:
     def _opened(self) -> tuple[State, bool]:
         """The unfinished campaign with the same parameters, or a new one; and whether it is resumed."""
         kept = None if self._wishes.fresh else self._store.load()
-        if kept is not None and not kept.finished and kept.parameters == self._parameters:
-            return kept, True
         if kept is not None and not kept.finished:
+            if kept.parameters.identity == self._parameters.identity:
+                return kept, True
+            aside = self._store.set_aside(kept)
             self._display.say(
-                f"the campaign in {self._store.directory} was not finished, but was another one: beginning anew"
+                f"the campaign in {self._store.directory} was not finished, but was another one: "
+                f"set aside as {aside.name}, beginning anew"
             )
         cursors = {} if kept is None else kept.cursors
         families = []
         for family in self._wishes.families:
             digest = digest_of(family, self._wishes.options)
-            wanted = list(family.load().sometimes)
+            scenario = family.load()
             families.append(
                 FamilyState(
                     name=family.name,
                     file=family.file,
                     digest=digest,
                     first=cursors.get(digest, 0),
-                    wanted=wanted,
+                    wanted=list(scenario.sometimes),
+                    one_member=not scenario.hole_count and scenario.seed is not None,
                 )
             )
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -465,7 +524,7 @@ class Campaign:
         now.share = min(1.0, max(shares))
         return now
 
-    def report(self) -> CampaignReport:
+    def report(self, *, interrupted: bool) -> CampaignReport:
         """What the campaign has come to."""
         state, wishes = self._state, self._wishes
         return CampaignReport(
@@ -478,13 +537,23 @@ class Campaign:
             examples=self._examples,
             simulated_s=sum(family.simulated_ns for family in state.families) / 1e9,
             states=len(self._states),
-            interrupted=self._interrupted,
+            interrupted=interrupted,
             scenarios=tuple(map(_family_report, state.families)),
             failures=tuple(_failure_report(failure) for _, failure in sorted(state.failures.items())),
             crashes=tuple(CrashReport(crash.scenario, crash.reason, crash.plan) for crash in state.crashes),
-            problems=tuple(state.problems),
+            problems=(*state.problems, *filter(None, [self._cannot])),
             finished=state.finished,
         )
+
+
+def _what_is_left(message: Broke | Died) -> tuple[Batch, float]:
+    """What a batch that was not done had come to by then."""
+    if isinstance(message, Broke):
+        return message.batch, message.seconds
+    batch = Batch(complete=False, found=list(message.found))
+    batch.failed.update(found.signature for found in message.found)
+    batch.examples = max((found.example for found in message.found), default=0)
+    return batch, 0.0
 
 
 def _family_report(family: FamilyState) -> FamilyReport:
@@ -505,14 +574,14 @@ def _family_report(family: FamilyState) -> FamilyReport:
 def _failure_report(failure: FailureState) -> FailureReport:
     signature, shrunk = Signature.parse(failure.signature), failure.shrunk
     plan = Plan.from_json(failure.plan_json if shrunk is None else shrunk.plan_json)
-    bundle = failure.found_bundle if shrunk is None else shrunk.bundle
+    bundle = (failure.found_bundle or "") if shrunk is None else shrunk.bundle
     return FailureReport(
         signature=failure.signature,
         check=signature.check,
         shape=signature.shape,
         reason=failure.reason if shrunk is None else shrunk.reason,
         scenario=failure.scenario,
-        count=failure.count,
+        count=max(1, failure.count),
         first_example=failure.first_example,
         first_after_s=failure.first_after_s,
         first_seen=failure.first_seen,
@@ -520,6 +589,7 @@ def _failure_report(failure: FailureState) -> FailureReport:
         steps=len(plan.steps),
         nodes=plan.nodes,
         operations=None if shrunk is None else shrunk.operations,
+        faults=tuple(f"{describe_when(step)}: {describe(step)}" for step in plan.steps),
         shrink_s=None if shrunk is None else shrunk.seconds,
         shrink_trials=None if shrunk is None else shrunk.trials,
         note=failure.unshrinkable,

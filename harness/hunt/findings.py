@@ -11,7 +11,7 @@ from harness.cluster import RunOptions
 from harness.files import write_whole
 from harness.hunt.search import reason_of
 from harness.hunt.state import ShrunkState, Store
-from harness.hunt.worker import Smaller
+from harness.hunt.tasks import Smaller
 from harness.run import Finished, keep
 from harness.shrink import candidate_text, operations_of
 from harness.shrink_bundle import ShrinkReport
@@ -28,19 +28,25 @@ def keep_run(plan: Plan, options: RunOptions, name: str) -> tuple[Finished, Tria
 
 def keep_shrunk(
     signature: Signature, smaller: Smaller, options: RunOptions, store: Store, seconds: float
-) -> ShrunkState:
-    """Keeps the smallest plan, its neighbour and the candidate. ``options``: of the campaign."""
+) -> tuple[ShrunkState, list[str]]:
+    """Keeps the smallest plan, its neighbour and the candidate; and says of bundles that lie elsewhere, why.
+
+    ``options``: of the campaign.
+    """
     simulated = replace(options, backend="sim", out=store.bundles)
     plan = Plan.from_json(smaller.plan_json)
     name = f"{plan.scenario}-{signature.slug}"
     kept, trial = keep_run(plan, simulated, name)
+    rescued = [kept.rescued_because]
     neighbour = None
     if smaller.neighbour_json is not None:
         passing = Plan.from_json(smaller.neighbour_json)
-        neighbour = keep_run(passing, simulated, f"{name}-passing")[0].bundle.path
+        kept_passing, _ = keep_run(passing, simulated, f"{name}-passing")
+        rescued.append(kept_passing.rescued_because)
+        neighbour = kept_passing.bundle.path
     candidate = store.regressions / f"{name}.yaml"
     write_whole(candidate, candidate_text(plan, signature, options.plants).encode())
-    return ShrunkState(
+    state = ShrunkState(
         plan_json=plan.to_json(),
         reason=reason_of(signature, trial.verdict.judgements),
         trials=smaller.trials,
@@ -52,6 +58,7 @@ def keep_shrunk(
         neighbour_bundle=None if neighbour is None else str(neighbour),
         candidate=str(candidate),
     )
+    return state, [words for words in rescued if words is not None]
 
 
 def state_of(report: ShrinkReport) -> ShrunkState:

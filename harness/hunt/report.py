@@ -44,6 +44,8 @@ class FailureReport:
     steps: int
     nodes: int
     operations: int | None
+    faults: tuple[str, ...]
+    """The plan's steps in words."""
     shrink_s: float | None
     shrink_trials: int | None
     note: str | None

@@ -119,8 +119,8 @@ def _is_primary(key: bytes) -> bool:
 class Search:
     """Carries out the plans of one family, and counts what comes of them.
 
-    ``tell`` hears of each example when it is over; ``stop`` is asked before each; ``keep`` keeps a run that violated
-    something, and says where.
+    ``tell`` hears of each example when it is over, ``notice`` of each distinct failure; ``stop`` is asked before each
+    example; ``keep`` keeps a run that violated something, and says where.
     """
 
     def __init__(
@@ -131,6 +131,7 @@ class Search:
         tell: Callable[[Batch], None] = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
         keep: Callable[[Trial], str | None] = lambda _: None,
+        notice: Callable[[Found], None] = lambda _: None,
     ) -> None:
         self.batch = Batch()
         self._scenario = scenario
@@ -138,6 +139,8 @@ class Search:
         self._tell = tell
         self._stop = stop
         self._keep = keep
+        self._notice = notice
+        self._showed_all = False
         self._began_s = time.monotonic()
         self._bundles: dict[str, str | None] = {}
         self._seen: dict[str, tuple[Signature | None, str]] = {}
@@ -155,12 +158,13 @@ class Search:
                 if signature is not None:
                     self._note(signature, reason, plan, None)
             for entry in choices:
+                self._showed_all = True  # unless the run says otherwise
                 found = self._drive(0, 1, Choices([entry]), [Phase.reuse], set())
-                if found is None:
-                    self.batch.stale_choices.append(entry)
-                else:
+                if found is not None:
                     self._note(*found)
-        except Stopped:
+                elif self._showed_all:  # a run that shows nothing does not show that it passes
+                    self.batch.stale_choices.append(entry)
+        except (Stopped, KeyboardInterrupt):
             self.batch.complete = False
         return self.batch
 
@@ -180,11 +184,12 @@ class Search:
                 # Hypothesis stops at a failure. The rest of the batch looks for others.
                 self._note(*found)
                 if first:
+                    self.batch.complete = False
                     break
                 known.add(found[0])
                 left -= max(1, self.batch.examples - before)
                 run += 1
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):
             self.batch.complete = False
         return self.batch
 
@@ -200,7 +205,7 @@ class Search:
         database = Choices([choices])
         try:
             found = self._drive(0, 1, database, [Phase.reuse, Phase.shrink], None, wanted=signature)
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):
             return None
         if found is None:
             return None
@@ -264,10 +269,12 @@ class Search:
             trial = self._execute(plan)
         except Exception as error:
             raise _AbortedError(error) from error
-        if trial.verdict.interrupted:
-            raise Stopped
         batch = self.batch
         evidence, verdict = trial.result.evidence, trial.verdict
+        interrupted = verdict.interrupted
+        if interrupted and trial.signature is None:
+            raise Stopped
+        self._showed_all = verdict.verdict is Verdict.VALID
         batch.examples += 1
         batch.simulated_ns += evidence.stats.get("simulated_ns", 0)
         batch.states.update(evidence.states())
@@ -278,6 +285,9 @@ class Search:
             batch.failed[signature] += 1
             self._bundles[plan.plan_id] = self._keep(trial)
             reason = reason_of(signature, verdict.judgements)
+            if interrupted:  # but it had violated something by then
+                self._note(signature, reason, plan, None)
+                raise Stopped
         elif verdict.harness_failures:
             batch.harness_failures += 1
             self._note_problem(plan, verdict.harness_failures[0])
@@ -289,18 +299,17 @@ class Search:
         return signature, reason
 
     def _note(self, signature: Signature, reason: str, plan: Plan, choices: bytes | None) -> None:
-        bundle = self._bundles.get(plan.plan_id)
-        self.batch.found.append(
-            Found(
-                signature,
-                reason,
-                plan.to_json(),
-                choices,
-                self.batch.examples,
-                bundle,
-                time.monotonic() - self._began_s,
-            )
+        found = Found(
+            signature,
+            reason,
+            plan.to_json(),
+            choices,
+            self.batch.examples,
+            self._bundles.get(plan.plan_id),
+            time.monotonic() - self._began_s,
         )
+        self.batch.found.append(found)
+        self._notice(found)
 
     def _note_problem(self, plan: Plan, words: str) -> None:
         if len(self.batch.problems) < MOST_PROBLEMS:
@@ -309,11 +318,12 @@ class Search:
 
 def reason_of(signature: Signature, judgements: Iterable[Judgement]) -> str:
     """The words of the check that gave the signature."""
-    return next(
+    reasons = (
         judged.reason
         for judged in judgements
         if judged.check == signature.check and judged.verdict is Verdict.INVALID
     )
+    return next(reasons, "it did not fail so again")
 
 
 def _doubt(trial: Trial) -> str:

@@ -20,7 +20,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -60,6 +60,8 @@ class FamilyState(_Kept):
     """Of the goals that the scenario declares: those reached."""
     wanted: list[str] = Field(default_factory=list)
     """All that it declares."""
+    one_member: bool = False
+    """It leaves nothing open, not even the seed: one plan is all there is."""
 
 
 class ShrunkState(_Kept):
@@ -94,7 +96,8 @@ class FailureState(_Kept):
     """The how-manieth plan of the campaign was the first that failed so."""
     first_after_s: float
     first_seen: str
-    found_bundle: str
+    found_bundle: str | None
+    """The run as it was found; in simulation it is carried out again for that once the search is over."""
     shrunk: ShrunkState | None = None
     unshrinkable: str | None = None
     """Why it could not be shrunk."""
@@ -119,16 +122,19 @@ class Crash(_Kept):
 
 
 class Parameters(_Kept):
-    """What makes two invocations the same campaign."""
+    """What a campaign's plans depend on."""
 
     families: list[tuple[str, str]]
     """Name and digest of each, in order."""
     backend: str
     plants: list[str]
     seed: int
-    examples: int | None
-    seconds: float | None
     batch: int
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What makes two invocations the same campaign. A larger budget goes on with the batches of the smaller."""
+        return self.families, self.backend, self.plants, self.seed
 
 
 class State(_Kept):
@@ -226,6 +232,12 @@ class Store:
     def save(self, state: State) -> None:
         """Keeps it. Raises InfrastructureError if it cannot be written."""
         write_whole(self.directory / _STATE, (state.model_dump_json(indent=1) + "\n").encode())
+
+    def set_aside(self, state: State) -> Path:
+        """Keeps an unfinished campaign under another name; gives that back."""
+        aside = self.directory / f"state-{state.started_at.replace(':', '')}.json"
+        write_whole(aside, (state.model_dump_json(indent=1) + "\n").encode())
+        return aside
 
     def load_states(self) -> set[int]:
         """The abstract states covered so far; a damaged file counts as none."""

@@ -11,19 +11,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from chaos import _core
-from chaos.errors import UnsupportedError, UsageError
-from chaos.plan import Plan, describe, describe_when
+from chaos.errors import ChaosError, UnsupportedError, UsageError
 from chaos.units import parse_duration
+from chaos.verdict import EXIT_VALID
 from harness.account import shown_path
 from harness.backends import BACKENDS
-from harness.campaign_report import update_ledger, write_junit, write_summary
+from harness.campaign_report import read_ledger, update_ledger, write_junit, write_summary
 from harness.cluster import RunOptions
 from harness.examples import database_of
+from harness.files import write_whole
 from harness.hunt.campaign import Campaign, Wishes, batch_of
 from harness.hunt.display import display_on
 from harness.hunt.report import CampaignReport, FailureReport
 from harness.hunt.state import Store
-from harness.hunt.worker import Family
+from harness.hunt.tasks import Family
+from harness.output import complain
 from harness.run import read_scenario_text, scenario_files
 
 _DEFAULT_TIME = "1m"
@@ -57,17 +59,38 @@ def hunt_scenarios(request: Request, console: Console, watcher: Console) -> Camp
     """
     wishes, left_out = _wishes(request)
     store = Store(request.state)
-    with store.held(), display_on(watcher) as display:
-        for words in left_out:
-            display.say(words)
-        report = Campaign(wishes, store, _database(request, store), display).run()
-        ledger = update_ledger(store.ledger, report.to_dict())
-    if request.junit is not None:
-        write_junit(report.to_dict(), request.junit)
-    if request.summary is not None:
-        write_summary(report.to_dict(), request.summary, ledger)
-    print_report(report, console)
+    with store.held():
+        _probe(request, store)
+        with display_on(watcher) as display:
+            for words in left_out:
+                display.say(words)
+            report = Campaign(wishes, store, _database(request, store), display).run()
+        print_report(report, console)
+        _write_reports(request, store, report)
     return report
+
+
+def _probe(request: Request, store: Store) -> None:
+    """Raises ChaosError now for what could not be written at the end of the night."""
+    for path in (request.junit, request.summary):
+        if path is not None:
+            write_whole(path, b"")
+    if store.ledger.exists():
+        read_ledger(store.ledger)
+
+
+def _write_reports(request: Request, store: Store, report: CampaignReport) -> None:
+    """Writes what is read elsewhere. A failure to write must not hide what was found."""
+    try:
+        ledger = update_ledger(store.ledger, report.to_dict())
+        if request.junit is not None:
+            write_junit(report.to_dict(), request.junit)
+        if request.summary is not None:
+            write_summary(report.to_dict(), request.summary, ledger)
+    except ChaosError as error:
+        if report.exit_code == EXIT_VALID:
+            raise
+        complain(str(error))
 
 
 def _wishes(request: Request) -> tuple[Wishes, list[str]]:
@@ -87,7 +110,7 @@ def _wishes(request: Request) -> tuple[Wishes, list[str]]:
     if backend != "sim" and (request.workers or 1) > 1:
         raise UsageError(f"--workers {request.workers}: one cluster at a time on {backend}; expected 1")
     return Wishes(
-        families=tuple(families),
+        families=tuple(sorted(families, key=lambda family: family.name)),
         options=request.options,
         seed=request.seed,
         examples=request.examples,
@@ -123,9 +146,12 @@ def _families(request: Request) -> tuple[list[Family], list[str]]:
 
 def _seconds(option: str, text: str) -> float:
     try:
-        return parse_duration(text) / 1e9
+        seconds = parse_duration(text) / 1e9
     except ValueError as error:
         raise UsageError(f"{option} {text}: {error}") from None
+    if not seconds:
+        raise UsageError(f"{option} {text}: expected more than no time at all")
+    return seconds
 
 
 def _database(request: Request, store: Store) -> ExampleDatabase:
@@ -188,9 +214,8 @@ def _print_failure(failure: FailureReport, console: Console) -> None:
             f"  shrunk in {failure.shrink_s:.1f} s ({failure.shrink_trials:,} trials) to {failure.nodes} nodes, "
             f"{_count(failure.operations or 0, 'operation')}, {faults}"
         )
-        plan = Plan.from_json((Path(failure.bundle) / "plan.json").read_text(encoding="utf-8"))
-        for step in plan.steps:
-            console.print(f"    {escape(f'{describe_when(step)}: {describe(step)}')}")
+        for words in failure.faults:
+            console.print(f"    {escape(words)}")
     elif failure.note is not None:
         console.print(f"  not shrunk: {escape(failure.note)}")
     lines = [("bundle", failure.bundle), ("passing", failure.neighbour), ("candidate", failure.candidate)]

@@ -1,9 +1,10 @@
 """The process that works off a campaign's tasks, one at a time.
 
-It talks over one pipe: a task comes in, `Progressed` goes out from time to time and `Done` at the end. Which plan
-it is at stands in a file of its own, so that a death leaves behind what it died of.
+It talks over one pipe: a task comes in, `Progressed` and `Noticed` go out from time to time, and `Done` or `Broke` at
+the end. Which plan it is at stands in a file of its own, so that a death leaves behind what it died of.
 """
 
+import ctypes
 import os
 import signal
 import threading
@@ -11,164 +12,116 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Final
 
-from chaos.errors import ChaosError
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from chaos.errors import ChaosError, InfrastructureError
 from chaos.plan import Plan
-from chaos.scenario import Scenario, load_scenario
-from chaos.signature import Signature
 from harness.cluster import RunOptions
-from harness.hunt.search import Batch, Execute, Search
+from harness.hunt.search import Batch, Execute, Found, Search, Stopped
+from harness.hunt.tasks import Broke, Done, Known, Noticed, Progressed, Shrink, Smaller, Task
 from harness.run import judge_result, keep
 from harness.shrink import shrink_on_sim
 from harness.trial import Trial, try_plan
 
 TELL_EVERY_S: Final = 0.25
-_TIME_TO_CLEAN_UP_S: Final = 60.0
 HYPOTHESIS_SHARE: Final = 0.4
 """How much of the time for shrinking is Hypothesis's own; the rest is the reducer's."""
+_TIME_TO_CLEAN_UP_S: Final = 60.0
+_THE_END: Final = (EOFError, BrokenPipeError, ConnectionResetError)
+"""The campaign has closed the pipe, or is gone."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """A scenario file as a campaign hunts it."""
-
-    name: str
-    file: str
-    text: str
-    portable_on: str | None = None
-    """The backend to which its faults are restricted, if any."""
-
-    def load(self) -> Scenario:
-        """The scenario. Raises ScenarioError, and UnsupportedError if it cannot be restricted."""
-        scenario = load_scenario(self.text, self.file)
-        if self.portable_on is None:
-            return scenario
-        from chaos.portable import restricted  # noqa: PLC0415
-        from harness.cluster import support_of  # noqa: PLC0415
-
-        return restricted(scenario, support_of(self.portable_on, "--backend"))
-
-
-@dataclass(frozen=True)
-class Known:
-    """Run the author's examples, and what failed in earlier campaigns."""
-
-    family: Family
-    choices: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Explore:
-    """Run a batch of drawn plans."""
-
-    family: Family
-    number: int
-    """Of the batch within its family, from 0."""
-    seed: int
-    examples: int
-    first: bool = False
-    """End with the first failure."""
-
-
-@dataclass(frozen=True)
-class Shrink:
-    """Find the smallest plan of a failure, in simulation."""
-
-    family: Family
-    signature: Signature
-    plan_json: str
-    choices: bytes | None
-    seconds: float
-
-
-Task = Known | Explore | Shrink
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """Counts since the task's beginning."""
-
-    examples: int
-    simulated_ns: int
-    failed: int
-
-
-@dataclass(frozen=True)
-class Smaller:
-    """What shrinking came to. Plans as JSON: their models do not travel between processes."""
-
-    plan_json: str
-    neighbour_json: str | None
-    trials: int
-    choices: bytes | None
-    """What Hypothesis would draw for its own smallest plan."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """A task is over. ``smaller`` only for `Shrink`."""
-
-    batch: Batch
-    seconds: float
-    smaller: Smaller | None = None
-
-
-@dataclass(frozen=True)
-class Broke:
-    """A task could not be done; the plan under way, if it was at one."""
-
-    reason: str
-    plan_json: str | None
-
-
-def work(pipe: Connection, options: RunOptions, at_plan: Path, stop: Event) -> None:
+def work(pipe: Connection, options: RunOptions, at_plan: Path, stop: "ctypes.c_bool") -> None:
     """The process's whole life: until the pipe is closed.
 
-    ``at_plan``: the file that holds the plan under way. ``stop``: end what is under way at once.
+    ``at_plan``: the file that holds the plan under way. ``stop``: end what is under way at once (in shared memory,
+    without a lock, which a process that is killed could take along).
     """
     simulates = options.backend == "sim"
-    if simulates:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the campaign tells us
+    if not simulates:
+        # Ctrl-C goes to the whole group of a terminal; a worker hears of it from the campaign alone, once.
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, args=[simulates], daemon=True).start()
-    # On a real backend Ctrl-C ends the run in order; between two runs it ends the process, in order too.
-    the_end = (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt)
-    with suppress(*the_end), _executor(options, at_plan) as execute:
+    set_hypothesis_home_dir(at_plan.parent / "hypothesis")
+    with suppress(*_THE_END, KeyboardInterrupt), _executor(options, at_plan) as execute:
         while True:
             task: Task = pipe.recv()
-            began_s = time.monotonic()
-            try:
-                done = _do(task, execute, options, _Teller(pipe), stop)
-                pipe.send(replace(done, seconds=time.monotonic() - began_s))
-            except ChaosError as error:
-                pipe.send(Broke(str(error), _text_of(at_plan)))
-            except Exception as error:  # noqa: BLE001 the campaign says what it was, and goes on
-                # A mistake of ours, perhaps a panic inside the extension: the plan is evidence of it.
-                traceback.print_exc()
-                pipe.send(Broke(f"{type(error).__name__}: {error}", _text_of(at_plan)))
+            pipe.send(_done(task, execute, options, _Wire(pipe, stop, at_plan)))
             at_plan.unlink(missing_ok=True)
 
 
-def _text_of(at_plan: Path) -> str | None:
-    return at_plan.read_text(encoding="utf-8") if at_plan.exists() else None
+class _Wire:
+    """What a task has of the campaign while it is under way."""
+
+    def __init__(self, pipe: Connection, stop: "ctypes.c_bool", at_plan: Path) -> None:
+        self.at_plan = at_plan
+        self._pipe = pipe
+        self._stop = stop
+        self._due_s = 0.0
+
+    def is_stopped(self) -> bool:
+        """Whether the task is to end."""
+        return bool(self._stop.value)
+
+    def tell(self, batch: Batch) -> None:
+        """How far a batch is, now and then."""
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            self._due_s = now_s + TELL_EVERY_S
+            self._send(Progressed(batch.examples, batch.simulated_ns, batch.failed.total()))
+
+    def notice(self, found: Found) -> None:
+        """What was found, at once."""
+        self._send(Noticed(found))
+
+    def _send(self, message: Progressed | Noticed) -> None:
+        try:
+            self._pipe.send(message)
+        except _THE_END:
+            raise Stopped from None  # nobody listens any more
 
 
-def _do(task: Task, execute: Execute, options: RunOptions, tell: "_Teller", stop: Event) -> Done:
-    scenario = task.family.load()
-    if isinstance(task, Shrink):
-        return _shrink(task, scenario, options, stop)
-    keep = _nothing if options.backend == "sim" else partial(_keep, options)
-    search = Search(scenario, execute, tell=tell, stop=stop.is_set, keep=keep)
-    if isinstance(task, Known):
-        return Done(search.known(task.choices), 0)
-    return Done(search.explore(task.seed, task.examples, first=task.first), 0)
+def _done(task: Task, execute: Execute, options: RunOptions, wire: _Wire) -> Done | Broke:
+    began_s = time.monotonic()
+    batch = Batch()
+    try:
+        if isinstance(task, Shrink):
+            return _shrink(task, options, wire, began_s)
+        keeping = _nothing if options.backend == "sim" else partial(_keep, options)
+        search = Search(
+            task.family.load(),
+            execute,
+            tell=wire.tell,
+            notice=wire.notice,
+            stop=wire.is_stopped,
+            keep=keeping,
+        )
+        batch = search.batch
+        if isinstance(task, Known):
+            search.known(task.choices)
+        else:
+            search.explore(task.seed, task.examples, first=task.first)
+        return Done(batch, time.monotonic() - began_s)
+    except _THE_END:
+        raise
+    except Exception as error:  # noqa: BLE001 the campaign says what it was, and goes on
+        if not isinstance(error, ChaosError):
+            # A mistake of ours, perhaps a panic inside the extension: the plan is evidence of it.
+            traceback.print_exc()
+        words = str(error) if isinstance(error, ChaosError) else f"{type(error).__name__}: {error}"
+        plan = wire.at_plan.read_text(encoding="utf-8") if wire.at_plan.exists() else None
+        batch.complete = False
+        is_infrastructure = isinstance(error, InfrastructureError)
+        return Broke(words, plan, batch, time.monotonic() - began_s, is_infrastructure)
 
 
 def _nothing(_trial: Trial) -> str | None:
@@ -184,28 +137,37 @@ def _keep(options: RunOptions, trial: Trial) -> str:
     return str(finished.bundle.path)
 
 
-def _shrink(task: Shrink, scenario: Scenario, options: RunOptions, stop: Event) -> Done:
+def _shrink(task: Shrink, options: RunOptions, wire: _Wire, began_s: float) -> Done:
     """First Hypothesis, which knows how the plan was drawn, then the reducer, which knows what plans mean."""
-    began_s = time.monotonic()
     simulated = replace(options, backend="sim")
     plan, choices = Plan.from_json(task.plan_json), task.choices
+    write_plan(wire.at_plan, plan)
 
     def execute(plan: Plan) -> Trial:
         return try_plan(plan, simulated)
 
-    search = Search(scenario, execute, stop=stop.is_set)
+    search = Search(task.family.load(), execute, stop=wire.is_stopped)
     if choices is not None:
         deadline_s = began_s + task.seconds * HYPOTHESIS_SHARE
         smaller = search.shrink(task.signature, choices, lambda: time.monotonic() < deadline_s)
         if smaller is not None:
             plan, choices = smaller
+            write_plan(wire.at_plan, plan)
     left_s = max(0.0, began_s + task.seconds - time.monotonic())
     shrunk = shrink_on_sim(
-        plan, task.signature, simulated.plants, left_s, lambda _: None, lambda: not stop.is_set()
+        plan, task.signature, simulated.plants, left_s, lambda _: None, lambda: not wire.is_stopped()
     )
-    search.batch.complete = not stop.is_set()
+    search.batch.complete = not wire.is_stopped()
     neighbour = None if shrunk.neighbour is None else shrunk.neighbour.to_json()
-    return Done(search.batch, 0, Smaller(shrunk.plan.to_json(), neighbour, shrunk.trials, choices))
+    smallest = Smaller(shrunk.plan.to_json(), neighbour, shrunk.trials, choices)
+    return Done(search.batch, time.monotonic() - began_s, smallest)
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Whole, for it is read when the writer has died; not synced, for the machine has not."""
+    beside = path.with_suffix(".part")
+    beside.write_text(plan.to_json(), encoding="utf-8")
+    beside.replace(path)
 
 
 @contextmanager
@@ -214,7 +176,7 @@ def _executor(options: RunOptions, at_plan: Path) -> Iterator[Execute]:
 
     def noted(execute: Callable[[Plan], Trial]) -> Execute:
         def noting(plan: Plan) -> Trial:
-            at_plan.write_text(plan.to_json())
+            write_plan(at_plan, plan)
             return execute(plan)
 
         return noting
@@ -222,7 +184,7 @@ def _executor(options: RunOptions, at_plan: Path) -> Iterator[Execute]:
     if options.backend == "sim":
         yield noted(lambda plan: try_plan(plan, options))
         return
-    from harness.backends.warm import WarmDocker  # noqa: PLC0415
+    from harness.backends.warm import WarmDocker  # noqa: PLC0415 the simulator must work without Docker's packages
 
     with WarmDocker(options, lambda _: None) as warm:
 
@@ -231,20 +193,6 @@ def _executor(options: RunOptions, at_plan: Path) -> Iterator[Execute]:
             return Trial(plan, result, judge_result(plan, result))
 
         yield noted(on_warm)
-
-
-class _Teller:
-    """Tells the campaign how far a batch is, now and then."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._due_s = 0.0
-
-    def __call__(self, batch: Batch) -> None:
-        now_s = time.monotonic()
-        if now_s >= self._due_s:
-            self._due_s = now_s + TELL_EVERY_S
-            self._pipe.send(Progressed(batch.examples, batch.simulated_ns, batch.failed.total()))
 
 
 def _end_with_parent(simulates: bool) -> None:
