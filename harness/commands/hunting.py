@@ -111,6 +111,8 @@ def hunt(
             summary=summary,
         )
         watcher = Output(stderr=True, highlight=False)
+        if not watcher.is_terminal:
+            watcher = people(as_json=True)
         report = hunt_scenarios(request, people(as_json), watcher)
         if as_json:
             print_json(report.to_dict())

@@ -182,7 +182,7 @@ def print_report(report: CampaignReport, console: Console) -> None:
     console.print(table)
     rate = report.examples / report.seconds if report.seconds else 0.0
     console.print(
-        f"{report.examples:,} plans in {report.seconds:,.1f} s ({rate:.1f}/s, {report.workers} workers), "
+        f"{report.examples:,} different plans in {report.seconds:,.1f} s ({rate:.1f}/s, {report.workers} workers), "
         f"{report.states:,} abstract states"
     )
     for family in report.scenarios:
@@ -198,6 +198,8 @@ def print_report(report: CampaignReport, console: Console) -> None:
     for failure in report.failures:
         _print_failure(failure, console)
     console.print(f"\n{_conclusion(report)} (exit {report.exit_code})")
+    if any(failure.candidate for failure in report.failures):
+        console.print("Once a failure is mended, its candidate belongs into scenarios/regressions.")
     if not report.finished:
         console.print("The same command goes on from here.")
 
@@ -222,8 +224,11 @@ def _print_failure(failure: FailureReport, console: Console) -> None:
     for title, path in lines:
         if path is not None:
             console.print(f"  {title + ':':<11}{escape(shown_path(Path(path)))}")
-    console.print(f"  {'replay:':<11}mcp-chaos replay {escape(shown_path(Path(failure.bundle)))}")
-    console.print(f"  {'explain:':<11}mcp-chaos explain {escape(shown_path(Path(failure.bundle)))}")
+    bundle = escape(shown_path(Path(failure.bundle)))
+    console.print(f"  {'explain:':<11}mcp-chaos explain {bundle}")
+    if failure.neighbour is not None:
+        console.print(f"  {'diff:':<11}mcp-chaos diff {bundle} {escape(shown_path(Path(failure.neighbour)))}")
+    console.print(f"  {'replay:':<11}mcp-chaos replay {bundle}")
 
 
 def _conclusion(report: CampaignReport) -> str:

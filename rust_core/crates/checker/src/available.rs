@@ -2,7 +2,8 @@
 //! (Raft's purpose: Ongaro's dissertation §2.1, and §3.9 on timing; the limit is the scenario's).
 //!
 //! Home readers do not count: each is bound to one node, which may well be cut off. Nor do the operations
-//! after the recovery. The span runs from the first invocation to the last completion.
+//! after the recovery. Nor does time in which no client wanted anything: after a success with nothing under way a
+//! gap begins with the next invocation. The span runs from the first invocation to the last completion.
 
 use mcp_chaos_evidence::{HistoryEvent, Kind};
 use serde_json::json;
@@ -19,21 +20,30 @@ pub(crate) fn is_roaming(event: &HistoryEvent) -> bool {
 /// The longest time without a success of a roaming client, and the number of successes; none if there was
 /// no operation at all.
 pub(crate) fn longest_gap(history: &[HistoryEvent]) -> Option<(Gap, usize)> {
-    let mut roaming = history.iter().filter(|event| is_roaming(event));
-    let first = roaming.next()?;
-    let mut longest = Gap { from_ns: first.time_ns, to_ns: first.time_ns };
-    let (mut since, mut last, mut successes) = (first.time_ns, first.time_ns, 0);
-    let mut close = |since: u64, until: u64| {
-        if until.saturating_sub(since) > longest.to_ns - longest.from_ns {
-            longest = Gap { from_ns: since, to_ns: until };
+    let mut roaming = history.iter().filter(|event| is_roaming(event)).peekable();
+    let first = roaming.peek()?.time_ns;
+    let mut longest = Gap { from_ns: first, to_ns: first };
+    let (mut last, mut successes, mut under_way) = (first, 0, 0_u64);
+    // Since when somebody has wanted something and nobody has had a success; none while nobody wants anything.
+    let mut since = None;
+    let mut close = |since: Option<u64>, until: u64| {
+        let from_ns = since.unwrap_or(until);
+        if until.saturating_sub(from_ns) > longest.to_ns - longest.from_ns {
+            longest = Gap { from_ns, to_ns: until };
         }
     };
-    for event in roaming.filter(|event| event.kind != Kind::Invoke) {
+    for event in roaming {
+        if event.kind == Kind::Invoke {
+            under_way += 1;
+            since = since.or(Some(event.time_ns));
+            continue;
+        }
+        under_way = under_way.saturating_sub(1);
         last = last.max(event.time_ns);
         if event.kind == Kind::Ok {
             successes += 1;
             close(since, event.time_ns);
-            since = event.time_ns;
+            since = (under_way > 0).then_some(event.time_ns);
         }
     }
     close(since, last);
@@ -84,22 +94,35 @@ mod tests {
 
     #[test]
     fn a_long_gap_or_no_success_fires() {
-        let judgement = judge_history(RUN, Some(39));
+        let judgement = judge_history(RUN, Some(29));
         assert_eq!(judgement.verdict, Verdict::Invalid);
-        assert!(judgement.reason.contains("0.040 s, from 0.010 s to 0.050 s"), "{}", judgement.reason);
+        assert!(judgement.reason.contains("0.030 s, from 0.020 s to 0.050 s"), "{}", judgement.reason);
         assert_eq!(judge_history("1 invoke write 1; 1 fail write 1", None).verdict, Verdict::Invalid);
         // The end of the span counts too.
         let tail = format!(
             "{RUN}; 1 invoke write 4; 1 info write 4; 2 invoke write 5; 2 info write 5; 3 invoke read; 3 fail read"
         );
-        assert_eq!(judge_history(&tail, Some(59)).verdict, Verdict::Invalid);
+        assert_eq!(judge_history(&tail, Some(49)).verdict, Verdict::Invalid);
     }
 
     #[test]
     fn a_gap_within_the_limit_is_silent() {
-        assert_eq!(judge_history(RUN, Some(40)).verdict, Verdict::Valid);
+        assert_eq!(judge_history(RUN, Some(30)).verdict, Verdict::Valid);
         assert_eq!(judge_history(RUN, None).verdict, Verdict::Valid);
         assert_eq!(judge_history("", None).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn time_in_which_nobody_wants_anything_is_no_gap() {
+        let mut idle = history("1 invoke write 1; 1 ok write 1; 1 invoke write 2; 1 ok write 2");
+        idle[2].time_ns += 5_000_000_000;
+        idle[3].time_ns += 5_000_000_000;
+        assert_eq!(longest_gap(&idle).map(|(gap, _)| gap.to_ns - gap.from_ns), Some(10_000_000));
+        // Another client's operation was under way all the time.
+        let mut waiting = history("1 invoke write 1; 2 invoke read; 1 ok write 1; 2 ok read 1");
+        waiting[3].time_ns += 5_000_000_000;
+        let (gap, _) = longest_gap(&waiting).expect("there are operations");
+        assert_eq!((gap.from_ns, gap.to_ns), (waiting[2].time_ns, waiting[3].time_ns));
     }
 
     #[test]

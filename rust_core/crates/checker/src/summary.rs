@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(summary.operations["cas"], FunctionCounts { ok: 0, fail: 1, mismatch: 1, info: 0 });
         assert_eq!(summary.operations["read"], FunctionCounts { ok: 2, fail: 0, mismatch: 0, info: 1 });
         assert_eq!(summary.operations["drain"].ok, 1);
-        assert_eq!(summary.longest_gap, Some(Gap { from_ns: 10_000_000, to_ns: 70_000_000 }));
+        assert_eq!(summary.longest_gap, Some(Gap { from_ns: 20_000_000, to_ns: 70_000_000 }));
         assert_eq!(summary.faults_in_longest_gap, [(0, "kill".into()), (1, "partition".into())]);
         let during: Vec<_> = summary
             .during_faults
