@@ -567,13 +567,20 @@ class _Teller:
                     break
 
 
+_MOMENT: Final = re.compile(r"\b(at|from|to|until|since) (\d+\.\d{3}) s\b")
+"""How a check's reason says when something was; spans and limits follow other words (``was``, ``is``)."""
+
+
 def plan_times(text: str) -> str:
-    """Times of a check's reason, which are on the records' clock, counted from the plan's start instead."""
+    """Moments in a check's reason, which are on the records' clock, counted from the plan's start instead.
+
+    How long something took, and what a limit is, stays as it is.
+    """
 
     def relative(found: re.Match[str]) -> str:
-        return clock(round(float(found[1]) * 1e9))
+        return f"{found[1]} {clock(round(float(found[2]) * 1e9))}"
 
-    return re.sub(r"(?<= )(\d+\.\d{3}) s\b", relative, text)
+    return _MOMENT.sub(relative, text)
 
 
 def _property(check: str) -> str:

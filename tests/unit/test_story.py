@@ -22,10 +22,10 @@ MS = 1_000_000
 EMPTY = {"snapshot_index": 0, "snapshot_term": 0, "snapshot_state": "0" * 16, "last_index": 0}
 
 
-def plan(checks: str) -> Plan:
+def plan(checks: str, limits: str = "") -> Plan:
     text = (
         "version: 1\nscenario: by-hand\ncluster: {nodes: 3}\nworkload: {duration: 1s}\n"
-        f"faults: [{{at: 100ms, for: 500ms, kill: n3}}]\nchecks: [{checks}]\n"
+        f"faults: [{{at: 100ms, for: 500ms, kill: n3}}]\nchecks: [{checks}]\nlimits: {{{limits}}}\n"
     )
     return draw_plan(load_scenario(text, "test"), Sampler(0))
 
@@ -206,8 +206,53 @@ def test_operations_pair_by_process_and_one_may_be_open() -> None:
     [
         ("n3's term went back from 6 to 5, at 10.261 s", "n3's term went back from 6 to 5, at +7.261 s"),
         ("acknowledged at 0.500 s)", "acknowledged at -2.500 s)"),
+        (
+            "the longest time without a success was 0.867 s, from 6.100 s to 6.967 s; the limit is 0.800 s",
+            "the longest time without a success was 0.867 s, from +3.100 s to +3.967 s; the limit is 0.800 s",
+        ),
+        (
+            "no roaming client's operation succeeded after the heal at 9.000 s",
+            "no roaming client's operation succeeded after the heal at +6.000 s",
+        ),
+        (
+            "after the heal at 9.000 s the first success came at 12.500 s; the limit is 3.000 s",
+            "after the heal at +6.000 s the first success came at +9.500 s; the limit is 3.000 s",
+        ),
+        (
+            "served again 0.250 s after the heal; all agree at the end",
+            "served again 0.250 s after the heal; all agree at the end",
+        ),
+        (
+            "n1 answered read k0 = 3 at 4.000 s (process 9), but 3 had been overwritten by compare-and-set k0 from 3 "
+            "to 7 (process 2, acknowledged at 3.030 s)",
+            "n1 answered read k0 = 3 at +1.000 s (process 9), but 3 had been overwritten by compare-and-set k0 from 3 "
+            "to 7 (process 2, acknowledged at +0.030 s)",
+        ),
+        (
+            "out of time: k0 was verified up to 4.500 s (3 of 9 operations)",
+            "out of time: k0 was verified up to +1.500 s (3 of 9 operations)",
+        ),
+        (
+            "the write of 5 on k0 (client 1, sequence 2, acknowledged at 5.250 s) should stand at index 7, but n2 "
+            "applied request 3 of client 4 there at 6.000 s",
+            "the write of 5 on k0 (client 1, sequence 2, acknowledged at +2.250 s) should stand at index 7, but n2 "
+            "applied request 3 of client 4 there at +3.000 s",
+        ),
         ("read k0 = 4.210 now", "read k0 = 4.210 now"),
     ],
 )
-def test_times_in_a_checks_reason_are_turned_to_the_plans_clock(reason: str, expected: str) -> None:
+def test_moments_in_a_checks_reason_are_turned_to_the_plans_clock_but_no_spans(
+    reason: str, expected: str
+) -> None:
+    """A gap of 0.867 s was once told as one of -2.133 s."""
     assert plan_times(reason) == expected
+
+
+def test_a_gap_is_told_with_the_length_and_the_limit_that_it_had() -> None:
+    client = Client()
+    client.op(0, "write", 1, 100, 110)
+    client.op(0, "write", 2, 120, 987)
+    traces = traced(did("n1", 0, "started", term=1, vote=None, **EMPTY))
+    limited = plan("available", "unavailable_at_most: 800ms")
+    _, story = explained(Records(client.history(), traces, ()), limited)
+    assert "was 0.867 s, from +0.120 s to +0.987 s; the limit is 0.800 s" in story.ending
