@@ -224,6 +224,11 @@ def names(nodes: Iterable[str]) -> str:
     return " and ".join(filter(None, [", ".join(ordered[:-1]), *ordered[-1:]]))
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 client``, ``3 clients``; ``plural`` is needed where it is more than an ``s``."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def node_number(name: str) -> int:
     """3 for ``n3``; names of another form come last."""
     digits = name.removeprefix("n")
@@ -240,16 +245,55 @@ def words(event: Event, steps: Sequence[PlanStep] = ()) -> str:
 def fault_words(record: Record, steps: Sequence[PlanStep] = ()) -> str:
     """What a fault does, and to whom: ``cut the leader off from the other nodes [n3]``."""
     step = record["step"]
-    what = describe(steps[step]) if step is not None and step < len(steps) else record["kind"]
-    anchor = record.get("anchor")
-    others = [node for node in record["nodes"] if node != anchor]
-    if anchor and others:
-        whom = f" [{anchor}: {', '.join(others)}]"
-    elif anchor:
-        whom = f" [{anchor}]"
+    known = steps[step] if step is not None and step < len(steps) else None
+    what = record["kind"] if known is None else describe(known)
+    return f"{what}{whom_words(record, what, known)}"
+
+
+def whom_words(record: Record, what: str, step: PlanStep | None = None) -> str:
+    """Whom a fault hit, in brackets behind a space, as far as ``what`` does not say it already; else nothing.
+
+    ``[n3]``; of a node that was found by another one ``[n1; the leader was n3]``; of nodes that were split
+    ``[n3 n5 | n1 n2 n4; the leader was n3]``.
+    """
+    anchor, hit = record.get("anchor"), record["nodes"]
+    is_named = all(node in what for node in hit)
+    is_split = record["kind"] == "partition" and len(hit) > 1
+    sides = _sides(record) if is_split else []
+    parts = []
+    if not sides or sorted(hit) in map(sorted, sides):
+        # A ring of majorities has no sides, and every node is part of it.
+        is_ring = is_split and not sides
+        parts += [] if is_named or is_ring else [", ".join(hit)]
+        is_told = hit == [anchor]
     else:
-        whom = "" if all(node in what for node in others) else f" [{', '.join(others)}]"
-    return f"{what}{whom}"
+        parts.append(" | ".join(" ".join(side) for side in sides))
+        between = set(hit).difference(*sides)
+        parts += [f"{names(between)} connects them"] if between else []
+        is_told = anchor in between or [anchor] in sides
+    if anchor and not is_told:
+        role = {"leader": "the leader was", "event": "the event was at"}
+        parts.append(f"{role.get(step.anchor if step else '', 'found by')} {anchor}")
+    return f" [{'; '.join(parts)}]" if parts else ""
+
+
+def _sides(record: Record) -> list[list[str]]:
+    """The sides into which cut links split the nodes at their ends, the anchor's first; none if these are no sides."""
+    cut = {(a, b) for a, b in record["links"]}
+    ends = {node for link in cut for node in link}
+    reached = {frozenset(b for b in ends if a == b or not {(a, b), (b, a)} <= cut) for a in ends}
+    if len(reached) < 2 or sum(map(len, reached)) != len(ends) or any((b, a) not in cut for a, b in cut):
+        return []
+    anchor = record.get("anchor")
+    return sorted(
+        (sorted(side, key=node_number) for side in reached),
+        key=lambda side: (anchor not in side, len(side), node_number(side[0])),
+    )
+
+
+def ended_words(record: Record) -> str:
+    """Which fault is over, and whom it had hit: ``partition [n3]``. By whom they were found was said before."""
+    return f"{record['kind']}{whom_words({**record, 'anchor': None}, record['kind'])}"
 
 
 def operation_words(record: Record) -> str:
@@ -269,8 +313,7 @@ def _nemesis_words(record: Record, steps: Sequence[PlanStep]) -> str:
     if record["status"] != "done":
         return f"{number} {record['status']}: {fault_words(record, steps)}: {record.get('reason', '')}"
     if record["phase"] == "heal":
-        hit = f" [{', '.join(record['nodes'])}]" if record["nodes"] else ""
-        return f"{number} ends: {record['kind']}{hit}"
+        return f"{number} ends: {ended_words(record)}"
     return f"{number}: {fault_words(record, steps)}"
 
 

@@ -15,7 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from chaos.plan import Plan, describe, describe_when
+from chaos.plan import Plan, describe_when
+from chaos.signature import signature_of
+from chaos.timeline import counted, ended_words, fault_words
 from chaos.verdict import RunVerdict, Verdict
 from harness.cluster import PLAN_START_NS
 from harness.store import Bundle
@@ -71,7 +73,8 @@ def _head(bundle: Bundle, plan: Plan, summary: Record, console: Console) -> None
         console.print(f"[dim]{escape(plan.about)}[/dim]")
     workload = plan.compiled()["workload"]
     console.print(
-        f"{plan.nodes} nodes, {workload['clients']} clients, {workload['keys']} keys, "
+        f"{counted(plan.nodes, 'node')}, {counted(workload['clients'], 'client')}, "
+        f"{counted(workload['keys'], 'key')}, "
         f"{_seconds(plan.workload_ns)} of workload; {_effort(manifest.timings, summary)}"
     )
     console.print(
@@ -97,25 +100,19 @@ def _steps(plan: Plan, nemesis: list[Record], console: Console) -> None:
             )
             continue
         step = plan.steps[record["step"]]
-        what = describe(step) if record["phase"] == "install" else f"{record['kind']} ends"
-        whom = _whom(record)
+        what = fault_words(record, plan.steps) if record["phase"] == "install" else _ends(record)
         style = {"done": "", "skipped": "yellow", "failed": "red"}[record["status"]]
         if record["status"] != "done":
             when = f" (planned {describe_when(step)})"
             what = f"{what}: {record['status']}{when}: {record.get('reason', '')}"
-        table.add_row(
-            _at(record["time_ns"]), str(record["step"]), Text(f"{what}{whom}", style), _evidence(record)
-        )
+        table.add_row(_at(record["time_ns"]), str(record["step"]), Text(what, style), _evidence(record))
     console.print(table)
 
 
-def _whom(record: Record) -> str:
-    anchor = record.get("anchor")
-    nodes = [node for node in record["nodes"] if node != anchor]
-    if anchor and not nodes:
-        return f" [{anchor}]"
-    names = ", ".join(nodes)
-    return f" [{anchor}: {names}]" if anchor else f" [{names}]" if names else ""
+def _ends(record: Record) -> str:
+    """``partition ends [n3]``."""
+    kind = str(record["kind"])
+    return ended_words(record).replace(kind, f"{kind} ends", 1)
 
 
 def _evidence(record: Record) -> Text:
@@ -130,7 +127,7 @@ def _evidence(record: Record) -> Text:
         )
     if "messages_passed" in evidence:
         passed, elsewhere = evidence["messages_passed"], evidence.get("messages_elsewhere")
-        words.append(f"{passed} messages passed, {elsewhere} on other links")
+        words.append(f"{counted(passed, 'message')} passed, {elsewhere} on other links")
     processes = evidence.get("processes")
     if isinstance(processes, dict):
         words += [f"{node} {state}" for node, state in processes.items()]
@@ -165,7 +162,8 @@ def _service(summary: Record, plan: Plan) -> Iterator[str]:
         if fault["to_ns"] > fault["from_ns"]:
             yield (
                 f"during {fault['step']} {fault['kind']} ({_seconds(fault['to_ns'] - fault['from_ns'])}): "
-                f"{fault['succeeded']} operations succeeded, and {fault['home_reads']} reads at home nodes"
+                f"{counted(fault['succeeded'], 'operation')} succeeded, "
+                f"and {counted(fault['home_reads'], 'read')} at home nodes"
             )
     recovery = summary["first_success_after_heal"]
     if recovery:
@@ -197,6 +195,9 @@ def _foot(bundle: Bundle, verdict: RunVerdict, console: Console) -> None:
     path = shown_path(bundle.path)
     console.print(f"Bundle:  {escape(path)}")
     console.print(f"Replay:  mcp-chaos replay {escape(shlex.quote(path))}")
+    # Nobody can tell the story of a run of which no node left a trace.
+    if signature_of(verdict.judgements) is not None and bundle.names("trace/"):
+        console.print(f"Explain: mcp-chaos explain {escape(shlex.quote(path))}")
 
 
 def shown_path(path: Path) -> str:

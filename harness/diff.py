@@ -20,6 +20,7 @@ from chaos.timeline import (
     Records,
     Turn,
     clock,
+    counted,
     fault_words,
     node_number,
     parting,
@@ -188,7 +189,7 @@ def print_difference(difference: Difference, console: Console) -> None:
         )
         console.print(f"\nThe runs do not differ: they are the same {same}.")
         return
-    common = f"{first.at} {'events' if difference.exact else 'turns'}"
+    common = counted(first.at, "event" if difference.exact else "turn")
     _section(console, f"Where the runs part, after {common} in common")
     if not difference.exact:
         console.print(

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chaos.timeline import node_number, span
+from chaos.timeline import counted, node_number, span
 
 _LAST_ENTRIES = 3
 _MOST_MESSAGES = 20
@@ -59,7 +59,7 @@ def _node_row(name: str, node: Json) -> tuple[str | Text, ...]:
 def disk_words(node: Json) -> str:
     """What of the node's writes is synced: ``all synced``, or how much is not, and what waits for the disk."""
     disk = node["disk"]
-    words = ["all synced" if disk["synced"] else f"{disk['unsynced_bytes']} bytes not synced"]
+    words = ["all synced" if disk["synced"] else f"{counted(disk['unsynced_bytes'], 'byte')} not synced"]
     written, persisted, last = disk.get("written_index"), node.get("persisted"), node.get("last_index")
     if written is not None and persisted is not None and written > persisted:
         noun = "entry" if persisted + 1 == written else "entries"
@@ -127,7 +127,7 @@ def message_words(message: Json, now_ns: int) -> str:
         of_term = f" of term {message['log_term']}" if message["log_term"] else ""
         words.append(f"index {message['index']}{of_term}")
     if message["entries"]:
-        words.append(f"{message['entries']} entr{'y' if message['entries'] == 1 else 'ies'}")
+        words.append(counted(message["entries"], "entry", "entries"))
     if message["commit"]:
         words.append(f"commit {message['commit']}")
     if message["snapshot_index"]:

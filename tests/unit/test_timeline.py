@@ -5,7 +5,22 @@ from typing import Any
 import pytest
 
 from chaos._core import START_NS
-from chaos.timeline import Records, clock, merged, names, parting, parting_turn, span, turns, words
+from chaos.generate import Sampler, draw_plan
+from chaos.scenario import load_scenario
+from chaos.timeline import (
+    Records,
+    clock,
+    counted,
+    ended_words,
+    fault_words,
+    merged,
+    names,
+    parting,
+    parting_turn,
+    span,
+    turns,
+    words,
+)
 
 MS = 1_000_000
 
@@ -103,9 +118,94 @@ def test_what_clients_saw_and_what_was_done_read_as_clauses() -> None:
         "process 0 ok: write k0 = 7 at n1, entry 9",
         "process 0 fail: cas k0: 7 → 8 at n1 (mismatch)",
         "process 0 unknown: write k0 = 7 at n1 (timeout)",
-        "fault 0: kill [n1: n2]",
+        "fault 0: kill [n1, n2; found by n1]",
         "fault 0 skipped: kill [n3]: no",
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "anchor", "expected"),
+    [
+        (
+            "partition: {halves: leader, order: [n5, n3, n1, n2, n4]}",
+            "n3",
+            "split the nodes into halves, the leader in the smaller one [n3 n5 | n1 n2 n4; the leader was n3]",
+        ),
+        (
+            "partition: {halves: n4, order: [n5, n3, n1, n2, n4]}",
+            None,
+            "split the nodes into halves, n4 in the smaller one [n4 n5 | n1 n2 n3]",
+        ),
+        (
+            "partition: {halves: leader, order: [n5, n3, n1, n2, n4], clients: true}",
+            "n3",
+            "split the nodes into halves, the leader in the smaller one, clients included "
+            "[n3 n5 | n1 n2 n4 clients; the leader was n3]",
+        ),
+        ("partition: {isolate: leader}", "n3", "cut the leader off from the other nodes [n3]"),
+        (
+            "partition: {isolate: {follower: 1}}",
+            "n5",
+            "cut the 1st follower after the leader off from the other nodes [n1; the leader was n5]",
+        ),
+        ("partition: {isolate: [n1, n2]}", None, "cut n1 and n2 off from the other nodes"),
+        (
+            "partition: {groups: 3, order: [n1, n5, n2, n4, n3]}",
+            None,
+            "split the nodes into 3 groups [n1 | n2 n5 | n3 n4]",
+        ),
+        (
+            "partition: {sides: [[n1, n4]]}",
+            None,
+            "split the nodes into n1 n4 | the rest [n1 n4 | n2 n3 n5]",
+        ),
+        (
+            "partition: {bridge: leader, order: [n1, n2, n3, n4, n5]}",
+            "n3",
+            "split the nodes into halves that only the leader connects [n1 n2 | n4 n5; n3 connects them]",
+        ),
+        (
+            "partition: {majority_ring: leader, order: [n1, n2, n3, n4, n5]}",
+            "n3",
+            "cut the nodes into a ring of overlapping majorities that begins at the leader [the leader was n3]",
+        ),
+        (
+            "one_way: {from: n1, to: leader}",
+            "n3",
+            "cut the links from n1 to the leader, one way [the leader was n3]",
+        ),
+        ("kill: {follower: 2}", "n3", "kill the 2nd follower after the leader [n5; the leader was n3]"),
+        ("kill: n3", None, "kill n3"),
+    ],
+)
+def test_a_fault_says_whom_it_split_from_whom_and_never_what_it_did_not(
+    step: str, anchor: str | None, expected: str
+) -> None:
+    """Halves were once told as "[n3: n1, n2, n4, n5]", as if the leader had been cut off from all others."""
+    text = (
+        "version: 1\nscenario: split\ncluster: {nodes: 5}\nworkload: {duration: 5s}\n"
+        f"faults: [{{at: 1s, for: 1s, {step}}}]\n"
+    )
+    plan = draw_plan(load_scenario(text, "test"), Sampler(0))
+    case = plan.compiled()["steps"][0]["cases"][anchor or "*"]
+    kind = step.partition(":")[0]
+    record = fault(10, "install", case["nodes"], kind=kind, links=case["links"])
+    if anchor is not None:
+        record["anchor"] = anchor
+    assert fault_words(record, plan.steps) == expected
+    assert "leader" not in ended_words(record)
+
+
+def test_the_end_of_a_partition_tells_the_sides_too() -> None:
+    links = [["n1", "n2"], ["n2", "n1"], ["n3", "n1"], ["n1", "n3"]]
+    record = fault(10, "heal", ["n1", "n2", "n3"], kind="partition", links=links, anchor="n2")
+    assert ended_words(record) == "partition [n1 | n2 n3]"
+    assert ended_words(fault(10, "heal", ["n1"], kind="kill", anchor="n1")) == "kill [n1]"
+
+
+def test_one_of_a_thing_is_told_in_the_singular() -> None:
+    assert [counted(number, "client") for number in (0, 1, 2)] == ["0 clients", "1 client", "2 clients"]
+    assert [counted(number, "entry", "entries") for number in (1, 2)] == ["1 entry", "2 entries"]
 
 
 def test_times_count_from_the_plans_start_and_are_cut_off_not_rounded() -> None:
