@@ -5,6 +5,7 @@ recorded up to the moment is known, and compared with what the bundle recorded.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ from rich.text import Text
 from chaos._core import START_NS, World
 from chaos.errors import UsageError
 from chaos.plan import Plan
-from chaos.timeline import Event, Record, Records, clock, words
-from chaos.units import UnitError, format_duration, parse_duration
+from chaos.timeline import Event, Record, Records, clock, counted, words
+from chaos.units import UnitError, parse_duration
 from chaos.verdict import EXIT_HARNESS, EXIT_VALID
 from harness.cluster import with_recorded_anchors
 from harness.observe import print_observation
@@ -60,13 +61,24 @@ class Moment:
 
 
 def parse_until(text: str) -> int:
-    """Nanoseconds on the plan's clock from ``3.2s`` or ``3200ms``. Raises UsageError."""
+    """Nanoseconds on the plan's clock from ``3.2s``, ``3200ms``, or as moments are printed: ``+3.200 s``.
+
+    A moment before the plan's start is negative, down to the cluster's founding. Raises UsageError.
+    """
+    written = text.strip()
+    is_before = written.startswith("-")
+    # People copy moments from what is printed, where a space stands before the unit.
+    unsigned = re.sub(r"(?<=[0-9]) +(?=[a-z])", "", written[1:] if written[:1] in {"+", "-"} else written)
     try:
-        return parse_duration(text.removeprefix("+"))
+        since_start_ns = int(parse_duration(unsigned))
     except UnitError as error:
         raise UsageError(
             f"--until {text}: {error}. It counts from the plan's start, as a scenario's `at` does"
         ) from None
+    if is_before and since_start_ns > START_NS:
+        founded = clock(2 * START_NS).removeprefix("+")
+        raise UsageError(f"--until {text}: the run begins {founded} before the plan's start")
+    return -since_start_ns if is_before else since_start_ns
 
 
 def moment_of(bundle: Bundle, *, backend: str, until: str | None, resolve: str) -> Moment:
@@ -80,6 +92,8 @@ def moment_of(bundle: Bundle, *, backend: str, until: str | None, resolve: str) 
     bundle.verify()
     plan = plan_of(bundle)
     if backend != "sim":
+        if until_ns is not None and bundle.manifest.backend == "sim":
+            raise UsageError(f"--until works in simulation only; leave out --backend {backend}")
         if until_ns is not None:
             raise UsageError(
                 f"--until: {bundle.path} is a run on {backend}, which cannot be stopped at a moment; "
@@ -102,10 +116,8 @@ def moment_of(bundle: Bundle, *, backend: str, until: str | None, resolve: str) 
     if until_ns is not None:
         world.advance(START_NS + until_ns)
         if world.is_over and world.now_ns < START_NS + until_ns:
-            end = format_duration((world.now_ns - START_NS) // 1_000_000 * 1_000_000)
-            raise UsageError(
-                f"--until {until}: beyond the end of the run, which is over {end} after the plan's start"
-            )
+            end = clock(world.now_ns).removeprefix("+")
+            raise UsageError(f"--until {until}: beyond the end; the run ends {end} after the plan's start")
         observation = json.loads(world.observe())
     evidence = world.finish()
     replayed = Records.parse(
@@ -171,7 +183,8 @@ def print_moment(moment: Moment, console: Console, *, with_events: bool) -> None
         console.print("The replay is not the recorded run.", style="red")
         console.print(f"First difference {moment.difference}", markup=False)
     elif moment.is_compared:
-        console.print(f"Exact: all {len(moment.events)} records up to here equal the recorded ones.")
+        everything = counted(len(moment.events), "record")
+        console.print(f"Exact: {everything} up to here, each as it was recorded.")
     elif moment.is_replay:
         console.print("Another run of the recorded plan: there is nothing that it must equal.")
     else:
