@@ -4,8 +4,10 @@ A bundle from real containers is looked for in simulation first, where a plan is
 always or never. Only what is not found there is shrunk where it was seen, run by run.
 """
 
+import contextlib
 import json
 import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +18,12 @@ from typing import Any
 from rich.console import Console
 
 from chaos.document import show_path
-from chaos.errors import InfrastructureError, UsageError
+from chaos.errors import ChaosError, InfrastructureError, UsageError
 from chaos.plan import Plan, describe, describe_when
 from chaos.reduce import nearby
+from chaos.scenario import load_scenario
 from chaos.signature import Signature, signature_of
+from chaos.timeline import counted
 from chaos.verdict import EXIT_INTERRUPTED, EXIT_INVALID, EXIT_UNKNOWN, Judgement
 from harness.cluster import RunOptions
 from harness.repeat import Rate, shrink_by_repeating
@@ -33,6 +37,8 @@ Progress = Callable[[str], None]
 _NO_SHAPE = "violated"
 """The shape in a signature where the check said none."""
 _OTHER_SEEDS = 30
+_TAG = "regression"
+"""What a candidate is tagged with."""
 _SHARE_OF_SEARCH = 1 / 3
 """How much of the time may go to finding in simulation what containers showed."""
 
@@ -146,7 +152,8 @@ def shrink_bundle(
     how often at most a candidate is run where runs differ. ``candidate``: where the scenario file goes, if not
     below ``options.out``.
 
-    Raises BundleError for a bundle that cannot be read, UsageError for one that violated nothing.
+    Raises BundleError for a bundle that cannot be read, UsageError for one that violated nothing, or for a
+    ``candidate`` that cannot be written or is somebody's work; both before anything is tried.
     """
     if backend not in {None, "sim", "docker"}:
         raise UsageError(f"--backend {backend}: expected sim or docker")
@@ -155,6 +162,8 @@ def shrink_bundle(
     signature = signature_of(bundle.verdict.judgements)
     if signature is None:
         raise UsageError(f"{bundle.path}: this run violated nothing, so there is no failure to shrink")
+    if candidate is not None:
+        _check_candidate(candidate)
     return _Shrinking(bundle, plan, signature, options, seconds, most_trials, candidate, progress).carry_out(
         backend
     )
@@ -199,10 +208,12 @@ class _Shrinking:
             if found is not None:
                 return self._on_sim(found)
             if interrupted or from_sim or backend == "sim":
-                tried = f"not seen again in simulation ({self._searched} plans tried)"
+                tried = f"not seen again in simulation ({counted(self._searched, 'plan')} tried)"
                 return self._report("sim", tried, None, 0, finished=not interrupted, interrupted=interrupted)
         searched = (
-            f"; in simulation it was not found ({self._searched} plans tried)" if self._searched else ""
+            f"; in simulation it was not found ({counted(self._searched, 'plan')} tried)"
+            if self._searched
+            else ""
         )
         return self._on_docker(f"the recorded plan, run by run{searched}")
 
@@ -234,7 +245,7 @@ class _Shrinking:
         return None
 
     def _on_sim(self, plan: Plan) -> ShrinkReport:
-        near = f"a plan near the recorded one, found in simulation ({self._searched} plans tried)"
+        near = f"a plan near the recorded one, found in simulation ({counted(self._searched, 'plan')} tried)"
         how = "the recorded plan" if plan == self._plan else near
         left_s = max(0.0, self._began_s + self._seconds - time.monotonic())
         shrunk = shrink_on_sim(plan, self._signature, self._simulated.plants, left_s, self._progress)
@@ -336,7 +347,7 @@ def print_report(report: ShrinkReport, console: Console) -> None:
         console.print(text, markup=False)
 
     tell(f"{report.signature} in {report.source}")
-    effort = f"{report.trials} trials in {report.seconds:.1f} s on {report.backend}"
+    effort = f"{counted(report.trials, 'trial')} in {report.seconds:.1f} s on {report.backend}"
     kept = report.kept
     if kept is None:
         why = (
@@ -376,6 +387,9 @@ def print_report(report: ShrinkReport, console: Console) -> None:
     tell(f"Neighbour: {passes if kept.neighbour else 'none found'}")
     tell(f"Candidate: {kept.candidate}")
     tell(f"Replay:    {_replay(kept.bundle)}")
+    if kept.neighbour is not None:
+        tell(f"Diff:      mcp-chaos diff {shlex.quote(str(kept.bundle))} {shlex.quote(str(kept.neighbour))}")
+    tell(f"Explain:   mcp-chaos explain {shlex.quote(str(kept.bundle))}")
 
 
 def difference_words(plan: Plan, other: Plan) -> str:
@@ -432,6 +446,31 @@ def _free(path: Path, text: str) -> Path:
     raise InfrastructureError(
         f"{path}: every name up to {path.stem}-9999 is taken; remove some, or give --candidate"
     )
+
+
+def _check_candidate(path: Path) -> None:
+    """Raises UsageError if a scenario cannot be written there, or if something is there that is no regression."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()
+            _check_is_regression(path)
+        # Below a directory that does not exist yet, nothing is made before there is something to keep.
+        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UsageError(f"--candidate {path}: cannot be written: {error.strerror or error}") from error
+
+
+def _check_is_regression(path: Path) -> None:
+    try:
+        is_ours = _TAG in load_scenario(path.read_text(encoding="utf-8"), str(path)).tags
+    except (ChaosError, UnicodeDecodeError):
+        is_ours = False
+    if not is_ours:
+        raise UsageError(
+            f"--candidate {path}: this file exists and is no scenario with the tag `{_TAG}`, so it is not written over"
+        )
 
 
 def _write(path: Path, text: str) -> None:

@@ -45,7 +45,8 @@ def shrink(
         typer.Option(
             metavar="FILE",
             dir_okay=False,
-            help="Where the scenario file goes; else below `regressions` in the directory of the bundles.",
+            help="Where the scenario file goes; else below `regressions` in the directory of the bundles. An earlier "
+            "candidate is written over, nothing else is.",
         ),
     ] = None,
     node_binary: NodeBinary = None,

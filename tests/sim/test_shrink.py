@@ -1,6 +1,8 @@
 """A failure is shrunk through the command: what is left is small, fails by itself, and its neighbour passes."""
 
+import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
+from chaos.errors import UsageError
 from chaos.generate import Sampler, draw_plan
 from chaos.plan import Plan
 from chaos.scenario import load_scenario
 from chaos.signature import Signature
+from harness.account import print_account, shown_path
 from harness.backends import run_on
+from harness.cli import app
 from harness.cluster import RunOptions, RunResult
 from harness.repeat import Rate, shrink_by_repeating
 from harness.run import run_plan
@@ -140,6 +147,84 @@ def test_an_earlier_candidate_is_not_written_over(tmp_path: Path) -> None:
     first.write_text("# somebody's work\n")
     assert shrunk(60) == first.with_name(f"{first.stem}-2.yaml")
     assert first.read_text() == "# somebody's work\n"
+
+
+@pytest.mark.parametrize(
+    "work",
+    ["# somebody's work\n", "version: 1\nscenario: mine\nworkload: {duration: 1s}\n", "\udcff"],
+)
+def test_a_named_file_that_is_no_candidate_is_refused_before_anything_is_tried(
+    tmp_path: Path, work: str
+) -> None:
+    """It was once written over without a word."""
+    bundle = failing(tmp_path / "runs")
+    taken = tmp_path / "mine.yaml"
+    taken.write_bytes(work.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match=r"mine\.yaml: this file exists and is no scenario with the tag"):
+        shrunk_to(taken, bundle)
+    assert taken.read_bytes() == work.encode("utf-8", "surrogateescape")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_tried(tmp_path: Path) -> None:
+    bundle = failing(tmp_path / "runs")
+    (tmp_path / "file").write_text("")
+    for nowhere in (
+        tmp_path / "file" / "c.yaml",
+        tmp_path / "file" / "deep" / "c.yaml",
+        tmp_path / ("x" * 300),
+    ):
+        with pytest.raises(UsageError, match="cannot be written"):
+            shrunk_to(nowhere, bundle)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "runs"]
+
+
+def shrunk_to(candidate: Path, bundle: Bundle) -> None:
+    """Shrinks with a progress that nobody may be told."""
+
+    def never(text: str) -> None:
+        raise AssertionError(text)
+
+    shrink_bundle(bundle, STALE, backend=None, seconds=60, most_trials=1, candidate=candidate, progress=never)
+
+
+def test_an_earlier_candidate_that_is_named_is_written_over_and_the_report_says_what_to_do_next(
+    tmp_path: Path,
+) -> None:
+    bundle = failing(tmp_path / "runs")
+    candidate = tmp_path / "below" / "c.yaml"
+    texts = []
+    for _ in range(2):
+        done = CliRunner().invoke(
+            app,
+            ["shrink", str(bundle.path), "--out", str(tmp_path), "--candidate", str(candidate)],
+            env={"COLUMNS": "1000"},
+        )
+        assert done.exit_code == 1, done.output
+        texts.append(candidate.read_text())
+        candidate.write_text(f"{texts[-1]}# edited\n")
+    assert texts[0] == texts[1]
+    told = dict(line.split(":", 1) for line in done.stdout.splitlines() if re.match(r"[A-Z][a-z]+: ", line))
+    kept, neighbour = told["Bundle"].strip(), told["Neighbour"].split()[0]
+    assert told["Diff"].strip() == f"mcp-chaos diff {kept} {neighbour}"
+    assert told["Explain"].strip() == f"mcp-chaos explain {kept}"
+
+
+def test_the_account_of_a_violation_ends_in_how_to_have_it_explained_and_counts_one_as_one(
+    tmp_path: Path,
+) -> None:
+    def told(bundle: Bundle) -> str:
+        text = io.StringIO()
+        print_account(bundle, Console(file=text, width=1000))
+        return text.getvalue()
+
+    bundle = failing(tmp_path)
+    assert told(bundle).splitlines()[-1] == f"Explain: mcp-chaos explain {shown_path(bundle.path)}"
+    plan = drawn(ISOLATED_LEADER, 0)
+    workload = plan.document["workload"] | {"clients": 1, "keys": 1}
+    single = plan.with_document(plan.document | {"workload": workload})
+    clean = told(run_plan(single, RunOptions(out=tmp_path), nobody).bundle)
+    assert "Explain:" not in clean
+    assert re.search(r"^\d nodes, 1 client, 1 key, ", clean, re.MULTILINE)
 
 
 def interrupting_after(count: int) -> Callable[[str], None]:
