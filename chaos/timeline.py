@@ -269,7 +269,7 @@ def whom_words(record: Record, what: str, step: PlanStep | None = None) -> str:
     else:
         parts.append(" | ".join(" ".join(side) for side in sides))
         between = set(hit).difference(*sides)
-        parts += [f"{names(between)} connects them"] if between else []
+        parts += [f"{names(between)} connects them"] if any(node not in what for node in between) else []
         is_told = anchor in between or [anchor] in sides
     if anchor and not is_told:
         role = {"leader": "the leader was", "event": "the event was at"}

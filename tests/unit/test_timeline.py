@@ -165,6 +165,11 @@ def test_what_clients_saw_and_what_was_done_read_as_clauses() -> None:
             "split the nodes into halves that only the leader connects [n1 n2 | n4 n5; n3 connects them]",
         ),
         (
+            "partition: {bridge: n3, order: [n1, n2, n3, n4, n5]}",
+            None,
+            "split the nodes into halves that only n3 connects [n1 n2 | n4 n5]",
+        ),
+        (
             "partition: {majority_ring: leader, order: [n1, n2, n3, n4, n5]}",
             "n3",
             "cut the nodes into a ring of overlapping majorities that begins at the leader [the leader was n3]",
