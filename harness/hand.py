@@ -358,7 +358,7 @@ class ClusterByHand:
             signature,
             broken,
             options=self._options,
-            bundle=kept.bundle.path,
+            kept=kept,
             replay=None if exact else "by running this again: operations by hand are no part of a plan",
         )
 

@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--chaos-examples",
         type=_at_least(1),
         metavar="N",
-        help="How many members are drawn of each scenario that leaves values open: 100, or 3 on docker.",
+        help="How many members are drawn of each scenario that leaves values or its seed open: 100, or 3 on docker.",
     )
     group.addoption(
         "--chaos-seed",
@@ -62,6 +62,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("chaos_seed", "as --chaos-seed", default="")
     parser.addini("chaos_plants", "as --chaos-plant, separated by blanks", type="args", default=[])
     parser.addini("chaos_out", "as --chaos-out, from the ini file's folder", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses planted bugs that there are not, and a place for bundles that cannot be one."""
+    plants = _plants(config)
+    if plants:  # else nothing of ours is imported
+        from chaos import _core  # noqa: PLC0415
+
+        known = sorted(name for name, _, _ in _core.PLANTS)
+        for plant in plants:
+            if plant not in known:
+                option = "--chaos-plant" if config.getoption("chaos_plant") else "chaos_plants"
+                raise pytest.UsageError(
+                    f"{option}: found {plant!r}, expected a planted bug: {', '.join(known)}"
+                )
+    if config.getoption("chaos_out") or config.getini("chaos_out"):
+        out = _out(config)
+        there = next(path for path in (out, *out.parents) if path.exists())
+        if not there.is_dir():
+            option = "--chaos-out" if config.getoption("chaos_out") else "chaos_out"
+            raise pytest.UsageError(
+                f"{option}: found {there}, a file; expected a directory, or a new one's name"
+            )
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -129,16 +152,18 @@ class ScenarioItem(pytest.Item):
 
     def setup(self) -> None:
         """Carries out the scenario: the author's examples, what failed before, then members that are drawn."""
-        from chaos.errors import UnsupportedError  # noqa: PLC0415
+        from chaos.errors import ChaosError, UnsupportedError  # noqa: PLC0415
         from harness.pytest_scenario import examine  # noqa: PLC0415
 
         wishes = _wishes(self.config)
-        if wishes.options.backend == "docker":
-            _require_engine()
         try:
+            if wishes.options.backend == "docker":
+                _require_engine()
             self._examined = examine(self._family, wishes)
         except UnsupportedError as error:  # what is not portable is no test of this backend
             pytest.skip(str(error))
+        except ChaosError as error:  # it speaks for itself, without a traceback; in set-up this is an error
+            pytest.fail(str(error), pytrace=False)
         self.user_properties += self._examined.properties
 
     def runtest(self) -> None:
@@ -151,14 +176,6 @@ class ScenarioItem(pytest.Item):
     def teardown(self) -> None:
         """Lets go of what was found."""
         self._examined = None
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Of an error that speaks for itself its words alone, with no traceback."""
-        from chaos.errors import ChaosError  # noqa: PLC0415
-
-        if isinstance(excinfo.value, ChaosError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it stands, for reports."""
@@ -264,7 +281,7 @@ def _wishes(config: pytest.Config) -> "Wishes":
     wishes = Wishes(
         options=RunOptions(
             backend=backend,
-            plants=tuple(config.getoption("chaos_plant") or config.getini("chaos_plants")),
+            plants=_plants(config),
             out=_out(config),
         ),
         examples=_number(config, "chaos_examples", 1) or _EXAMPLES[backend],
@@ -272,6 +289,10 @@ def _wishes(config: pytest.Config) -> "Wishes":
     )
     config.stash[_WISHES] = wishes
     return wishes
+
+
+def _plants(config: pytest.Config) -> tuple[str, ...]:
+    return tuple(config.getoption("chaos_plant") or config.getini("chaos_plants"))
 
 
 def _out(config: pytest.Config) -> Path:

@@ -15,15 +15,16 @@ from chaos.generate import MOST_SEED
 from chaos.plan import Plan
 from chaos.signature import Signature
 from chaos.verdict import Verdict
+from harness.account import shown_path
 from harness.cluster import RunOptions
 from harness.hunt.campaign import database_key
 from harness.hunt.search import Batch, Execute, Found, Search, derived
 from harness.hunt.tasks import Family
 from harness.hunt.worker import HYPOTHESIS_SHARE
-from harness.run import judge_result, keep
+from harness.run import Finished, judge_result, keep
 from harness.shrink import shrink_on_sim
 from harness.trial import Trial, try_plan
-from harness.violation import shown, violation_words
+from harness.violation import bundle_lines, violation_words
 
 SHRINK_S: Final = 20.0
 """How long the shrinking of one failure may take."""
@@ -55,8 +56,8 @@ class Examined:
     seed: int
     goals_missed: list[str]
     failures: list[_Failure] = field(default_factory=list)
-    doubtful: Path | None = None
-    """The bundle of the first run that showed nothing."""
+    doubtful: Finished | None = None
+    """The kept record of the first run that showed nothing."""
 
     @property
     def properties(self) -> list[tuple[str, object]]:
@@ -83,7 +84,7 @@ class Examined:
                     [
                         f"unknown, which is never a pass: {self.batch.unknown} of {examples} showed nothing",
                         *(f"  {problem}" for problem in self.batch.problems),
-                        *([f"Bundle:    {shown(self.doubtful)}"] if self.doubtful else []),
+                        *(bundle_lines(self.doubtful) if self.doubtful else []),
                     ]
                 )
             )
@@ -98,16 +99,14 @@ class Examined:
 def examine(family: Family, wishes: Wishes) -> Examined:
     """Searches a family: its author's examples, what failed before, then members that Hypothesis draws.
 
-    A file that leaves nothing open is run once. Raises ChaosError where the harness fails: no verdict on the system
-    under test can be had then.
+    A file that leaves nothing open, not even the seed, is run once. Raises ChaosError where the harness fails: no
+    verdict on the system under test can be had then.
     """
     scenario = family.load()
     seed = derived("pytest", family.name) % (MOST_SEED + 1) if wishes.seed is None else wishes.seed
     examples = wishes.examples
-    if not scenario.hole_count:
+    if not scenario.hole_count and scenario.seed is not None:
         examples = 1
-        if scenario.seed is None:
-            scenario = scenario.model_copy(update={"seed": seed})
     database, key = settings().database, database_key(family, wishes.options)
     known = [] if database is None else sorted(database.fetch(key))
 
@@ -121,8 +120,9 @@ def examine(family: Family, wishes: Wishes) -> Examined:
         raise KeyboardInterrupt
     if batch.harness_failures and not batch.found:
         failed = f"in {batch.harness_failures} of {batch.examples} examples the harness failed"
-        where = f"\nBundle: {shown(watched.doubtful)}" if watched.doubtful else ""
-        raise InfrastructureError("\n  ".join([failed, *batch.problems]) + where)
+        where = bundle_lines(watched.doubtful) if watched.doubtful else []
+        problems = [f"  {problem}" for problem in batch.problems]
+        raise InfrastructureError("\n".join([failed, *problems, *where]))
 
     examined = Examined(
         batch,
@@ -150,8 +150,8 @@ class _Watched:
     """Keeps what cannot be had again: the first run that showed nothing, and on containers each first failure."""
 
     def __init__(self, options: RunOptions) -> None:
-        self.doubtful: Path | None = None
-        self.failed: dict[Signature, tuple[Trial, Path]] = {}
+        self.doubtful: Finished | None = None
+        self.failed: dict[Signature, tuple[Trial, Finished]] = {}
         self._options = options
 
     def watching(self, execute: Execute) -> Execute:
@@ -171,9 +171,9 @@ class _Watched:
         return watched
 
 
-def _kept(trial: Trial, options: RunOptions, started_at: datetime, signature: Signature | None) -> Path:
+def _kept(trial: Trial, options: RunOptions, started_at: datetime, signature: Signature | None) -> Finished:
     name = None if signature is None else f"{trial.plan.scenario}-{signature.slug}"
-    return keep(trial.plan, options, trial.result, trial.verdict, started_at, name).bundle.path
+    return keep(trial.plan, options, trial.result, trial.verdict, started_at, name)
 
 
 def _shrunk(
@@ -187,16 +187,16 @@ def _shrunk(
     plan, choices = Plan.from_json(found.plan_json), found.choices
     elsewhere = watched.failed.get(found.signature)
     if elsewhere is not None and try_plan(plan, simulated).signature != found.signature:
-        trial, bundle = elsewhere
+        trial, kept = elsewhere
         words = violation_words(
             trial.plan,
             found.signature,
             trial.verdict.judgements,
             options=options,
-            bundle=bundle,
+            kept=kept,
             how_found=f"as found by example {found.example} (simulation does not show it)",
         )
-        return _Failure(found.signature, words, bundle), choices
+        return _Failure(found.signature, words, kept.bundle.path), choices
     if choices is not None:
         until_s = began_s + SHRINK_S * HYPOTHESIS_SHARE
         search = Search(family.load(), lambda plan: try_plan(plan, simulated))
@@ -211,13 +211,13 @@ def _shrunk(
     how = f"shrunk from example {found.example} in {time.monotonic() - began_s:.1f} s"
     started_at = datetime.now(UTC)
     trial = try_plan(plan, simulated)
-    bundle = _kept(trial, simulated, started_at, found.signature)
+    kept = _kept(trial, simulated, started_at, found.signature)
     words = violation_words(
-        plan, found.signature, trial.verdict.judgements, options=simulated, bundle=bundle, how_found=how
+        plan, found.signature, trial.verdict.judgements, options=simulated, kept=kept, how_found=how
     )
     if elsewhere is not None:
-        words += f"\nOn {options.backend} it was found first, as {shown(elsewhere[1])}"
-    return _Failure(found.signature, words, bundle), choices
+        words += f"\nOn {options.backend} it was found first, as {shown_path(elsewhere[1].bundle.path)}"
+    return _Failure(found.signature, words, kept.bundle.path), choices
 
 
 @contextmanager

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import harness.pytest_scenario  # noqa: F401 runs in this process would import it anew, each
+import harness.pytest_scenario  # runs in this process would import it anew, each
+from chaos.errors import InfrastructureError
 from chaos.plan import Plan
+from harness.cluster import RunOptions
 from harness.replay import violated
 from harness.store import open_bundle
+from harness.trial import Trial
 
 pytest_plugins = ["pytester"]
 
@@ -143,10 +146,12 @@ def test_a_failure_is_shrunk_told_in_words_and_kept(pytester: pytest.Pytester) -
             "cut-off violated linearizable on sim, with the planted bug stale-read",
             "  linearizable: n? answered read *",
             "The scenario, 1 fault, 3 nodes, shrunk from example 1 in *",
+            "    # mcp-chaos run FILE --plant stale-read",
             "    scenario: cut-off",
             "        partition: {isolate: leader}",
             "Signature: linearizable/*",
             "Replay:    mcp-chaos replay chaos-runs/*",
+            "Explain:   mcp-chaos explain chaos-runs/*",
         ]
     )
     assert "Traceback" not in result.stdout.str()
@@ -179,7 +184,7 @@ def test_it_works_in_several_processes_and_from_the_ini_file(pytester: pytest.Py
 
 def test_what_shows_nothing_is_no_pass(pytester: pytest.Pytester) -> None:
     """A fixed step that could not be carried out, a goal never reached."""
-    calm = "version: 1\nscenario: {}\ncluster: {{nodes: 3}}\nworkload: {{duration: 5s, rate: 10/s, clients: 1}}\n"
+    calm = "version: 1\nscenario: {}\nseed: 1\nworkload: {{duration: 5s, rate: 10/s, clients: 1}}\n"
     down = "faults:\n  - {at: 100ms, for: 3s, kill: all}\n  - {at: 200ms, for: 1s, pause: leader}\nheal: 4s\n"
     write(
         pytester,
@@ -196,13 +201,62 @@ def test_what_shows_nothing_is_no_pass(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["never reached in 1 example: leader_changed (`sometimes`)*"])
 
 
-def test_what_the_harness_cannot_do_is_an_error_and_no_failure(pytester: pytest.Pytester) -> None:
-    write(pytester, {"cut.yaml": CUT_OFF})
-    result = run_here(pytester, "--chaos-plant", "stale-reed", "--junitxml", "junit.xml")
+@pytest.mark.parametrize("examples", ["", "examples: [{}]\n"])
+def test_what_the_harness_cannot_do_is_an_error_and_no_failure(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, examples: str
+) -> None:
+    def fails(_plan: Plan, _options: RunOptions) -> Trial:
+        raise InfrastructureError("no room is left")
+
+    monkeypatch.setattr(harness.pytest_scenario, "try_plan", fails)
+    write(pytester, {"cut.yaml": CUT_OFF + examples})
+    result = run_here(pytester, "--junitxml", "junit.xml")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*no planted bug*stale-reed*did you mean*stale-read*"])
-    assert "Traceback" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["no room is left"])
+    assert ".py:" not in result.stdout.str()
     assert cases(pytester.path / "junit.xml")["cut-off"][0] == ["error"]
+
+
+@pytest.mark.parametrize(("seed", "count"), [("", "4"), ("seed: 7\n", "1")])
+def test_a_scenario_without_holes_runs_once_only_if_its_seed_is_given(
+    pytester: pytest.Pytester, seed: str, count: str
+) -> None:
+    calm = "version: 1\nscenario: calm\nworkload: {duration: 1s, rate: 10/s, clients: 1}\n"
+    write(pytester, {"calm.yaml": calm + seed})
+    result = run_here(pytester, "--chaos-examples", "4", "--junitxml", "junit.xml")
+    result.assert_outcomes(passed=1)
+    assert dict(cases(pytester.path / "junit.xml")["calm"][1])["examples"] == count
+
+
+@pytest.mark.parametrize("ini", [False, True])
+def test_an_unknown_planted_bug_is_told_in_a_line(pytester: pytest.Pytester, ini: bool) -> None:
+    write(pytester, {"cut.yaml": CUT_OFF})
+    if ini:
+        pytester.makeini("[pytest]\nchaos_plants = nope\n")
+    result = run_here(pytester, *([] if ini else ["--chaos-plant", "nope"]))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    option = "chaos_plants" if ini else "--chaos-plant"
+    result.stderr.fnmatch_lines([f"*{option}: found 'nope', expected a planted bug: *stale-read*"])
+
+
+@pytest.mark.parametrize("out", ["a-file", "a-file/below"])
+def test_a_file_is_no_place_for_bundles(pytester: pytest.Pytester, out: str) -> None:
+    write(pytester, {"cut.yaml": CUT_OFF, "a-file": ""})
+    result = run_here(pytester, "--chaos-out", out)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--chaos-out: found */a-file, a file; expected a directory*"])
+
+
+def test_a_bundle_that_lies_elsewhere_says_why(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(pytester.path))
+    write(pytester, {"cut.yaml": CUT_OFF, "chaos-runs": "a file of theirs"})
+    result = run_here(pytester, "--chaos-plant", "stale-read", "--chaos-examples", "5")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["Bundle: *mcp-chaos-rescued/*", " *the bundle could not be written to *chaos-runs*"]
+    )
 
 
 def test_without_an_engine_docker_skips_or_fails_where_it_is_required(
