@@ -87,7 +87,8 @@ def test_a_thousand_seeds_give_a_thousand_plans(path):
     drawn = [draw_plan(scenario, Sampler(seed)) for seed in range(1000)]
     for plan in drawn[:100]:
         assert_bounded(plan)
-    assert len({plan.plan_id for plan in drawn}) == 1000
+    nothing_is_open = scenario.seed is not None and not scenario.hole_count
+    assert len({plan.plan_id for plan in drawn}) == (1 if nothing_is_open else 1000)
     if scenario.hole_count:
         assert len({bare(plan) for plan in drawn}) >= 990
 
