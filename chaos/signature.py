@@ -64,6 +64,16 @@ def signature_of(judgements: Iterable[Judgement]) -> Signature | None:
     return Signature(cause.check, cause.shape or "violated")
 
 
+def reason_of(signature: Signature, judgements: Iterable[Judgement]) -> str:
+    """The words of the check that gave the signature."""
+    reasons = (
+        judged.reason
+        for judged in judgements
+        if judged.check == signature.check and judged.verdict is Verdict.INVALID
+    )
+    return next(reasons, "it did not fail so again")
+
+
 def _rank(judged: Judgement) -> tuple[int, int, int]:
     """Smaller is nearer to the cause: what the inside shows, whatever came first; then what clients felt."""
     if judged.check in INSIDE:

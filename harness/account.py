@@ -20,6 +20,7 @@ from chaos.signature import signature_of
 from chaos.timeline import counted, ended_words, fault_words
 from chaos.verdict import RunVerdict, Verdict
 from harness.cluster import PLAN_START_NS
+from harness.recorded import plan_of
 from harness.store import Bundle
 
 Record = dict[str, Any]
@@ -36,7 +37,7 @@ _LONGEST_EVIDENCE = 60
 
 def print_account(bundle: Bundle, console: Console) -> None:
     """Prints the account of the run in ``bundle``. Raises BundleError if it cannot be read."""
-    plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
+    plan = plan_of(bundle)
     summary = json.loads(bundle.text("summary.json"))
     nemesis = bundle.records("nemesis.jsonl")
     verdict = bundle.verdict

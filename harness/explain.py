@@ -21,7 +21,7 @@ from chaos.story import Story, tell
 from chaos.timeline import Records, clock
 from chaos.verdict import EXIT_VALID, Judgement, RunVerdict, Verdict
 from harness.cluster import RunOptions
-from harness.recorded import headline, plan_of, records_of
+from harness.recorded import headline, plan_of, records_of, records_of_run
 from harness.shrink import shrink_on_sim, size_of
 from harness.store import Bundle
 from harness.trial import try_plan
@@ -112,13 +112,7 @@ def _smaller(
     trial = try_plan(shrunk.plan, options)
     if trial.signature != signature:
         return None
-    evidence = trial.result.evidence
-    records = Records.parse(
-        evidence.history_jsonl(),
-        {node: evidence.trace_jsonl(node) for node in evidence.nodes},
-        evidence.nemesis_jsonl(),
-    )
-    return shrunk.plan, records, trial.verdict
+    return shrunk.plan, records_of_run(trial.result.evidence), trial.verdict
 
 
 def print_explanation(explanation: Explanation, console: Console) -> None:

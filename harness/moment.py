@@ -20,7 +20,7 @@ from chaos.units import UnitError, parse_duration
 from chaos.verdict import EXIT_HARNESS, EXIT_VALID
 from harness.cluster import with_recorded_anchors
 from harness.observe import print_observation
-from harness.recorded import headline, plan_of, records_of
+from harness.recorded import anchors_of, headline, plan_of, records_of, records_of_run
 from harness.store import Bundle
 
 
@@ -102,12 +102,7 @@ def moment_of(bundle: Bundle, *, backend: str, until: str | None, resolve: str) 
         return Moment(bundle, plan, None, None, records_of(bundle).events, False, False, None)
     compiled = plan.compiled()
     if resolve == "recorded":
-        anchors = {
-            record["step"]: record["anchor"]
-            for record in bundle.records("nemesis.jsonl")
-            if record["phase"] == "install" and record.get("anchor")
-        }
-        compiled = with_recorded_anchors(compiled, anchors)
+        compiled = with_recorded_anchors(compiled, anchors_of(bundle))
     try:
         world = World(json.dumps(compiled), bundle.manifest.plants)
     except ValueError as error:
@@ -119,12 +114,7 @@ def moment_of(bundle: Bundle, *, backend: str, until: str | None, resolve: str) 
             end = clock(world.now_ns).removeprefix("+")
             raise UsageError(f"--until {until}: beyond the end; the run ends {end} after the plan's start")
         observation = json.loads(world.observe())
-    evidence = world.finish()
-    replayed = Records.parse(
-        evidence.history_jsonl(),
-        {node: evidence.trace_jsonl(node) for node in evidence.nodes},
-        evidence.nemesis_jsonl(),
-    )
+    replayed = records_of_run(world.finish())
     is_compared = bundle.manifest.backend == "sim" and resolve == "afresh"
     difference = None
     if until_ns is not None:

@@ -1,8 +1,6 @@
 """What the pytest plugin does with one scenario file: search its family, shrink what fails, and put it into words."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +12,16 @@ from chaos.errors import InfrastructureError
 from chaos.generate import MOST_SEED
 from chaos.plan import Plan
 from chaos.signature import Signature
+from chaos.timeline import counted
 from chaos.verdict import Verdict
 from harness.account import shown_path
 from harness.cluster import RunOptions
 from harness.hunt.campaign import database_key
 from harness.hunt.search import Batch, Execute, Found, Search, derived
+from harness.hunt.shrinking import shrink_found
 from harness.hunt.tasks import Family
-from harness.hunt.worker import HYPOTHESIS_SHARE
-from harness.run import Finished, judge_result, keep
-from harness.shrink import shrink_on_sim
-from harness.trial import Trial, try_plan
+from harness.run import Finished, keep
+from harness.trial import Trial, executor, try_plan
 from harness.violation import bundle_lines, violation_words
 
 SHRINK_S: Final = 20.0
@@ -72,7 +70,7 @@ class Examined:
 
     def words(self) -> str | None:
         """Why the test fails; None if it does not."""
-        examples = f"{self.batch.examples} example{'s' * (self.batch.examples != 1)}"
+        examples = counted(self.batch.examples, "example")
         parts = [failure.words for failure in self.failures]
         if len(parts) > 1:
             parts = [
@@ -111,7 +109,7 @@ def examine(family: Family, wishes: Wishes) -> Examined:
     known = [] if database is None else sorted(database.fetch(key))
 
     watched = _Watched(wishes.options)
-    with _executor(wishes.options) as execute:
+    with executor(wishes.options) as execute:
         search = Search(scenario, watched.watching(execute))
         batch = search.known(known)
         if batch.complete:
@@ -197,14 +195,8 @@ def _shrunk(
             how_found=f"as found by example {found.example} (simulation does not show it)",
         )
         return _Failure(found.signature, words, kept.bundle.path), choices
-    if choices is not None:
-        until_s = began_s + SHRINK_S * HYPOTHESIS_SHARE
-        search = Search(family.load(), lambda plan: try_plan(plan, simulated))
-        smaller = search.shrink(found.signature, choices, lambda: time.monotonic() < until_s)
-        if smaller is not None:
-            plan, choices = smaller
-    left_s = max(1.0, began_s + SHRINK_S - time.monotonic())
-    shrunk = shrink_on_sim(plan, found.signature, simulated.plants, left_s, lambda _: None)
+    done = shrink_found(family.load(), plan, found.signature, choices, simulated, SHRINK_S)
+    shrunk, choices = done.shrunk, done.choices
     if shrunk.interrupted:
         raise KeyboardInterrupt
     plan = shrunk.plan
@@ -218,20 +210,3 @@ def _shrunk(
     if elsewhere is not None:
         words += f"\nOn {options.backend} it was found first, as {shown_path(elsewhere[1].bundle.path)}"
     return _Failure(found.signature, words, kept.bundle.path), choices
-
-
-@contextmanager
-def _executor(options: RunOptions) -> Iterator[Execute]:
-    """How plans are carried out: in a simulation each, or one after the other on a warm cluster."""
-    if options.backend == "sim":
-        yield lambda plan: try_plan(plan, options)
-        return
-    from harness.backends.warm import WarmDocker  # noqa: PLC0415
-
-    with WarmDocker(options) as warm:
-
-        def on_warm(plan: Plan) -> Trial:
-            result = warm.run(plan)
-            return Trial(plan, result, judge_result(plan, result))
-
-        yield on_warm

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from chaos._core import Evidence
 from chaos.errors import BundleError
 from chaos.plan import Plan
 from chaos.signature import signature_of
@@ -14,6 +15,26 @@ _TRACE = "trace/"
 def plan_of(bundle: Bundle) -> Plan:
     """Raises BundleError if the plan is absent, damaged or no plan."""
     return Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
+
+
+def anchors_of(bundle: Bundle) -> dict[int, str]:
+    """By which node each step's targets were found when it was carried out."""
+    return {
+        record["step"]: record["anchor"]
+        for record in bundle.records("nemesis.jsonl")
+        if record.get("phase") == "install"
+        and isinstance(record.get("step"), int)
+        and isinstance(record.get("anchor"), str)
+    }
+
+
+def records_of_run(evidence: Evidence) -> Records:
+    """All that a run left that is in no bundle yet."""
+    return Records.parse(
+        evidence.history_jsonl(),
+        {node: evidence.trace_jsonl(node) for node in evidence.nodes},
+        evidence.nemesis_jsonl(),
+    )
 
 
 def records_of(bundle: Bundle) -> Records:

@@ -12,7 +12,6 @@ from chaos.reduce import reduce
 from chaos.signature import Signature
 from chaos.statistics import wilson_interval
 from harness.cluster import RunResult
-from harness.run import judge_result
 from harness.shrink import moments_of, operations_of, size_of
 from harness.trial import Trial
 
@@ -175,7 +174,7 @@ class _Runs:
         seen = self.of(plan)
         result = self._run(plan)
         self.count += 1
-        trial = Trial(plan, result, judge_result(plan, result))
+        trial = Trial.of(plan, result)
         failed = trial.signature == self._signature
         if failed:
             seen.failing = trial

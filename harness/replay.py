@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console
 
 from chaos.errors import BundleError, UsageError
-from chaos.plan import Plan
 from chaos.statistics import wilson_interval
 from chaos.verdict import (
     EXIT_HARNESS,
@@ -22,6 +21,7 @@ from chaos.verdict import (
 )
 from harness.account import print_account
 from harness.cluster import RunOptions
+from harness.recorded import anchors_of, plan_of
 from harness.run import Finished, run_plan
 from harness.store import Bundle, parse_record
 
@@ -101,18 +101,10 @@ def replay_bundle(
     """
     check_resolve(resolve)
     bundle.verify()
-    plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
+    plan = plan_of(bundle)
     exact = options.backend == "sim" and bundle.manifest.backend == "sim" and resolve == "afresh"
     if resolve == "recorded":
-        nemesis = bundle.records("nemesis.jsonl")
-        anchors = {
-            record["step"]: record["anchor"]
-            for record in nemesis
-            if record.get("phase") == "install"
-            and isinstance(record.get("step"), int)
-            and isinstance(record.get("anchor"), str)
-        }
-        options = replace(options, recorded_anchors=anchors)
+        options = replace(options, recorded_anchors=anchors_of(bundle))
     broken = violated(bundle.verdict)
 
     runs: list[Finished] = []

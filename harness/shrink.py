@@ -18,6 +18,7 @@ from chaos.plan import Plan, scenario_of
 from chaos.reduce import Moment, reduce
 from chaos.scenario import load_scenario
 from chaos.signature import Signature
+from chaos.timeline import counted
 from harness.cluster import RunOptions, RunResult
 from harness.trial import try_plan
 
@@ -138,12 +139,6 @@ def operations_of(history: bytes) -> list[str]:
     return [event["op"] for event in events if event["type"] == "invoke" and "op" in event]
 
 
-def operations_done(plan: Plan, plants: Sequence[str]) -> int:
-    """How many operations the plan's clients do in simulation, those of the recovery not counted."""
-    result = try_plan(plan, RunOptions(backend="sim", plants=tuple(plants))).result
-    return len(operations_of(result.evidence.history_jsonl()))
-
-
 def moments_of(nemesis: bytes) -> dict[int, Moment]:
     """When and where each step was carried out, by its number, from a nemesis log."""
     records: list[Mapping[str, Any]] = [json.loads(line) for line in nemesis.splitlines()]
@@ -157,12 +152,10 @@ def moments_of(nemesis: bytes) -> dict[int, Moment]:
 def size_of(plan: Plan) -> str:
     """``2 steps, 3 nodes, 4 operations, 1s of workload``."""
     workload = plan.document["workload"]
-    steps, nodes, only = len(plan.steps), plan.nodes, workload.get("only")
-    done = f"at {workload['rate']}" if only is None else f"{len(only)} operation{'s' * (len(only) != 1)}"
-    return (
-        f"{steps} step{'s' * (steps != 1)}, {nodes} node{'s' * (nodes != 1)}, {done}, "
-        f"{workload['duration']} of workload"
-    )
+    only = workload.get("only")
+    done = f"at {workload['rate']}" if only is None else counted(len(only), "operation")
+    steps, nodes = counted(len(plan.steps), "step"), counted(plan.nodes, "node")
+    return f"{steps}, {nodes}, {done}, {workload['duration']} of workload"
 
 
 def candidate_text(plan: Plan, signature: Signature, plants: Sequence[str] = (), reason: str = "") -> str:

@@ -9,7 +9,7 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,12 @@ from chaos.errors import ChaosError, InfrastructureError, UsageError
 from chaos.plan import Plan, describe, describe_when
 from chaos.reduce import nearby
 from chaos.scenario import load_scenario
-from chaos.signature import Signature, signature_of
+from chaos.signature import Signature, reason_of, signature_of
 from chaos.timeline import counted
-from chaos.verdict import EXIT_INTERRUPTED, EXIT_INVALID, EXIT_UNKNOWN, Judgement
+from chaos.verdict import EXIT_INTERRUPTED, EXIT_INVALID, EXIT_UNKNOWN
 from harness.cluster import RunOptions
+from harness.files import write_whole
+from harness.recorded import anchors_of, plan_of
 from harness.repeat import Rate, shrink_by_repeating
 from harness.run import Finished, keep
 from harness.shrink import candidate_text, operations_of, shrink_on_sim
@@ -158,7 +160,7 @@ def shrink_bundle(
     if backend not in {None, "sim", "docker"}:
         raise UsageError(f"--backend {backend}: expected sim or docker")
     bundle.verify()
-    plan = Plan.from_json(bundle.text("plan.json"), str(bundle.path / "plan.json"))
+    plan = plan_of(bundle)
     signature = signature_of(bundle.verdict.judgements)
     if signature is None:
         raise UsageError(f"{bundle.path}: this run violated nothing, so there is no failure to shrink")
@@ -232,12 +234,7 @@ class _Shrinking:
         """A plan that shows in simulation what containers showed."""
         until_s = self._began_s + self._seconds * _SHARE_OF_SEARCH
         self._progress(f"looking for {self._signature} in simulation")
-        anchors = {
-            record["step"]: record["anchor"]
-            for record in self._bundle.records("nemesis.jsonl")
-            if record["phase"] == "install" and record.get("anchor")
-        }
-        for plan in nearby(self._plan, anchors, _OTHER_SEEDS):
+        for plan in nearby(self._plan, anchors_of(self._bundle), _OTHER_SEEDS):
             if self._searched and time.monotonic() > until_s:
                 return None
             if self._shows(plan):
@@ -294,14 +291,16 @@ class _Shrinking:
         name = f"{plan.scenario}-{options.backend}-{self._signature.slug}"
         bundle = self._kept(failing, options, f"{name}-shrunk")
         neighbour = None if passing is None else self._kept(passing, options, f"{name}-passing").bundle.path
-        text = candidate_text(plan, self._signature, options.plants, _reason(failing, self._signature))
+        text = candidate_text(
+            plan, self._signature, options.plants, reason_of(self._signature, failing.verdict.judgements)
+        )
         if self._candidate is not None:
             candidate = self._candidate
         else:
             candidate = _free(
                 options.out / "regressions" / f"{plan.scenario}-{self._signature.slug}.yaml", text
             )
-        _write(candidate, text)
+        write_whole(candidate, text.encode())
         after = Size.of(plan, failing.result.evidence.history_jsonl())
         difference = None if passing is None else difference_words(plan, passing.plan)
         return Kept(plan, after, bundle.bundle.path, neighbour, difference, candidate)
@@ -427,11 +426,6 @@ def _rate(rate: Rate) -> dict[str, Any] | None:
     return {"failed": rate.failed, "runs": rate.runs, "low": low, "high": high, "confidence": 0.95}
 
 
-def _reason(trial: Trial, signature: Signature) -> str:
-    judged: Mapping[str, Judgement] = {one.check: one for one in trial.verdict.judgements}
-    return judged[signature.check].reason
-
-
 def _free(path: Path, text: str) -> Path:
     """The path, or with a number if another text is there: it may be somebody's work."""
     for number in range(1, 10_000):
@@ -471,16 +465,3 @@ def _check_is_regression(path: Path) -> None:
         raise UsageError(
             f"--candidate {path}: this file exists and is no scenario with the tag `{_TAG}`, so it is not written over"
         )
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{path}: the candidate cannot be written: {error.strerror or error}"
-        ) from error

@@ -1,7 +1,8 @@
 """A trial: one plan carried out and judged, with nothing kept. What hunting, shrinking and explaining are made of."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chaos.plan import Plan
@@ -20,6 +21,11 @@ class Trial:
     result: RunResult
     verdict: RunVerdict
 
+    @classmethod
+    def of(cls, plan: Plan, result: RunResult) -> "Trial":
+        """A run of the plan, judged."""
+        return cls(plan, result, judge_result(plan, result))
+
     @property
     def signature(self) -> Signature | None:
         """What was violated, and how; None if nothing was."""
@@ -37,5 +43,16 @@ def try_plan(plan: Plan, options: RunOptions, progress: Callable[[str], None] = 
 
     Raises ChaosError if it cannot begin.
     """
-    result = run_on(plan, options, progress)
-    return Trial(plan, result, judge_result(plan, result))
+    return Trial.of(plan, run_on(plan, options, progress))
+
+
+@contextmanager
+def executor(options: RunOptions) -> Iterator[Callable[[Plan], Trial]]:
+    """How many plans are tried: in a simulation each, or one after the other on a warm cluster."""
+    if options.backend == "sim":
+        yield lambda plan: try_plan(plan, options)
+        return
+    from harness.backends.warm import WarmDocker  # noqa: PLC0415 the simulator must work without Docker's packages
+
+    with WarmDocker(options) as warm:
+        yield lambda plan: Trial.of(plan, warm.run(plan))

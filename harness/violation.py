@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from chaos.plan import Plan, scenario_of
 from chaos.signature import Signature
+from chaos.timeline import counted
 from chaos.verdict import Judgement, Verdict
 from harness.account import shown_path
 from harness.cluster import RunOptions
@@ -29,11 +30,10 @@ def violation_words(
     bugs = f"bug{'s' * (len(options.plants) > 1)} {' and '.join(options.plants)}"
     planted = f", with the planted {bugs}" if options.plants else ""
     broken = [judged for judged in judgements if judged.verdict is Verdict.INVALID]
-    steps, nodes = len(plan.steps), plan.nodes
     run = "".join(f" --plant {plant}" for plant in options.plants)
     scenario = (f"# mcp-chaos run FILE{run}\n" if run else "") + scenario_of(plan)
     bundle = shlex.quote(shown_path(kept.bundle.path))
-    size = f"{steps} fault{'s' * (steps != 1)}, {nodes} node{'s' * (nodes != 1)}"
+    size = f"{counted(len(plan.steps), 'fault')}, {counted(plan.nodes, 'node')}"
     return "\n".join(
         [
             f"{plan.scenario} violated {' and '.join(judged.check for judged in broken)} on {options.backend}{planted}",

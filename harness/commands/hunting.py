@@ -92,7 +92,6 @@ def hunt(
             options=RunOptions(
                 backend=backend,
                 plants=tuple(plant or ()),
-                out=state / "bundles",
                 node_binary=node_binary,
                 toxiproxy_binary=toxiproxy_binary,
                 toxiproxy_image=toxiproxy_image,

@@ -3,6 +3,7 @@
 =================  ============================================================================
 ``search.py``      one batch: Hypothesis draws plans, each is carried out, failures are told apart
 ``tasks.py``       what a campaign and its workers say to each other
+``shrinking.py``   a failure that was found, at its smallest
 ``worker.py``      the process that works off tasks
 ``pool.py``        the workers as the campaign sees them: who does what, who died
 ``campaign.py``    what to do next, what was found, when it is over

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -229,7 +229,7 @@ class Campaign:
             try:
                 report = shrink_bundle(
                     open_bundle(Path(failure.found_bundle)),
-                    self._options_for_bundles,
+                    self._wishes.options,
                     backend=None,
                     seconds=self._wishes.shrink_seconds,
                     most_trials=_MOST_TRIALS,
@@ -395,7 +395,7 @@ class Campaign:
             if failure.found_bundle is None and self._wishes.options.backend == "sim":
                 plan = Plan.from_json(failure.plan_json)
                 slug = Signature.parse(name).slug
-                kept, _ = keep_run(plan, self._options_for_bundles, f"{plan.scenario}-{slug}-as-found")
+                kept, _ = keep_run(plan, self._wishes.options, f"{plan.scenario}-{slug}-as-found")
                 failure.found_bundle = str(kept.bundle.path)
                 self._problem(*filter(None, [kept.rescued_because]))
                 self._save()
@@ -477,10 +477,6 @@ class Campaign:
 
     def _of(self, family: Family) -> FamilyState:
         return next(state for state in self._state.families if state.name == family.name)
-
-    @property
-    def _options_for_bundles(self) -> RunOptions:
-        return replace(self._wishes.options, out=self._store.bundles)
 
     @property
     def _elapsed_s(self) -> float:

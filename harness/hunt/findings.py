@@ -6,10 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from chaos.plan import Plan
-from chaos.signature import Signature
+from chaos.signature import Signature, reason_of
 from harness.cluster import RunOptions
 from harness.files import write_whole
-from harness.hunt.search import reason_of
 from harness.hunt.state import ShrunkState, Store
 from harness.hunt.tasks import Smaller
 from harness.run import Finished, keep
@@ -33,7 +32,7 @@ def keep_shrunk(
 
     ``options``: of the campaign.
     """
-    simulated = replace(options, backend="sim", out=store.bundles)
+    simulated = replace(options, backend="sim")
     plan = Plan.from_json(smaller.plan_json)
     name = f"{plan.scenario}-{signature.slug}"
     kept, trial = keep_run(plan, simulated, name)

@@ -20,8 +20,8 @@ from hypothesis.database import ExampleDatabase
 from chaos.generate import Sampler, draw_plan, plans
 from chaos.plan import Plan
 from chaos.scenario import Scenario
-from chaos.signature import Signature
-from chaos.verdict import Judgement, Verdict
+from chaos.signature import Signature, reason_of
+from chaos.verdict import Verdict
 from harness.trial import Trial
 
 Execute = Callable[[Plan], Trial]
@@ -314,16 +314,6 @@ class Search:
     def _note_problem(self, plan: Plan, words: str) -> None:
         if len(self.batch.problems) < MOST_PROBLEMS:
             self.batch.problems.append(f"{plan.scenario}, plan {plan.plan_id[:12]}: {words}")
-
-
-def reason_of(signature: Signature, judgements: Iterable[Judgement]) -> str:
-    """The words of the check that gave the signature."""
-    reasons = (
-        judged.reason
-        for judged in judgements
-        if judged.check == signature.check and judged.verdict is Verdict.INVALID
-    )
-    return next(reasons, "it did not fail so again")
 
 
 def _doubt(trial: Trial) -> str:

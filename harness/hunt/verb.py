@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from chaos import _core
 from chaos.errors import ChaosError, UnsupportedError, UsageError
+from chaos.timeline import counted
 from chaos.units import parse_duration
 from chaos.verdict import EXIT_VALID
 from harness.account import shown_path
@@ -111,7 +112,7 @@ def _wishes(request: Request) -> tuple[Wishes, list[str]]:
         raise UsageError(f"--workers {request.workers}: one cluster at a time on {backend}; expected 1")
     return Wishes(
         families=tuple(sorted(families, key=lambda family: family.name)),
-        options=request.options,
+        options=replace(request.options, out=Store(request.state).bundles),
         seed=request.seed,
         examples=request.examples,
         seconds=seconds,
@@ -211,10 +212,10 @@ def _print_failure(failure: FailureReport, console: Console) -> None:
     )
     console.print(f"  {escape(failure.reason)}")
     if failure.shrink_s is not None:
-        faults = _count(failure.steps, "step") + ":" if failure.steps else "no fault at all"
+        faults = counted(failure.steps, "step") + ":" if failure.steps else "no fault at all"
         console.print(
             f"  shrunk in {failure.shrink_s:.1f} s ({failure.shrink_trials:,} trials) to {failure.nodes} nodes, "
-            f"{_count(failure.operations or 0, 'operation')}, {faults}"
+            f"{counted(failure.operations or 0, 'operation')}, {faults}"
         )
         for words in failure.faults:
             console.print(f"    {escape(words)}")
@@ -235,11 +236,7 @@ def _conclusion(report: CampaignReport) -> str:
     if report.interrupted:
         return "[bold yellow]Interrupted[/bold yellow]"
     if report.failures:
-        return f"[bold red]{_count(len(report.failures), 'distinct failure')}[/bold red]"
+        return f"[bold red]{counted(len(report.failures), 'distinct failure')}[/bold red]"
     if report.exit_code == 0:
         return "[bold green]Nothing found[/bold green]"
     return "[bold yellow]Nothing found, but not everything was shown[/bold yellow]"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

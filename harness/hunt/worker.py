@@ -10,9 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import parent_process
@@ -26,14 +24,12 @@ from chaos.errors import ChaosError, InfrastructureError
 from chaos.plan import Plan
 from harness.cluster import RunOptions
 from harness.hunt.search import Batch, Execute, Found, Search, Stopped
+from harness.hunt.shrinking import shrink_found
 from harness.hunt.tasks import Broke, Done, Known, Noticed, Progressed, Shrink, Smaller, Task
-from harness.run import judge_result, keep
-from harness.shrink import shrink_on_sim
-from harness.trial import Trial, try_plan
+from harness.run import keep
+from harness.trial import Trial, executor
 
 TELL_EVERY_S: Final = 0.25
-HYPOTHESIS_SHARE: Final = 0.4
-"""How much of the time for shrinking is Hypothesis's own; the rest is the reducer's."""
 _TIME_TO_CLEAN_UP_S: Final = 60.0
 _THE_END: Final = (EOFError, BrokenPipeError, ConnectionResetError)
 """The campaign has closed the pipe, or is gone."""
@@ -52,10 +48,15 @@ def work(pipe: Connection, options: RunOptions, at_plan: Path, stop: "ctypes.c_b
         signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, args=[simulates], daemon=True).start()
     set_hypothesis_home_dir(at_plan.parent / "hypothesis")
-    with suppress(*_THE_END, KeyboardInterrupt), _executor(options, at_plan) as execute:
+    with suppress(*_THE_END, KeyboardInterrupt), executor(options) as execute:
+
+        def noting(plan: Plan) -> Trial:
+            write_plan(at_plan, plan)
+            return execute(plan)
+
         while True:
             task: Task = pipe.recv()
-            pipe.send(_done(task, execute, options, _Wire(pipe, stop, at_plan)))
+            pipe.send(_done(task, noting, options, _Wire(pipe, stop, at_plan)))
             at_plan.unlink(missing_ok=True)
 
 
@@ -138,29 +139,20 @@ def _keep(options: RunOptions, trial: Trial) -> str:
 
 
 def _shrink(task: Shrink, options: RunOptions, wire: _Wire, began_s: float) -> Done:
-    """First Hypothesis, which knows how the plan was drawn, then the reducer, which knows what plans mean."""
-    simulated = replace(options, backend="sim")
-    plan, choices = Plan.from_json(task.plan_json), task.choices
-    write_plan(wire.at_plan, plan)
-
-    def execute(plan: Plan) -> Trial:
-        return try_plan(plan, simulated)
-
-    search = Search(task.family.load(), execute, stop=wire.is_stopped)
-    if choices is not None:
-        deadline_s = began_s + task.seconds * HYPOTHESIS_SHARE
-        smaller = search.shrink(task.signature, choices, lambda: time.monotonic() < deadline_s)
-        if smaller is not None:
-            plan, choices = smaller
-            write_plan(wire.at_plan, plan)
-    left_s = max(0.0, began_s + task.seconds - time.monotonic())
-    shrunk = shrink_on_sim(
-        plan, task.signature, simulated.plants, left_s, lambda _: None, lambda: not wire.is_stopped()
+    done = shrink_found(
+        task.family.load(),
+        Plan.from_json(task.plan_json),
+        task.signature,
+        task.choices,
+        options,
+        task.seconds,
+        stop=wire.is_stopped,
+        at=lambda plan: write_plan(wire.at_plan, plan),
     )
-    search.batch.complete = not wire.is_stopped()
+    shrunk = done.shrunk
     neighbour = None if shrunk.neighbour is None else shrunk.neighbour.to_json()
-    smallest = Smaller(shrunk.plan.to_json(), neighbour, shrunk.trials, choices)
-    return Done(search.batch, time.monotonic() - began_s, smallest)
+    smallest = Smaller(shrunk.plan.to_json(), neighbour, shrunk.trials, done.choices)
+    return Done(Batch(complete=not wire.is_stopped()), time.monotonic() - began_s, smallest)
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -168,31 +160,6 @@ def write_plan(path: Path, plan: Plan) -> None:
     beside = path.with_suffix(".part")
     beside.write_text(plan.to_json(), encoding="utf-8")
     beside.replace(path)
-
-
-@contextmanager
-def _executor(options: RunOptions, at_plan: Path) -> Iterator[Execute]:
-    """How plans are carried out: in a simulation each, or one after the other on a warm cluster."""
-
-    def noted(execute: Callable[[Plan], Trial]) -> Execute:
-        def noting(plan: Plan) -> Trial:
-            write_plan(at_plan, plan)
-            return execute(plan)
-
-        return noting
-
-    if options.backend == "sim":
-        yield noted(lambda plan: try_plan(plan, options))
-        return
-    from harness.backends.warm import WarmDocker  # noqa: PLC0415 the simulator must work without Docker's packages
-
-    with WarmDocker(options, lambda _: None) as warm:
-
-        def on_warm(plan: Plan) -> Trial:
-            result = warm.run(plan)
-            return Trial(plan, result, judge_result(plan, result))
-
-        yield noted(on_warm)
 
 
 def _end_with_parent(simulates: bool) -> None:

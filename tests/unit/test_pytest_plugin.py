@@ -208,7 +208,7 @@ def test_what_the_harness_cannot_do_is_an_error_and_no_failure(
     def fails(_plan: Plan, _options: RunOptions) -> Trial:
         raise InfrastructureError("no room is left")
 
-    monkeypatch.setattr(harness.pytest_scenario, "try_plan", fails)
+    monkeypatch.setattr(harness.trial, "try_plan", fails)
     write(pytester, {"cut.yaml": CUT_OFF + examples})
     result = run_here(pytester, "--junitxml", "junit.xml")
     result.assert_outcomes(errors=1)
