@@ -71,20 +71,8 @@ fn register_history(operations: usize, clients: u64) -> Vec<HistoryEvent> {
         let at = history.len() as u64;
         history.push(HistoryEvent {
             index: at,
-            time_ns: at * 1_000_000,
-            process,
-            kind,
-            f,
-            key: "k0".into(),
-            value,
             error: (kind == Kind::Fail).then(|| "mismatch".into()),
-            log_index: None,
-            node: None,
-            client: None,
-            sequence: None,
-            op: None,
-            home: false,
-            is_final: false,
+            ..HistoryEvent::new(at * 1_000_000, process, kind, f, "k0", value)
         });
     }
     history

@@ -38,23 +38,7 @@ pub(crate) fn event(text: &str) -> HistoryEvent {
         Function::Cas => Value::Array(numbers),
         _ => numbers.pop().unwrap_or_default(),
     };
-    HistoryEvent {
-        index: 0,
-        time_ns: 0,
-        process,
-        kind,
-        f,
-        key: "k0".into(),
-        value,
-        error,
-        log_index: None,
-        node: None,
-        client: None,
-        sequence: None,
-        op: None,
-        home: false,
-        is_final: false,
-    }
+    HistoryEvent { error, ..HistoryEvent::new(0, process, kind, f, "k0", value) }
 }
 
 /// Events separated by `;`, one every 10 ms.

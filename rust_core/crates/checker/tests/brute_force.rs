@@ -25,23 +25,7 @@ impl Draws {
 }
 
 fn event(process: u64, kind: Kind, f: Function, value: Value, error: Option<&str>) -> HistoryEvent {
-    HistoryEvent {
-        index: 0,
-        time_ns: 0,
-        process,
-        kind,
-        f,
-        key: "k".into(),
-        value,
-        error: error.map(String::from),
-        log_index: None,
-        node: None,
-        client: None,
-        sequence: None,
-        op: None,
-        home: false,
-        is_final: false,
-    }
+    HistoryEvent { error: error.map(String::from), ..HistoryEvent::new(0, process, kind, f, "k", value) }
 }
 
 /// A value of a domain of `size`: null, 1, 2, …

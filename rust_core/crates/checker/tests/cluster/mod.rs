@@ -452,20 +452,7 @@ impl World {
         self.now_ns += 10_000;
         self.run.history.push(HistoryEvent {
             index: self.run.history.len() as u64,
-            time_ns: self.now_ns,
-            process,
-            kind,
-            f,
-            key: format!("k{key}"),
-            value,
-            error: None,
-            log_index: None,
-            node: None,
-            client: None,
-            sequence: None,
-            op: None,
-            home: false,
-            is_final: false,
+            ..HistoryEvent::new(self.now_ns, process, kind, f, &format!("k{key}"), value)
         });
         self.run.history.last_mut().expect("just pushed")
     }
