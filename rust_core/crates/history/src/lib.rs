@@ -1,0 +1,15 @@
+//! Histories of concurrent operations, of any system, compact in memory.
+//!
+//! A history is a list of events: a process invokes an operation, and later it ends with a known or an unknown
+//! outcome. [`HistoryBuilder`] pairs events as they come and names the first that makes no sense; [`History`]
+//! holds the operations in 56 bytes each, beside their values, each of which it keeps once.
+
+mod builder;
+mod hash;
+mod history;
+mod value;
+
+pub use builder::{BuildError, HistoryBuilder, Sort};
+pub use hash::{Map, Mix, Set};
+pub use history::{Ending, FaultBand, History, NEVER, NameId, Operation, Outcome};
+pub use value::{Names, Value, ValueId, Values};

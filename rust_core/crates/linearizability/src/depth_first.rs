@@ -1,0 +1,1 @@
+//! Depth-first search (Wing and Gong 1993; Lowe 2017), for any model.

@@ -1,0 +1,1 @@
+//! A frontier of configurations, for any model.

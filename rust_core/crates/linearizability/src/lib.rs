@@ -1,0 +1,30 @@
+//! Linearizability: does each operation seem to take effect at one instant between its invocation and its answer
+//! (Herlihy and Wing, Linearizability: a correctness condition for concurrent objects, 1990, §2)?
+//!
+//! A [`Model`] says what the object does, one operation after another. [`check()`] parts a history by key where
+//! the model allows it (locality, §3.1, theorem 1), and lets a portfolio of [`Engine`]s decide each part within
+//! [`Limits`]: beyond them the answer is unknown, with how far the history was verified. [`MODELS`] lists the
+//! models there are.
+//!
+//! Nothing here reads a clock, a file or ambient randomness: the same history gives the same answer in the same
+//! number of steps. Time limits and Ctrl-C come through [`Watch`].
+
+mod depth_first;
+mod engine;
+mod explain;
+mod frontier;
+mod limits;
+mod machine;
+mod minimal;
+mod model;
+pub mod models;
+mod online;
+mod portfolio;
+mod problem;
+pub mod register;
+mod report;
+
+pub use engine::{Answer, Engine, Progress, Survivor};
+pub use limits::{Limits, Stop, Unwatched, Watch};
+pub use model::{Call, Model, Reading};
+pub use problem::{Moment, Problem, Step, prepare};

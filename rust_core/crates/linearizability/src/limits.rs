@@ -1,0 +1,41 @@
+//! How far a check may go.
+
+/// Hard limits of a check. Beyond them the answer is unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most memory that the search may hold beside the history, in bytes.
+    pub memory_bytes: u64,
+    /// The most steps that the search may take, all keys together (very roughly 20 million a second).
+    pub steps: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory_bytes: 1 << 30, steps: u64::MAX }
+    }
+}
+
+/// Why a check was ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Its time is over.
+    Time,
+    /// Somebody does not want the answer any more.
+    Cancelled,
+}
+
+/// Looks at what a pure crate cannot see: a clock, a signal. It is asked every few milliseconds.
+pub trait Watch {
+    /// Whether to stop, and why.
+    fn stop(&self) -> Option<Stop>;
+}
+
+/// Never stops a check.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn stop(&self) -> Option<Stop> {
+        None
+    }
+}

@@ -1,0 +1,1 @@
+//! A model as engines see it: states and actions by number.

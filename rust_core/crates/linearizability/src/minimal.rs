@@ -1,0 +1,1 @@
+//! A smallest sub-history that is still not linearizable.

@@ -1,0 +1,82 @@
+//! What an object does, one operation after another.
+
+use std::{fmt::Debug, hash::Hash};
+
+use mcp_chaos_history::{History, Operation, Outcome, Value};
+
+/// An operation as a model sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What it does: `read`, `write`, …
+    pub f: &'a str,
+    /// The object's name; empty in histories of one object.
+    pub key: &'a str,
+    /// Its argument; null for none.
+    pub argument: &'a Value,
+    /// How it ended.
+    pub outcome: Outcome<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// The call of one of the history's operations.
+    pub fn of(history: &'a History, operation: &Operation) -> Call<'a> {
+        Call {
+            f: history.function(operation),
+            key: history.key(operation),
+            argument: history.values.get(operation.argument),
+            outcome: history.outcome(operation),
+        }
+    }
+}
+
+/// What a call says of the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading<A> {
+    /// It certainly took effect, or observed something, between its invocation and its completion.
+    Certain(A),
+    /// It may have taken effect, at any time after its invocation, or never.
+    Possible(A),
+    /// It constrains nothing and explains nothing: a failure without an observation, a read without an answer,
+    /// a function that the model passes over.
+    Nothing,
+}
+
+/// A sequential object. It may be non-deterministic: a step may lead to several states.
+pub trait Model {
+    /// What the object holds. Equal states must be indistinguishable.
+    type State: Clone + Debug + Eq + Hash;
+    /// An operation together with what is known of its outcome. Operations with equal actions are
+    /// interchangeable but for their intervals.
+    type Action: Clone + Debug + Eq + Hash;
+
+    /// Whether the history may be parted by key, each key being an object of its own.
+    const BY_KEY: bool;
+
+    /// What a call says.
+    ///
+    /// # Errors
+    /// Says what was expected if the call makes no sense to this model (a `cas` without a pair).
+    fn read(&self, call: &Call) -> Result<Reading<Self::Action>, String>;
+
+    /// What the object holds at the beginning.
+    fn initial(&self) -> Self::State;
+
+    /// Adds to `next` every state in which the action may leave the object: none if it is impossible there.
+    fn step(&self, state: &Self::State, action: &Self::Action, next: &mut Vec<Self::State>);
+
+    /// Whether the action leaves every state as it is wherever it is possible. False is always safe; true
+    /// makes the search fast.
+    fn is_observer(&self, action: &Self::Action) -> bool {
+        let _ = action;
+        false
+    }
+
+    /// The state in words: `7`, `holds [1, 2]`.
+    fn state_in_words(&self, state: &Self::State) -> String;
+
+    /// Why the action is impossible in this state, in words that follow a comma: `it holds 7, not 3`.
+    fn why_not(&self, state: &Self::State, action: &Self::Action) -> String {
+        let _ = action;
+        format!("it holds {}", self.state_in_words(state))
+    }
+}

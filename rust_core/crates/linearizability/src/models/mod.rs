@@ -1,0 +1,1 @@
+//! The models there are, by name.

@@ -1,0 +1,1 @@
+//! A check that takes events as they come.

@@ -1,0 +1,1 @@
+//! Which algorithms decide a history, and in which order.

@@ -1,0 +1,254 @@
+//! What the search needs to know of one key's history: a register with reads, writes, compare-and-set.
+
+use mcp_chaos_history::{Ending, History, Operation, ValueId};
+
+/// A value's number among those that the history's operations on this register tell apart. Values that nobody
+/// observes are all [`OTHER`].
+pub type Held = u32;
+
+/// A value that no operation reads or compares with.
+pub const OTHER: Held = 0;
+
+/// What an operation did to the register, as its outcome tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Sets the value.
+    Write { new: Held },
+    /// Finds the expected value and sets a new one.
+    Cas { expected: Held, new: Held },
+    /// Finds this value.
+    Read { value: Held },
+    /// Finds another value than the expected one.
+    Mismatch { expected: Held },
+}
+
+impl Action {
+    pub fn is_mutation(self) -> bool {
+        matches!(self, Action::Write { .. } | Action::Cas { .. })
+    }
+
+    /// The value that it observes, if it compares with one.
+    pub fn observes(self) -> Option<Held> {
+        match self {
+            Action::Write { .. } => None,
+            Action::Cas { expected, .. } | Action::Mismatch { expected } => Some(expected),
+            Action::Read { value } => Some(value),
+        }
+    }
+
+    /// The value that it leaves behind.
+    pub fn produces(self) -> Option<Held> {
+        match self {
+            Action::Write { new } | Action::Cas { new, .. } => Some(new),
+            _ => None,
+        }
+    }
+
+    fn renumber(&mut self, numbers: &[Held]) {
+        let at = |value: &mut Held| *value = numbers[*value as usize];
+        match self {
+            Action::Write { new } => at(new),
+            Action::Cas { expected, new } => {
+                at(expected);
+                at(new);
+            }
+            Action::Read { value } => at(value),
+            Action::Mismatch { expected } => at(expected),
+        }
+    }
+}
+
+/// An operation that constrains the order, or may take part in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub action: Action,
+    /// True: it took effect between invocation and completion. False: at any time after its invocation, or
+    /// never.
+    pub required: bool,
+    /// Which of the key's operations this is.
+    pub operation: u32,
+}
+
+/// What is known of a value over the whole history.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ValueFacts {
+    /// How many operations observe it.
+    pub observers: u32,
+    /// How many of these are required to (a read that answered, a compare-and-set that succeeded).
+    pub required: u32,
+    /// How many operations produce it; the initial value counts as one.
+    pub producers: u32,
+}
+
+/// An invocation or a completion of a step, by the step's number.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    Invoke(u32),
+    Return(u32),
+}
+
+/// One key's history, ready for the search.
+#[derive(Debug)]
+pub struct Register {
+    pub steps: Vec<Step>,
+    pub moments: Vec<Moment>,
+    pub facts: Vec<ValueFacts>,
+    pub initial: Held,
+    /// The most steps ever open at once.
+    pub width: usize,
+}
+
+/// Numbers the values that occur, densely.
+struct Numbers {
+    of: Vec<Held>,
+    len: Held,
+}
+
+impl Numbers {
+    fn new(values: usize) -> Numbers {
+        Numbers { of: vec![Held::MAX; values], len: 0 }
+    }
+
+    fn number(&mut self, value: ValueId) -> Held {
+        let number = &mut self.of[value as usize];
+        if *number == Held::MAX {
+            *number = self.len;
+            self.len += 1;
+        }
+        *number
+    }
+}
+
+/// Prepares the operations of one key; else says which makes no sense. What neither constrains the order nor
+/// can explain anything is left out: failed operations, reads without an answer, other functions.
+pub fn prepare(
+    history: &History,
+    operations: impl IntoIterator<Item = u32>,
+    initial: ValueId,
+) -> Result<Register, (u32, String)> {
+    let mut names = Numbers::new(history.values.len());
+    let initial = names.number(initial);
+    let pair = |operation: &Operation, number: u32| {
+        history.values.pair(operation.argument).ok_or_else(|| {
+            (number, format!("a cas takes [expected, new], not {}", history.values.get(operation.argument)))
+        })
+    };
+    let [read, write, cas] = ["read", "write", "cas"].map(|name| history.functions.find(name));
+    let mut steps = Vec::new();
+    for number in operations {
+        let operation = &history.operations[number as usize];
+        let is_mismatch = operation.ending == Ending::Fail && history.error(operation) == Some("mismatch");
+        let required = operation.ending == Ending::Ok || is_mismatch;
+        let f = Some(operation.f);
+        let action = if f == read && operation.ending == Ending::Ok {
+            Action::Read { value: names.number(operation.result) }
+        } else if f == write && operation.ending != Ending::Fail {
+            Action::Write { new: names.number(operation.argument) }
+        } else if f == cas && (operation.ending != Ending::Fail || is_mismatch) {
+            let (expected, new) = pair(operation, number)?;
+            let expected = names.number(expected);
+            if is_mismatch {
+                Action::Mismatch { expected }
+            } else {
+                Action::Cas { expected, new: names.number(new) }
+            }
+        } else {
+            continue;
+        };
+        steps.push(Step { action, required, operation: number });
+    }
+
+    let mut facts = vec![ValueFacts::default(); names.len as usize];
+    facts[initial as usize].producers = 1;
+    for step in &steps {
+        if let Some(value) = step.action.observes() {
+            facts[value as usize].observers += 1;
+            facts[value as usize].required +=
+                u32::from(step.required && !matches!(step.action, Action::Mismatch { .. }));
+        }
+        if let Some(value) = step.action.produces() {
+            facts[value as usize].producers += 1;
+        }
+    }
+    let initial = merge_unobserved(&mut steps, &mut facts, initial);
+    drop_unobservable(&mut steps, &mut facts, history);
+    let (moments, width) = order(&steps, history);
+    Ok(Register { steps, moments, facts, initial, width })
+}
+
+/// Gives all values that nobody observes the same number, [`OTHER`]: every observer (a read, a comparison)
+/// answers the same whichever of them the register holds. Gives back the initial value's number.
+fn merge_unobserved(steps: &mut [Step], facts: &mut Vec<ValueFacts>, initial: Held) -> Held {
+    let mut merged = vec![ValueFacts::default()];
+    let numbers: Vec<Held> = facts
+        .iter()
+        .map(|fact| {
+            if fact.observers == 0 {
+                merged[OTHER as usize].producers += fact.producers;
+                return OTHER;
+            }
+            merged.push(*fact);
+            merged.len() as Held - 1
+        })
+        .collect();
+    steps.iter_mut().for_each(|step| step.action.renumber(&numbers));
+    *facts = merged;
+    numbers[initial as usize]
+}
+
+/// Leaves out operations of unknown outcome that cannot explain anything.
+///
+/// - A compare-and-set whose expected value nobody ever produces never takes effect.
+/// - A mutation to [`OTHER`] invoked after the last mismatch ended. Take an order in which it takes effect.
+///   Until the next mutation the register holds OTHER, which no read and no compare-and-set finds; a mismatch
+///   could (it only needs *another* value), but all have ended. The next mutation is thus a write, which does
+///   the same whatever was there before. So the order without it is as good; and one without it was always
+///   allowed, its outcome being unknown.
+fn drop_unobservable(steps: &mut Vec<Step>, facts: &mut [ValueFacts], history: &History) {
+    let last_mismatch = steps
+        .iter()
+        .filter(|step| matches!(step.action, Action::Mismatch { .. }))
+        .map(|step| history.operations[step.operation as usize].completed_at)
+        .max();
+    steps.retain(|step| {
+        let invoked_at = history.operations[step.operation as usize].invoked_at;
+        let idle = !step.required
+            && (step.action.produces() == Some(OTHER) && last_mismatch.is_none_or(|last| invoked_at > last)
+                || matches!(step.action, Action::Cas { expected, .. } if facts[expected as usize].producers == 0));
+        if idle {
+            if let Some(value) = step.action.observes() {
+                facts[value as usize].observers -= 1;
+            }
+            if let Some(value) = step.action.produces() {
+                facts[value as usize].producers -= 1;
+            }
+        }
+        !idle
+    });
+}
+
+/// The steps' invocations and completions in the order of the history. A step of unknown outcome never ends.
+fn order(steps: &[Step], history: &History) -> (Vec<Moment>, usize) {
+    let mut returns: Vec<(u32, u32)> = Vec::with_capacity(steps.len());
+    for (number, step) in steps.iter().enumerate() {
+        if step.required {
+            returns.push((history.operations[step.operation as usize].completed_at, number as u32));
+        }
+    }
+    returns.sort_unstable();
+    let mut moments = Vec::with_capacity(steps.len() + returns.len());
+    let mut returns = returns.into_iter().peekable();
+    let (mut open, mut width) = (0_usize, 0_usize);
+    for (number, step) in steps.iter().enumerate() {
+        let invoked_at = history.operations[step.operation as usize].invoked_at;
+        while let Some((_, ended)) = returns.next_if(|(at, _)| *at < invoked_at) {
+            moments.push(Moment::Return(ended));
+            open -= 1;
+        }
+        moments.push(Moment::Invoke(number as u32));
+        open += 1;
+        width = width.max(open);
+    }
+    moments.extend(returns.map(|(_, ended)| Moment::Return(ended)));
+    (moments, width)
+}

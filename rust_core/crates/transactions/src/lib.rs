@@ -1,0 +1,1 @@
+//! Transactions over lists: serializability and strict serializability, by cycles in the dependency graph.
