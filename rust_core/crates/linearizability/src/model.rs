@@ -50,7 +50,7 @@ pub trait Model {
     type Action: Clone + Debug + Eq + Hash;
 
     /// Whether the history may be parted by key, each key being an object of its own.
-    const BY_KEY: bool;
+    fn by_key(&self) -> bool;
 
     /// What a call says.
     ///
