@@ -71,10 +71,18 @@ pub trait Model {
         false
     }
 
-    /// The state in words: `7`, `holds [1, 2]`.
+    /// Memory in bytes that the state holds beyond its own size and shares with none of the states it came
+    /// from: what one more such state costs an engine.
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        let _ = state;
+        0
+    }
+
+    /// The state in words: `7`, `[1, 2]`, `nothing`.
     fn state_in_words(&self, state: &Self::State) -> String;
 
-    /// Why the action is impossible in this state, in words that follow a comma: `it holds 7, not 3`.
+    /// Why the action is impossible in this state, in words that follow a comma: `it holds 7, not 3`. The action
+    /// may be of any kind, and is impossible there.
     fn why_not(&self, state: &Self::State, action: &Self::Action) -> String {
         let _ = action;
         format!("it holds {}", self.state_in_words(state))
