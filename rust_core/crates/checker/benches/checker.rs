@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use mcp_chaos_checker::{CHECKS, Check, Evidence, Limits, Verdict, judge, linearizable};
+use mcp_chaos_checker::{CHECKS, Check, Evidence, Limits, Verdict, jsonl, judge, linearizable};
 use mcp_chaos_evidence::{Function, HistoryEvent, Kind, rng::Stream};
 use serde_json::{Value, json};
 
@@ -120,6 +120,29 @@ fn traces(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("checker");
     group.throughput(Throughput::Elements(traces.len() as u64));
     group.bench_function("raft_100k", |bencher| bencher.iter(check));
+    group.finish();
+
+    // A long run, and the same from its files.
+    let run = cluster::generate(
+        3,
+        cluster::Shape { nodes: 5, clients: 5, keys: 2, operations: 250_000, trouble_one_in: 100_000 },
+    );
+    assert!(run.traces.len() > 1_000_000, "{} records", run.traces.len());
+    let traces = &run.traces[..1_000_000];
+    let evidence = Evidence { history: &[], traces, nemesis: &[], system_has_trace: true };
+    let check = || judge(black_box(&evidence), &raft, &Limits::default());
+    assert!(check().iter().all(|judgement| judgement.verdict == Verdict::Valid));
+    let text = jsonl::write(traces);
+    let mut group = criterion.benchmark_group("checker");
+    group.sample_size(10).throughput(Throughput::Elements(traces.len() as u64));
+    group.bench_function("raft_1m", |bencher| bencher.iter(check));
+    group.bench_function("read_trace_1m", |bencher| {
+        bencher.iter(|| {
+            let (mut reader, mut records) = (jsonl::TraceReader::default(), 0);
+            reader.feed(black_box(&text), |_| records += 1).expect("it was written from records");
+            assert_eq!(records, traces.len());
+        });
+    });
     group.finish();
 
     // What a simulated run of 20 s leaves, under every check.

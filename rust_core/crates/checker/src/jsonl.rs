@@ -3,6 +3,8 @@
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, TraceRecord};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::trace_line;
+
 /// A line that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}; expected {expected}")]
@@ -27,7 +29,82 @@ pub fn parse_history(text: &[u8]) -> Result<Vec<HistoryEvent>, ParseError> {
 
 /// Reads a trace: of one node, or of several in one.
 pub fn parse_trace(text: &[u8]) -> Result<Vec<TraceRecord>, ParseError> {
-    parse(text, "a trace record: {\"time_ns\", \"node\", \"boot\", \"event\", …}")
+    // A record takes about a hundred bytes in JSON.
+    let mut records = Vec::with_capacity(text.len() / 128);
+    let mut reader = TraceReader::default();
+    reader.feed(text, |record| records.push(record))?;
+    reader.finish(|record| records.push(record))?;
+    Ok(records)
+}
+
+const TRACE_RECORD: &str = "a trace record: {\"time_ns\", \"node\", \"boot\", \"event\", …}";
+
+/// The longest line that a trace may have: a file of another kind is refused before it fills memory.
+const LINE_BYTES: usize = 16 << 20;
+
+/// Reads a trace that comes in pieces, cut anywhere: it keeps no more than one line.
+#[derive(Debug, Default)]
+pub struct TraceReader {
+    /// The beginning of a line whose end has not come.
+    partial: Vec<u8>,
+    /// How many lines have ended.
+    lines: usize,
+}
+
+impl TraceReader {
+    /// Takes in the next piece; `take` gets each record whose line it ends. After an error nothing more is read.
+    pub fn feed(&mut self, mut piece: &[u8], mut take: impl FnMut(TraceRecord)) -> Result<(), ParseError> {
+        if !self.partial.is_empty() {
+            let Some(end) = piece.iter().position(|byte| *byte == b'\n') else { return self.keep(piece) };
+            self.keep(&piece[..=end])?;
+            piece = &piece[end + 1..];
+            let line = std::mem::take(&mut self.partial);
+            self.line(&line, &mut take)?;
+        }
+        while !piece.is_empty() {
+            if let Some((record, length)) = trace_line::read(piece) {
+                self.lines += 1;
+                take(record);
+                piece = &piece[length..];
+                continue;
+            }
+            let Some(end) = piece.iter().position(|byte| *byte == b'\n') else { return self.keep(piece) };
+            self.line(&piece[..=end], &mut take)?;
+            piece = &piece[end + 1..];
+        }
+        Ok(())
+    }
+
+    /// The trace is at its end: the last line needs no newline.
+    pub fn finish(&mut self, mut take: impl FnMut(TraceRecord)) -> Result<(), ParseError> {
+        let line = std::mem::take(&mut self.partial);
+        self.line(&line, &mut take)
+    }
+
+    fn keep(&mut self, piece: &[u8]) -> Result<(), ParseError> {
+        self.partial.extend_from_slice(piece);
+        if self.partial.len() > LINE_BYTES {
+            return Err(ParseError {
+                line: self.lines + 1,
+                column: LINE_BYTES,
+                message: "the line does not end".to_string(),
+                expected: TRACE_RECORD,
+            });
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8], take: &mut impl FnMut(TraceRecord)) -> Result<(), ParseError> {
+        self.lines += 1;
+        if let Some((record, _)) = trace_line::read(line) {
+            take(record);
+        } else if let Some(record) =
+            parse_line(line.strip_suffix(b"\n").unwrap_or(line), self.lines, TRACE_RECORD)?
+        {
+            take(record);
+        }
+        Ok(())
+    }
 }
 
 /// Reads a nemesis log.
@@ -67,15 +144,24 @@ pub fn merge_traces(traces: Vec<Vec<TraceRecord>>) -> Vec<TraceRecord> {
 fn parse<T: DeserializeOwned>(text: &[u8], expected: &'static str) -> Result<Vec<T>, ParseError> {
     let mut records = Vec::new();
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        records.push(serde_json::from_slice(line).map_err(|error| {
-            let (column, message) = describe(line, &error);
-            ParseError { line: number + 1, column, message, expected }
-        })?);
+        records.extend(parse_line(line, number + 1, expected)?);
     }
     Ok(records)
+}
+
+/// What stands on one line; nothing on a blank one.
+fn parse_line<T: DeserializeOwned>(
+    line: &[u8],
+    number: usize,
+    expected: &'static str,
+) -> Result<Option<T>, ParseError> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    serde_json::from_slice(line).map(Some).map_err(|error| {
+        let (column, message) = describe(line, &error);
+        ParseError { line: number, column, message, expected }
+    })
 }
 
 /// Where in the line the error lies, and serde's words without its own position.
@@ -142,6 +228,28 @@ mod tests {
         );
         let error = bad("{\"time_ns\":1,,}");
         assert_eq!((error.line, error.column), (2, 14), "{error}");
+    }
+
+    #[test]
+    fn a_trace_may_come_in_pieces_cut_anywhere() {
+        let records = trace([(1, started(1, Some(2), 0)), (2, appended(1, 1, 7)), (1, leads(9))]);
+        let mut text = write(&records[..1]);
+        text.extend_from_slice(b"\n  \n");
+        text.extend(write(&records[1..]));
+        text.pop();
+        for length in 1..text.len() {
+            let (mut reader, mut read) = (TraceReader::default(), Vec::new());
+            for piece in text.chunks(length) {
+                reader.feed(piece, |record| read.push(record)).unwrap();
+            }
+            reader.finish(|record| read.push(record)).unwrap();
+            assert_eq!(read, records, "in pieces of {length}");
+        }
+        text.truncate(text.len() - 1);
+        let mut reader = TraceReader::default();
+        let error =
+            text.chunks(7).try_for_each(|piece| reader.feed(piece, |_| {})).and(reader.finish(|_| {}));
+        assert_eq!(error.unwrap_err().line, 5);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod summary;
 mod table;
 #[cfg(test)]
 mod testing;
+mod trace_line;
 mod words;
 
 pub use catalogue::{CHECKS, Check, CheckInfo, Need};

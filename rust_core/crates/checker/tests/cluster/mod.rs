@@ -315,9 +315,12 @@ impl World {
             self.install(from, to);
             return;
         }
-        let same = (0..self.nodes[to].log.len().min(self.nodes[from].log.len()))
-            .take_while(|at| self.nodes[to].log[*at] == self.nodes[from].log[*at])
-            .count();
+        // What both know as committed is the same in both.
+        let known = self.nodes[to].commit.min(self.nodes[from].commit);
+        let same = known
+            + (known..self.nodes[to].log.len().min(self.nodes[from].log.len()))
+                .take_while(|at| self.nodes[to].log[*at] == self.nodes[from].log[*at])
+                .count();
         let most = self.nodes[from].log.len();
         let until = same + if most > same { self.below(most - same + 1) } else { 0 };
         if until > same {
