@@ -5,11 +5,20 @@
 //! holds the operations in 56 bytes each, beside their values, each of which it keeps once.
 
 mod builder;
+mod error;
+mod event;
+mod faults;
 mod hash;
 mod history;
+mod json;
+pub mod jsonl;
+mod recorded;
 mod value;
 
 pub use builder::{BuildError, HistoryBuilder, Sort};
+pub use error::ReadError;
+pub use event::{Event, RawEvent};
+pub use faults::fault_bands;
 pub use hash::{Map, Mix, Set};
 pub use history::{Ending, FaultBand, History, NEVER, NameId, Operation, Outcome};
 pub use value::{Names, Value, ValueId, Values};
