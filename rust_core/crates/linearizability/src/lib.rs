@@ -27,4 +27,5 @@ mod report;
 pub use engine::{Answer, Engine, Progress, Survivor};
 pub use limits::{Limits, Stop, Unwatched, Watch};
 pub use model::{Call, Model, Reading};
+pub use models::{MODELS, ModelError, ModelInfo, ModelOptions, Visitor, model_info, with_model};
 pub use problem::{Moment, Problem, Step, prepare};
