@@ -44,12 +44,23 @@ impl Flaw {
     pub(crate) fn on_line(self, line: usize) -> ReadError {
         ReadError { line, column: self.at + 1, message: self.message, expected: self.expected }
     }
+
+    /// In a text of several lines, whose offset this is.
+    pub(crate) fn within(self, text: &[u8]) -> ReadError {
+        let before = &text[..self.at.min(text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        ReadError { line, column: before.len() - start + 1, message: self.message, expected: self.expected }
+    }
 }
 
-/// The text as UTF-8, without a byte order mark.
+/// The text as UTF-8.
 pub(crate) fn utf8(text: &[u8]) -> Result<&str, Flaw> {
-    match str::from_utf8(text) {
-        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
-        Err(error) => Err(Flaw::new(error.valid_up_to(), "this byte is not UTF-8", "text in UTF-8")),
-    }
+    str::from_utf8(text)
+        .map_err(|error| Flaw::new(error.valid_up_to(), "this byte is not UTF-8", "text in UTF-8"))
+}
+
+/// Where the text begins: some editors set a byte order mark before it.
+pub(crate) fn after_mark(text: &str) -> usize {
+    if text.starts_with('\u{feff}') { 3 } else { 0 }
 }

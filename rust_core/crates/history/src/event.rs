@@ -73,6 +73,9 @@ impl HistoryBuilder {
     }
 }
 
+/// What clients of Jepsen's tests call a compare-and-set that found another value than it expected.
+const MISMATCHES: [&str; 3] = ["precondition-failed", "cas-failed", "did-not-succeed"];
+
 /// Makes a history of a text's events.
 #[derive(Debug)]
 pub(crate) struct Assembler {
@@ -80,7 +83,7 @@ pub(crate) struct Assembler {
     nemesis: Nemesis,
     /// The latest time that was told.
     latest_ns: u64,
-    /// Whether a `cas` that failed without an error has seen another value than it expected.
+    /// See [`crate::Options`].
     failed_cas_is_mismatch: bool,
 }
 
@@ -106,7 +109,7 @@ impl Assembler {
         if self.failed_cas_is_mismatch
             && event.sort == Sort::End(Ending::Fail)
             && event.f == "cas"
-            && event.error.is_none()
+            && event.error.as_deref().is_none_or(|error| MISMATCHES.contains(&error))
         {
             event.error = Some("mismatch".into());
         }

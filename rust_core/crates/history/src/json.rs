@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 
-use crate::{Value, error::Flaw};
+use crate::{
+    Value,
+    error::{Flaw, after_mark},
+};
 
 /// How deep lists and maps may lie within each other: the stack is finite.
 pub(crate) const DEEPEST: u32 = 100;
@@ -19,7 +22,7 @@ pub(crate) struct Json<'a> {
 
 impl<'a> Json<'a> {
     pub(crate) fn new(text: &'a str) -> Json<'a> {
-        Json { text, at: 0 }
+        Json { text, at: after_mark(text) }
     }
 
     /// The next byte; 0 at the end.

@@ -5,9 +5,12 @@
 //! holds the operations in 56 bytes each, beside their values, each of which it keeps once.
 
 mod builder;
+pub mod edn;
 mod error;
+pub mod etcd;
 mod event;
 mod faults;
+mod format;
 mod hash;
 mod history;
 mod json;
@@ -19,6 +22,7 @@ pub use builder::{BuildError, HistoryBuilder, Sort};
 pub use error::ReadError;
 pub use event::{Event, RawEvent};
 pub use faults::fault_bands;
+pub use format::{Format, Options, read, read_any};
 pub use hash::{Map, Mix, Set};
 pub use history::{Ending, FaultBand, History, NEVER, NameId, Operation, Outcome};
 pub use value::{Names, Value, ValueId, Values};
