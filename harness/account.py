@@ -163,15 +163,26 @@ def _service(summary: Record, plan: Plan) -> Iterator[str]:
         if fault["to_ns"] > fault["from_ns"]:
             yield (
                 f"during {fault['step']} {fault['kind']} ({_seconds(fault['to_ns'] - fault['from_ns'])}): "
-                f"{counted(fault['succeeded'], 'operation')} succeeded, "
+                f"{counted(fault['succeeded'], 'operation')} succeeded{_by_function(fault)}, "
                 f"and {counted(fault['home_reads'], 'read')} at home nodes"
             )
+    if summary.get("nothing_under_faults"):
+        yield (
+            "nothing succeeded while a fault was in force: this run says nothing of the system under faults"
+        )
     recovery = summary["first_success_after_heal"]
     if recovery:
         if recovery["time_ns"] is None:
             yield "after the heal: no operation succeeded"
         else:
             yield f"first success after the heal: {_seconds(recovery['time_ns'] - recovery['healed_ns'])} later"
+
+
+def _by_function(fault: Record) -> str:
+    """`` (before, during, after: read 310, 12, 95; write …)``: how each function fared around the fault."""
+    around = fault.get("by_function") or {}
+    parts = [f"{name} {counts['before']}, {counts['during']}, {counts['after']}" for name, counts in around.items()]
+    return f" (before, during, after: {'; '.join(parts)})" if parts else ""
 
 
 def _goals(summary: Record, plan: Plan) -> Iterator[str]:

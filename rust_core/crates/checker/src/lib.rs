@@ -38,7 +38,7 @@ pub use judgement::{Judgement, Shape, Verdict};
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, TraceRecord};
 use serde::{Deserialize, Serialize};
 pub use states::states;
-pub use summary::{DuringFault, FirstSuccess, FunctionCounts, Gap, Summary, summary};
+pub use summary::{AroundFault, DuringFault, FirstSuccess, FunctionCounts, Gap, Summary, summary};
 
 /// What a run left behind.
 #[derive(Clone, Copy, Debug)]

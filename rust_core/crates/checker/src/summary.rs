@@ -54,6 +54,19 @@ pub struct DuringFault {
     pub began_and_succeeded: u64,
     /// Home reads that succeeded in that time.
     pub home_reads: u64,
+    /// Operations of roaming clients that succeeded before the fault, during it and after it, by function.
+    pub by_function: BTreeMap<String, AroundFault>,
+}
+
+/// How many operations succeeded (a mismatch is a success of the cluster) around a fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AroundFault {
+    /// Before it was installed.
+    pub before: u64,
+    /// While it was in force.
+    pub during: u64,
+    /// After it was healed.
+    pub after: u64,
 }
 
 /// The first success after every fault was healed.
@@ -76,6 +89,9 @@ pub struct Summary {
     pub faults_in_longest_gap: Vec<(u64, String)>,
     /// For each fault that was carried out, what succeeded during it.
     pub during_faults: Vec<DuringFault>,
+    /// True if faults were in force for some time and no operation of a roaming client succeeded during any of them:
+    /// then the run says nothing of the system under faults.
+    pub nothing_under_faults: bool,
     /// Recovery; none if the nemesis log does not say that all was healed.
     pub first_success_after_heal: Option<FirstSuccess>,
     /// Which of the things that a scenario may want to see (`sometimes`) happened, by name.
@@ -117,6 +133,8 @@ pub fn summary(evidence: &Evidence) -> Summary {
     for fault in &mut during_faults {
         count_successes(fault, &paired);
     }
+    let nothing_under_faults = during_faults.iter().any(DuringFault::took_time)
+        && during_faults.iter().all(|fault| fault.succeeded == 0);
     let goals = goals::reached(evidence, &paired, &during_faults);
     let longest_gap = longest_gap(evidence.history).map(|(gap, _)| gap);
     let faults_in_longest_gap = during_faults
@@ -133,6 +151,7 @@ pub fn summary(evidence: &Evidence) -> Summary {
         longest_gap,
         faults_in_longest_gap,
         during_faults,
+        nothing_under_faults,
         first_success_after_heal,
         goals,
         malformed,
@@ -175,25 +194,48 @@ fn faults(evidence: &Evidence) -> Vec<DuringFault> {
                 succeeded: 0,
                 began_and_succeeded: 0,
                 home_reads: 0,
+                by_function: BTreeMap::new(),
             })
         })
         .collect()
 }
 
+impl DuringFault {
+    /// Whether it was in force for any time at all.
+    fn took_time(&self) -> bool {
+        self.to_ns > self.from_ns
+    }
+}
+
 fn count_successes(fault: &mut DuringFault, operations: &[Operation]) {
+    let mut around: Vec<(&Function, AroundFault)> = Vec::new();
     for operation in operations {
         let Some(completion) = operation.completion else { continue };
         let answered = completion.kind == Kind::Ok || operation.is_mismatch();
-        if !answered || completion.time_ns < fault.from_ns || completion.time_ns > fault.to_ns {
+        if !answered {
             continue;
         }
+        let is_during = (fault.from_ns..=fault.to_ns).contains(&completion.time_ns);
         if operation.invoke.home {
-            fault.home_reads += 1;
-        } else {
-            fault.succeeded += 1;
+            fault.home_reads += u64::from(is_during);
+            continue;
+        }
+        let at = around.iter().position(|(f, _)| *f == &operation.invoke.f).unwrap_or_else(|| {
+            around.push((&operation.invoke.f, AroundFault::default()));
+            around.len() - 1
+        });
+        let counts = &mut around[at].1;
+        if is_during {
+            counts.during += 1;
             fault.began_and_succeeded += u64::from(operation.invoke.time_ns >= fault.from_ns);
+        } else if completion.time_ns < fault.from_ns {
+            counts.before += 1;
+        } else {
+            counts.after += 1;
         }
     }
+    fault.succeeded = around.iter().map(|(_, counts)| counts.during).sum();
+    fault.by_function = around.into_iter().map(|(f, counts)| (name(f), counts)).collect();
 }
 
 #[cfg(test)]
@@ -229,9 +271,30 @@ mod tests {
             .map(|fault| (fault.to_ns, fault.succeeded, fault.began_and_succeeded, fault.home_reads))
             .collect();
         assert_eq!(during, [(75_000_000, 2, 1, 0), (90_000_000, 1, 0, 1)]);
+        let around = |fault: usize, f: &str| summary.during_faults[fault].by_function[f];
+        assert_eq!(around(0, "write"), AroundFault { before: 1, during: 0, after: 0 });
+        assert_eq!(around(0, "cas"), AroundFault { before: 0, during: 1, after: 0 });
+        assert_eq!(around(1, "drain"), AroundFault { before: 0, during: 0, after: 1 });
+        assert!(!summary.nothing_under_faults);
         assert_eq!(
             summary.first_success_after_heal,
             Some(FirstSuccess { healed_ns: 90_000_000, time_ns: Some(110_000_000) })
         );
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_succeeded_under_faults_says_so() {
+        let history = history("1 invoke write 1; 1 ok write 1; 2 invoke write 2; 2 info write 2; 3 invoke read; 3 ok read 1");
+        let between = |from_ns, to_ns| {
+            let log = [
+                nemesis(Some(0), Phase::Install, "kill", from_ns, &[1]),
+                nemesis(Some(0), Phase::Heal, "kill", to_ns, &[1]),
+            ];
+            summary(&Evidence { history: &history, traces: &[], nemesis: &log, system_has_trace: true })
+        };
+        assert!(between(15_000_000, 45_000_000).nothing_under_faults);
+        assert!(!between(15_000_000, 55_000_000).nothing_under_faults);
+        let without = summary(&Evidence { history: &history, traces: &[], nemesis: &[], system_has_trace: true });
+        assert!(!without.nothing_under_faults, "a run without faults is no vacuous one");
     }
 }
