@@ -1,1 +1,1223 @@
-//! The search: a frontier of configurations, moved along the history event by event.
+//! A frontier of configurations, moved along the history moment by moment: just-in-time linearization (Wing and
+//! Gong, Testing and verifying concurrent objects, 1993; Lowe, Testing for linearizability, 2017).
+//!
+//! A configuration is the register's value and what of the open operations has taken effect. An operation takes
+//! effect no earlier than some completion demands, so all orders that a prefix of the history allows are
+//! represented. What keeps the frontier small, each sound for every prefix unless it says otherwise:
+//!
+//! - *Observers at once.* A read (or mismatch) changes nothing, so it takes effect as soon as the register
+//!   holds what it found: to wait could only lose the chance.
+//! - *Hidden writes.* Right before a write takes effect any open write may: nobody sees it. So once some write
+//!   took effect after an open write was invoked, the latter is *free*: it may take effect yet, or have been
+//!   hidden there. Only a *fresh* write (none took effect since) must take effect when it completes. To be free
+//!   is never worse than to have taken effect, nor than to be fresh: whatever these allow, it allows.
+//! - *Nothing in vain.* So a mutation other than the one that completes takes effect only if it is a
+//!   compare-and-set that must, or if its value is what some open operation has still to find: else the next
+//!   mutation is a write, which hides it, or there is none, and it can wait.
+//! - *Twins.* Of open writes of one value the one that completes first takes effect first, one of unknown
+//!   outcome last: exchange the two in any order that has them otherwise. The one that was to come first is
+//!   still open where the other stood, and the other is open until later. The same for operations of unknown
+//!   outcome with equal actions: they are counted.
+//! - *Spent operations.* Of two configurations equal but for the operations of unknown outcome that they spent,
+//!   one that spent fewer of each action can do what the other can. Minimal sets of all configurations that
+//!   are equal otherwise are one [`Family`].
+//! - *Domination.* For the same reasons: with the same value and compare-and-sets, more observers done, fewer
+//!   writes done, fewer fresh, fewer operations spent.
+//! - *Dead values.* A value that no operation still open or to come observes is as good as any such other. If
+//!   no mismatch is left, open writes of such values are free where the register holds such a value: they change
+//!   nothing.
+//! - *Looking ahead.* A value with one producer never comes back: it may not be overwritten, nor hidden, while
+//!   an operation is left that must find it. Only operations that complete before a *horizon* count, and the
+//!   horizon goes ahead with the search. So if no configuration is left, some prefix up to the horizon is
+//!   inexplicable; the shortest is found by bisection, from a snapshot that was taken before anything behind it
+//!   was looked at. That is sound as what fails for one horizon fails for every later one.
+
+use mcp_chaos_history::{History, Map};
+
+use super::{
+    bits::Bits,
+    families::{EMPTY, Families, Family, UNIT},
+    prepare::{Action, Held, Moment, OTHER, Register, Step},
+};
+use crate::engine::{Answer, Engine, Progress, Survivor};
+
+/// The most operations that may be open at once, those of unknown outcome apart.
+const WIDEST: usize = 4096;
+/// The most operations of unknown outcome: what recursion over their sets allows.
+const MOST_UNKNOWN: usize = 10_000;
+/// Survivors that are told of.
+const LISTED: usize = 32;
+
+/// The frontier as an engine.
+pub struct Frontier<'a>(Box<dyn Engine + 'a>);
+
+impl<'a> Frontier<'a> {
+    /// A search that holds at most `memory_bytes`.
+    pub fn new(register: &'a Register, history: &'a History, memory_bytes: u64) -> Frontier<'a> {
+        Frontier::looking_ahead(register, history, memory_bytes, None)
+    }
+
+    /// As `new`, with snapshots so many moments apart.
+    fn looking_ahead(
+        register: &'a Register,
+        history: &'a History,
+        memory_bytes: u64,
+        window: Option<usize>,
+    ) -> Frontier<'a> {
+        let required = required_width(register);
+        let window = window.unwrap_or_else(|| 64.max(required * 4));
+        macro_rules! of {
+            ($words:literal) => {
+                Box::new(Search::<$words>::new(register, history, memory_bytes, window, required))
+            };
+        }
+        Frontier(match required {
+            0..=64 => of!(1),
+            65..=128 => of!(2),
+            129..=256 => of!(4),
+            257..=1024 => of!(16),
+            _ => of!(64),
+        })
+    }
+}
+
+impl Engine for Frontier<'_> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn advance(&mut self, fuel: u64) -> Progress {
+        self.0.advance(fuel)
+    }
+
+    fn steps(&self) -> u64 {
+        self.0.steps()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn verified(&self) -> usize {
+        self.0.verified()
+    }
+
+    fn survivors(&self) -> Vec<Survivor> {
+        self.0.survivors()
+    }
+}
+
+/// The most required steps ever open at once.
+fn required_width(register: &Register) -> usize {
+    let (mut open, mut width) = (0_usize, 0);
+    for moment in &register.moments {
+        match *moment {
+            Moment::Invoke(step) => open += usize::from(register.steps[step as usize].required),
+            Moment::Return(_) => open -= 1,
+        }
+        width = width.max(open);
+    }
+    width
+}
+
+const INITIAL: u32 = u32::MAX;
+const NEVER: u32 = u32::MAX;
+const NO_SLOT: u16 = u16::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Configuration<const N: usize> {
+    /// Open required steps that have taken effect.
+    done: Bits<N>,
+    /// Open required writes that have not, and may not have been hidden.
+    fresh: Bits<N>,
+    value: Held,
+    /// The step that set the value. Words only: not part of the identity.
+    by: u32,
+    /// What was spent of the operations of unknown outcome.
+    spent: Family,
+}
+
+impl<const N: usize> Configuration<N> {
+    /// Whether the two differ in what they spent at most.
+    #[inline]
+    fn is_like(&self, other: &Self) -> bool {
+        self.value == other.value && self.done == other.done && self.fresh == other.fresh
+    }
+
+    #[inline]
+    fn hash(&self) -> usize {
+        let hash = self.fresh.fold(self.done.fold(u64::from(self.value)));
+        (hash ^ hash >> 32) as usize
+    }
+}
+
+/// Configurations that differ in more than what they spent; searched while few, hashed when many.
+struct Distinct<const N: usize> {
+    list: Vec<Configuration<N>>,
+    index: Vec<u32>,
+}
+
+impl<const N: usize> Distinct<N> {
+    const FEW: usize = 12;
+
+    fn new() -> Self {
+        Distinct { list: Vec::new(), index: Vec::new() }
+    }
+
+    fn bytes(&self) -> usize {
+        self.list.capacity() * size_of::<Configuration<N>>() + self.index.capacity() * 4
+    }
+
+    fn clear(&mut self) {
+        self.list.clear();
+        self.index.clear();
+    }
+
+    /// Where the like of it is; it is added if there is none, with nothing spent yet.
+    fn place(&mut self, configuration: &Configuration<N>) -> usize {
+        let new = self.list.len();
+        if new < Self::FEW {
+            if let Some(at) = self.list.iter().position(|known| known.is_like(configuration)) {
+                return at;
+            }
+        } else {
+            if self.index.len() < new * 2 {
+                self.rehash();
+            }
+            let mask = self.index.len() - 1;
+            let mut at = configuration.hash() & mask;
+            while self.index[at] != NEVER {
+                let known = self.index[at] as usize;
+                if self.list[known].is_like(configuration) {
+                    return known;
+                }
+                at = (at + 1) & mask;
+            }
+            self.index[at] = new as u32;
+        }
+        self.list.push(Configuration { spent: EMPTY, ..*configuration });
+        new
+    }
+
+    fn rehash(&mut self) {
+        let size = (self.list.len() * 4).next_power_of_two();
+        self.index.clear();
+        self.index.resize(size, NEVER);
+        for (number, known) in (0_u32..).zip(&self.list) {
+            let mut at = known.hash() & (size - 1);
+            while self.index[at] != NEVER {
+                at = (at + 1) & (size - 1);
+            }
+            self.index[at] = number;
+        }
+    }
+}
+
+/// An open required step in its slot.
+#[derive(Clone, Copy)]
+struct Open<const N: usize> {
+    slot: u16,
+    step: u32,
+    returns_at: u32,
+    action: Action,
+    /// Slots of open writes of the same value that complete earlier.
+    twins: Bits<N>,
+}
+
+/// Operations of unknown outcome with the same action.
+struct Class {
+    action: Action,
+    /// The first one's number among all such operations, class by class.
+    first: u32,
+    /// The number behind the last one invoked so far.
+    end: u32,
+}
+
+/// What is needed to go back to a moment, beside what the moments themselves tell.
+struct Snapshot<const N: usize> {
+    at: usize,
+    frontier: Vec<Configuration<N>>,
+    mutations: Vec<Open<N>>,
+    observers: Vec<Open<N>>,
+    free: Vec<u16>,
+    unknown_writes: Vec<u32>,
+}
+
+impl<const N: usize> Snapshot<N> {
+    fn bytes(&self) -> usize {
+        self.frontier.capacity() * size_of::<Configuration<N>>()
+            + (self.mutations.capacity() + self.observers.capacity()) * size_of::<Open<N>>()
+            + self.free.capacity() * 2
+            + self.unknown_writes.capacity() * 4
+    }
+}
+
+/// What the search is at.
+#[derive(Clone, Copy, Debug)]
+enum Aim {
+    /// The end of the history.
+    All,
+    /// The shortest inexplicable prefix ends in one of these moments.
+    Between { first: usize, last: usize },
+    /// It ends in this one: to find what survived until then.
+    Survivors { failed: usize },
+}
+
+struct Search<'a, const N: usize> {
+    register: &'a Register,
+    history: &'a History,
+    memory_bytes: u64,
+    window: usize,
+    aim: Aim,
+    answer: Option<Answer>,
+    taken: u64,
+    verified: usize,
+
+    /// The next moment, the one to stop at, and the one from which on nothing is looked at.
+    at: usize,
+    until: usize,
+    horizon: usize,
+    /// Steps before this one have been invoked.
+    invoked: u32,
+    /// The completion that is being expanded; `pending` tells of each configuration in `visited` what it may
+    /// have spent that is still to be expanded, `queue` which have any, from `cursor` on.
+    completing: Option<u32>,
+    frontier: Vec<Configuration<N>>,
+    next: Distinct<N>,
+    visited: Distinct<N>,
+    pending: Vec<Family>,
+    queue: Vec<u32>,
+    cursor: usize,
+
+    slots: Vec<u16>,
+    returns_at: Vec<u32>,
+    free: Vec<u16>,
+    mutations: Vec<Open<N>>,
+    observers: Vec<Open<N>>,
+    cas_mask: Bits<N>,
+    observer_mask: Bits<N>,
+    /// Slots of open writes of dead values.
+    idle_mask: Bits<N>,
+
+    families: Families,
+    classes: Vec<Class>,
+    class_of: Map<Action, u32>,
+    /// All such operations' steps, class by class.
+    unknown: Vec<u32>,
+    /// Classes of which an operation was invoked: writes of values that are not dead; compare-and-sets.
+    unknown_writes: Vec<u32>,
+    unknown_cas: Map<Held, Vec<u32>>,
+    /// Nodes of families at which to forget those that nobody needs.
+    families_full: usize,
+
+    /// For each value: observers not yet completed; open ones that must find it, or may; those that must find
+    /// it, are not yet invoked, and complete before the horizon.
+    observers_left: Vec<u32>,
+    wanted: Vec<u32>,
+    ahead: Vec<u32>,
+    mismatches_left: usize,
+    mismatches_open: usize,
+
+    older: Option<Snapshot<N>>,
+    newer: Option<Snapshot<N>>,
+}
+
+impl<'a, const N: usize> Search<'a, N> {
+    fn new(
+        register: &'a Register,
+        history: &'a History,
+        memory_bytes: u64,
+        window: usize,
+        width: usize,
+    ) -> Self {
+        let start = Configuration {
+            done: Bits::EMPTY,
+            fresh: Bits::EMPTY,
+            value: register.initial,
+            by: INITIAL,
+            spent: UNIT,
+        };
+        let mut returns_at = vec![NEVER; register.steps.len()];
+        for (at, moment) in (0_u32..).zip(&register.moments) {
+            if let Moment::Return(step) = *moment {
+                returns_at[step as usize] = at;
+            }
+        }
+        let (classes, class_of, unknown) = classes(register);
+        let too_much = width > WIDEST || unknown.len() > MOST_UNKNOWN;
+        let mut search = Search {
+            register,
+            history,
+            memory_bytes,
+            window,
+            aim: Aim::All,
+            answer: too_much.then_some(Answer::NotApplicable),
+            taken: 0,
+            verified: 0,
+            at: 0,
+            until: register.moments.len(),
+            horizon: 0,
+            invoked: 0,
+            completing: None,
+            frontier: vec![start],
+            next: Distinct::new(),
+            visited: Distinct::new(),
+            pending: Vec::new(),
+            queue: Vec::new(),
+            cursor: 0,
+            slots: vec![0; register.steps.len()],
+            returns_at,
+            free: (0..width.min(WIDEST) as u16).rev().collect(),
+            mutations: Vec::new(),
+            observers: Vec::new(),
+            cas_mask: Bits::EMPTY,
+            observer_mask: Bits::EMPTY,
+            idle_mask: Bits::EMPTY,
+            families: Families::new(),
+            classes,
+            class_of,
+            unknown,
+            unknown_writes: Vec::new(),
+            unknown_cas: Map::default(),
+            families_full: 1 << 12,
+            observers_left: register.facts.iter().map(|fact| fact.observers).collect(),
+            wanted: vec![0; register.facts.len()],
+            ahead: vec![0; register.facts.len()],
+            mismatches_left: register
+                .steps
+                .iter()
+                .filter(|step| matches!(step.action, Action::Mismatch { .. }))
+                .count(),
+            mismatches_open: 0,
+            older: None,
+            newer: None,
+        };
+        if search.bytes() > memory_bytes {
+            search.answer.get_or_insert(Answer::OutOfMemory);
+        }
+        search
+    }
+
+    /// Goes on from one moment to the next, or from one configuration to the next within a completion.
+    fn go_on(&mut self) {
+        if let Some(step) = self.completing {
+            if self.cursor < self.queue.len() {
+                if !self.has_room() {
+                    return self.out_of_memory();
+                }
+                return self.expand(step);
+            }
+            self.completing = None;
+            if self.next.list.is_empty() {
+                return self.failed();
+            }
+            std::mem::swap(&mut self.frontier, &mut self.next.list);
+            self.close(step);
+            self.at += 1;
+            return;
+        }
+        if self.at == self.until {
+            return self.reached();
+        }
+        if matches!(self.aim, Aim::All) {
+            self.verified = self.at;
+            if self.at.is_multiple_of(self.window) {
+                self.take_snapshot();
+                self.look_until(self.at + 2 * self.window);
+            }
+        }
+        match self.register.moments[self.at] {
+            Moment::Invoke(step) => {
+                self.invoke(step);
+                self.at += 1;
+            }
+            Moment::Return(step) => self.complete(step),
+        }
+    }
+
+    // Moments.
+
+    fn invoke(&mut self, number: u32) {
+        let step = self.register.steps[number as usize];
+        self.invoked = number + 1;
+        self.taken += 1;
+        if let (Some(value), false) = (step.action.observes(), is_mismatch(step.action)) {
+            self.wanted[value as usize] += 1;
+            if (self.returns_at[number as usize] as usize) < self.horizon {
+                self.ahead[value as usize] -= 1;
+            }
+        }
+        if !step.required {
+            return self.invoke_unknown(step.action);
+        }
+        self.taken += self.frontier.len() as u64;
+        let slot = self.free.pop().expect("the width counts the slots needed");
+        self.slots[number as usize] = slot;
+        let mut open = Open {
+            slot,
+            step: number,
+            returns_at: self.returns_at[number as usize],
+            action: step.action,
+            twins: Bits::EMPTY,
+        };
+        match step.action {
+            Action::Read { .. } | Action::Mismatch { .. } => {
+                self.mismatches_open += usize::from(is_mismatch(step.action));
+                self.observer_mask.set(slot);
+                self.observers.push(open);
+                for configuration in &mut self.frontier {
+                    if finds(step.action, configuration.value) {
+                        configuration.done.set(slot);
+                    }
+                }
+            }
+            Action::Cas { .. } => {
+                self.cas_mask.set(slot);
+                self.mutations.push(open);
+            }
+            Action::Write { new } => {
+                for other in &mut self.mutations {
+                    if other.action != step.action {
+                    } else if other.returns_at < open.returns_at {
+                        open.twins.set(other.slot);
+                    } else {
+                        other.twins.set(slot);
+                    }
+                }
+                self.mutations.push(open);
+                let is_idle = self.is_dead(new);
+                if is_idle {
+                    self.idle_mask.set(slot);
+                }
+                for configuration in &mut self.frontier {
+                    if !(is_idle && self.mismatches_left == 0 && configuration.value == OTHER) {
+                        configuration.fresh.set(slot);
+                    }
+                }
+            }
+        }
+    }
+
+    fn invoke_unknown(&mut self, action: Action) {
+        let number = self.class_of[&action];
+        let class = &mut self.classes[number as usize];
+        let is_first = class.end == class.first;
+        class.end += 1;
+        if is_first {
+            match action {
+                Action::Cas { expected, .. } => self.unknown_cas.entry(expected).or_default().push(number),
+                _ => self.unknown_writes.push(number),
+            }
+        }
+    }
+
+    /// Begins to fill `next` with all configurations in which the step has taken effect, its slot cleared.
+    fn complete(&mut self, step: u32) {
+        let slot = self.slots[step as usize];
+        self.taken += self.frontier.len() as u64;
+        if self.frontier.iter().all(|configuration| configuration.done.has(slot)) {
+            self.frontier.iter_mut().for_each(|configuration| configuration.done.clear(slot));
+            self.close(step);
+            self.at += 1;
+            return;
+        }
+        self.next.clear();
+        self.visited.clear();
+        self.pending.clear();
+        self.queue.clear();
+        self.cursor = 0;
+        self.completing = Some(step);
+        let write = match self.register.steps[step as usize].action {
+            Action::Write { new } => Some(new),
+            _ => None,
+        };
+        for at in 0..self.frontier.len() {
+            let configuration = self.frontier[at];
+            if configuration.done.has(slot) {
+                self.put_next(configuration, slot);
+                continue;
+            }
+            if let Some(new) = write
+                && !configuration.fresh.has(slot)
+            {
+                if !self.is_lost(&configuration, new) {
+                    self.put_next(configuration, slot);
+                }
+                // To take effect with a dead value, if no mismatch is left, gains nothing over being hidden:
+                // the next mutation is a write (which frees what this one would), or none takes effect.
+                if self.is_dead(new) && self.mismatches_left == 0 {
+                    continue;
+                }
+            }
+            self.put_visited(configuration);
+        }
+    }
+
+    fn put_next(&mut self, mut configuration: Configuration<N>, slot: u16) {
+        configuration.done.clear(slot);
+        configuration.fresh.clear(slot);
+        let at = self.next.place(&configuration);
+        let known = &mut self.next.list[at].spent;
+        *known = self.families.merge(*known, configuration.spent);
+    }
+
+    fn put_visited(&mut self, configuration: Configuration<N>) {
+        let at = self.visited.place(&configuration);
+        let known = self.visited.list[at].spent;
+        let new = self.families.without(configuration.spent, known);
+        if new == EMPTY {
+            return;
+        }
+        self.visited.list[at].spent = self.families.merge(known, new);
+        if at == self.pending.len() {
+            self.pending.push(EMPTY);
+        }
+        if self.pending[at] == EMPTY {
+            self.queue.push(at as u32);
+        }
+        self.pending[at] = self.families.merge(self.pending[at], new);
+    }
+
+    /// Takes the next configuration in the queue, and lets every mutation take effect that may serve.
+    fn expand(&mut self, target: u32) {
+        let which = self.queue[self.cursor] as usize;
+        self.cursor += 1;
+        let spent = std::mem::replace(&mut self.pending[which], EMPTY);
+        let before = Configuration { spent, ..self.visited.list[which] };
+        let slot = self.slots[target as usize];
+        let is_refused = self.mismatches_open > 0 && self.is_refused(&before);
+        let frees = !before.fresh.is_empty();
+        self.taken += 1 + self.mutations.len() as u64;
+        for at in 0..self.mutations.len() {
+            let open = self.mutations[at];
+            if before.done.has(open.slot) {
+                continue;
+            }
+            let new = match open.action {
+                Action::Write { new } => {
+                    if open.slot != slot
+                        && (!before.done.contains(&open.twins)
+                            || !self.serves(&before, new, frees, is_refused))
+                    {
+                        continue;
+                    }
+                    new
+                }
+                Action::Cas { expected, new } if expected == before.value => new,
+                _ => continue,
+            };
+            if new != before.value && self.is_needed(&before, open.slot) {
+                continue;
+            }
+            let mut after = self.after(&before, open.action, new, open.step);
+            after.done.set(open.slot);
+            if self.mismatches_left == 0 {
+                after.done = after.done.without(&self.idle_mask);
+            }
+            // A write of a dead value that completes is not in `done` any more.
+            if open.slot == slot || after.done.has(slot) {
+                self.put_next(after, slot);
+            } else {
+                self.put_visited(after);
+            }
+        }
+        if !self.classes.is_empty() {
+            self.expand_unknown(&before, slot, frees, is_refused);
+        }
+    }
+
+    fn expand_unknown(&mut self, before: &Configuration<N>, slot: u16, frees: bool, is_refused: bool) {
+        let writes = if is_refused { self.classes.len() } else { self.unknown_writes.len() };
+        for at in 0..writes {
+            let number = if is_refused { at as u32 } else { self.unknown_writes[at] };
+            let Action::Write { new } = self.classes[number as usize].action else { continue };
+            self.taken += 1;
+            if !self.serves(before, new, frees, is_refused)
+                || self
+                    .mutations
+                    .iter()
+                    .any(|open| open.action == (Action::Write { new }) && !before.done.has(open.slot))
+            {
+                continue;
+            }
+            self.spend(before, number, new, slot);
+        }
+        let Some(count) = self.unknown_cas.get(&before.value).map(Vec::len) else { return };
+        for at in 0..count {
+            let number = self.unknown_cas[&before.value][at];
+            let new = self.classes[number as usize].action.produces().expect("it is a mutation");
+            self.taken += 1;
+            if new != before.value && self.serves(before, new, false, is_refused) {
+                self.spend(before, number, new, slot);
+            }
+        }
+    }
+
+    /// Lets an operation of unknown outcome take effect.
+    fn spend(&mut self, before: &Configuration<N>, number: u32, new: Held, slot: u16) {
+        if new != before.value && self.is_needed(before, NO_SLOT) {
+            return;
+        }
+        let Class { action, first, end } = self.classes[number as usize];
+        let spent = self.families.add(before.spent, first, end);
+        if spent == EMPTY {
+            return;
+        }
+        let by = self.unknown[first as usize];
+        let after = Configuration { spent, ..self.after(before, action, new, by) };
+        if after.done.has(slot) {
+            self.put_next(after, slot);
+        } else {
+            self.put_visited(after);
+        }
+    }
+
+    /// The configuration after a mutation, but for that mutation's own slot.
+    #[inline]
+    fn after(&self, before: &Configuration<N>, action: Action, new: Held, by: u32) -> Configuration<N> {
+        let mut after = Configuration { by, ..*before };
+        if matches!(action, Action::Write { .. }) {
+            after.fresh = Bits::EMPTY;
+        }
+        after.value = if self.is_dead(new) { OTHER } else { new };
+        if after.value == OTHER && self.mismatches_left == 0 {
+            after.fresh = after.fresh.without(&self.idle_mask);
+        }
+        if self.wanted[new as usize] > 0 || self.mismatches_open > 0 {
+            for observer in &self.observers {
+                if finds(observer.action, after.value) {
+                    after.done.set(observer.slot);
+                }
+            }
+        }
+        after
+    }
+
+    // What serves, and what would harm.
+
+    fn is_dead(&self, value: Held) -> bool {
+        self.observers_left[value as usize] == 0
+    }
+
+    /// Whether some open mismatch waits for another value than the present one.
+    fn is_refused(&self, before: &Configuration<N>) -> bool {
+        self.observers.iter().any(|observer| {
+            observer.action == (Action::Mismatch { expected: before.value })
+                && !before.done.has(observer.slot)
+        })
+    }
+
+    /// Whether somebody has use for the value right after it is set: an open operation that has still to find
+    /// it. To set the present value again serves only to hide writes before a compare-and-set.
+    fn serves(&self, before: &Configuration<N>, new: Held, frees: bool, is_refused: bool) -> bool {
+        if new == before.value && !frees {
+            return false;
+        }
+        if is_refused && new != before.value {
+            return true;
+        }
+        if self.wanted[new as usize] == 0 {
+            return false;
+        }
+        self.observers
+            .iter()
+            .any(|other| other.action == (Action::Read { value: new }) && !before.done.has(other.slot))
+            || self.unknown_cas.contains_key(&new)
+            || self.mutations.iter().any(|other| {
+                matches!(other.action, Action::Cas { expected, .. } if expected == new)
+                    && !before.done.has(other.slot)
+            })
+    }
+
+    /// Whether some other operation has still to find the present value, which would not come back.
+    fn is_needed(&self, before: &Configuration<N>, next: u16) -> bool {
+        let value = before.value;
+        self.is_unique(value)
+            && (self.ahead[value as usize] > 0
+                || self.wanted[value as usize] > 0 && self.is_wanted_by_cas(before, value, next))
+    }
+
+    /// Whether a write of this value may not be hidden, as somebody has still to find it.
+    fn is_lost(&self, before: &Configuration<N>, value: Held) -> bool {
+        self.is_unique(value)
+            && (self.ahead[value as usize] > 0
+                || self.wanted[value as usize] > 0
+                    && (self.is_wanted_by_cas(before, value, NO_SLOT)
+                        || self.observers.iter().any(|other| {
+                            other.action == (Action::Read { value })
+                                && (other.returns_at as usize) < self.horizon
+                                && !before.done.has(other.slot)
+                        })))
+    }
+
+    fn is_unique(&self, value: Held) -> bool {
+        value != OTHER && self.register.facts[value as usize].producers == 1
+    }
+
+    fn is_wanted_by_cas(&self, before: &Configuration<N>, value: Held, but: u16) -> bool {
+        self.mutations.iter().any(|other| {
+            other.slot != but
+                && matches!(other.action, Action::Cas { expected, .. } if expected == value)
+                && (other.returns_at as usize) < self.horizon
+                && !before.done.has(other.slot)
+        })
+    }
+
+    // After a completion.
+
+    /// Takes a completed step out, and drops configurations that others dominate.
+    fn close(&mut self, number: u32) {
+        let slot = self.slots[number as usize];
+        let action = self.register.steps[number as usize].action;
+        self.free.push(slot);
+        self.cas_mask.clear(slot);
+        self.observer_mask.clear(slot);
+        self.idle_mask.clear(slot);
+        let list = if action.is_mutation() { &mut self.mutations } else { &mut self.observers };
+        let at = list.iter().position(|open| open.slot == slot).expect("it is open");
+        list.swap_remove(at);
+        if let Action::Write { .. } = action {
+            self.mutations.iter_mut().for_each(|open| open.twins.clear(slot));
+        }
+        let mut changed = false;
+        if let Action::Mismatch { .. } = action {
+            self.mismatches_left -= 1;
+            self.mismatches_open -= 1;
+            changed = self.mismatches_left == 0;
+        }
+        if let Some(value) = action.observes() {
+            if !is_mismatch(action) {
+                self.wanted[value as usize] -= 1;
+            }
+            self.observers_left[value as usize] -= 1;
+            if self.is_dead(value) {
+                changed = true;
+                self.bury(value);
+            }
+        }
+        if changed && self.mismatches_left == 0 {
+            for configuration in &mut self.frontier {
+                configuration.done = configuration.done.without(&self.idle_mask);
+                if configuration.value == OTHER {
+                    configuration.fresh = configuration.fresh.without(&self.idle_mask);
+                }
+            }
+        }
+        if self.frontier.len() > 1 {
+            self.drop_dominated();
+        }
+        if self.families.nodes() > self.families_full {
+            self.forget_families();
+        }
+    }
+
+    /// Nobody will observe this value any more.
+    fn bury(&mut self, value: Held) {
+        for open in &self.mutations {
+            if open.action == (Action::Write { new: value }) {
+                self.idle_mask.set(open.slot);
+            }
+        }
+        for configuration in &mut self.frontier {
+            if configuration.value == value {
+                configuration.value = OTHER;
+            }
+        }
+        let classes = &self.classes;
+        self.unknown_writes.retain(|class| classes[*class as usize].action != Action::Write { new: value });
+    }
+
+    fn drop_dominated(&mut self) {
+        /// Groups larger than this are only cleared of duplicates: the comparison is quadratic.
+        const LARGE: usize = 192;
+        let cas = self.cas_mask;
+        let group = |configuration: &Configuration<N>| (configuration.value, configuration.done.and(&cas));
+        if self.frontier.len() > 2 {
+            self.taken += 2 * self.frontier.len() as u64;
+            self.frontier.sort_unstable_by_key(|configuration| {
+                (group(configuration), configuration.done, configuration.fresh)
+            });
+        }
+        let mut start = 0;
+        while start < self.frontier.len() {
+            let key = group(&self.frontier[start]);
+            let length = self.frontier[start..].iter().take_while(|other| group(other) == key).count();
+            let reach = if length > LARGE { 1 } else { length };
+            for at in start..start + length {
+                for other in at + 1..(at + 1 + reach).min(start + length) {
+                    self.taken += 1;
+                    self.compare(at, other);
+                    if self.frontier[at].spent == EMPTY {
+                        break;
+                    }
+                }
+            }
+            start += length;
+        }
+        self.frontier.retain(|configuration| configuration.spent != EMPTY);
+    }
+
+    /// Takes from each of two configurations of one group what the other makes superfluous.
+    fn compare(&mut self, one: usize, other: usize) {
+        let (left, right) = (self.frontier[one], self.frontier[other]);
+        if left.spent == EMPTY || right.spent == EMPTY {
+            return;
+        }
+        if self.dominates(&left, &right) {
+            self.frontier[other].spent = self.families.without(right.spent, left.spent);
+        } else if self.dominates(&right, &left) {
+            self.frontier[one].spent = self.families.without(left.spent, right.spent);
+        }
+    }
+
+    /// Whether one can do whatever the other, which is of the same group, can, if it spent no more.
+    fn dominates(&self, one: &Configuration<N>, other: &Configuration<N>) -> bool {
+        let observers = &self.observer_mask;
+        one.done.and(observers).contains(&other.done.and(observers))
+            && other.done.without(observers).contains(&one.done.without(observers))
+            && other.fresh.contains(&one.fresh)
+    }
+
+    fn forget_families(&mut self) {
+        let snapshots = [&mut self.older, &mut self.newer].into_iter().flatten();
+        let mut lists: Vec<&mut Vec<Configuration<N>>> =
+            snapshots.map(|snapshot| &mut snapshot.frontier).collect();
+        lists.push(&mut self.frontier);
+        let all = lists.iter().flat_map(|list| list.iter().map(|configuration| configuration.spent));
+        let numbers = self.families.keep(all);
+        for configuration in lists.into_iter().flatten() {
+            configuration.spent = numbers[configuration.spent as usize];
+        }
+        self.families_full = (self.families.nodes() * 2).max(1 << 12);
+    }
+
+    // The horizon, and the way back.
+
+    /// Counts who completes before the horizon, which moves on.
+    fn look_until(&mut self, horizon: usize) {
+        let horizon = horizon.min(self.register.moments.len());
+        for at in self.horizon..horizon {
+            if let Some(value) = self.must_find(at) {
+                self.ahead[value as usize] += 1;
+            }
+        }
+        self.horizon = horizon;
+    }
+
+    /// The value that a step not yet invoked, which completes at this moment, must find.
+    fn must_find(&self, at: usize) -> Option<Held> {
+        match self.register.moments[at] {
+            Moment::Return(step) if step >= self.invoked => {
+                let action = self.register.steps[step as usize].action;
+                if is_mismatch(action) { None } else { action.observes() }
+            }
+            _ => None,
+        }
+    }
+
+    fn take_snapshot(&mut self) {
+        let mut snapshot = self.older.take().unwrap_or_else(|| Snapshot {
+            at: 0,
+            frontier: Vec::new(),
+            mutations: Vec::new(),
+            observers: Vec::new(),
+            free: Vec::new(),
+            unknown_writes: Vec::new(),
+        });
+        snapshot.at = self.at;
+        snapshot.frontier.clone_from(&self.frontier);
+        snapshot.mutations.clone_from(&self.mutations);
+        snapshot.observers.clone_from(&self.observers);
+        snapshot.free.clone_from(&self.free);
+        snapshot.unknown_writes.clone_from(&self.unknown_writes);
+        self.older = self.newer.replace(snapshot);
+        self.taken += self.frontier.len() as u64;
+    }
+
+    /// Goes back to the older snapshot (the newer one if there is but one), to look at the prefix that ends in
+    /// moment `last` and at nothing behind it.
+    fn go_back(&mut self, last: usize) {
+        let snapshot =
+            self.older.take().or_else(|| self.newer.take()).expect("one was taken at the beginning");
+        self.older = None;
+        for at in snapshot.at..self.horizon {
+            if let Some(value) = self.must_find(at) {
+                self.ahead[value as usize] = 0;
+            }
+        }
+        // Not all that was counted as ahead is, any more; what is left of it goes with the steps undone here.
+        for at in (snapshot.at..self.at).rev() {
+            self.taken += 1;
+            match self.register.moments[at] {
+                Moment::Invoke(step) => self.undo_invoke(step),
+                Moment::Return(step) => self.undo_return(step),
+            }
+        }
+        self.at = snapshot.at;
+        self.horizon = snapshot.at;
+        self.completing = None;
+        self.frontier.clone_from(&snapshot.frontier);
+        self.mutations.clone_from(&snapshot.mutations);
+        self.observers.clone_from(&snapshot.observers);
+        self.free.clone_from(&snapshot.free);
+        self.unknown_writes.clone_from(&snapshot.unknown_writes);
+        (self.cas_mask, self.observer_mask, self.idle_mask) = (Bits::EMPTY, Bits::EMPTY, Bits::EMPTY);
+        self.mismatches_open = 0;
+        for open in self.mutations.iter().chain(&self.observers) {
+            self.slots[open.step as usize] = open.slot;
+            match open.action {
+                Action::Cas { .. } => self.cas_mask.set(open.slot),
+                Action::Write { new } if self.observers_left[new as usize] == 0 => {
+                    self.idle_mask.set(open.slot);
+                }
+                Action::Write { .. } => {}
+                Action::Read { .. } => self.observer_mask.set(open.slot),
+                Action::Mismatch { .. } => {
+                    self.observer_mask.set(open.slot);
+                    self.mismatches_open += 1;
+                }
+            }
+        }
+        self.newer = Some(snapshot);
+        self.look_until(last + 1);
+        self.until = last + 1;
+    }
+
+    fn undo_invoke(&mut self, number: u32) {
+        let step = self.register.steps[number as usize];
+        self.invoked = number;
+        if let (Some(value), false) = (step.action.observes(), is_mismatch(step.action)) {
+            self.wanted[value as usize] -= 1;
+        }
+        if !step.required {
+            let which = self.class_of[&step.action];
+            let class = &mut self.classes[which as usize];
+            class.end -= 1;
+            if class.end == class.first
+                && let Action::Cas { expected, .. } = step.action
+            {
+                let classes = self.unknown_cas.entry(expected).or_default();
+                classes.retain(|class| *class != which);
+                if classes.is_empty() {
+                    self.unknown_cas.remove(&expected);
+                }
+            }
+        }
+    }
+
+    fn undo_return(&mut self, number: u32) {
+        let action = self.register.steps[number as usize].action;
+        if let Some(value) = action.observes() {
+            self.observers_left[value as usize] += 1;
+            if is_mismatch(action) {
+                self.mismatches_left += 1;
+            } else {
+                self.wanted[value as usize] += 1;
+            }
+        }
+    }
+
+    // Ends.
+
+    /// Everything up to the moment to stop at is explained.
+    fn reached(&mut self) {
+        match self.aim {
+            Aim::All => {
+                self.verified = self.at;
+                self.answer = Some(Answer::Linearizable);
+            }
+            Aim::Between { last, .. } => {
+                self.verified = self.at;
+                self.narrow(self.at, last);
+            }
+            Aim::Survivors { failed } => {
+                self.verified = failed;
+                self.answer = Some(Answer::Inexplicable { moment: failed, is_first: true });
+            }
+        }
+    }
+
+    /// No configuration is left.
+    fn failed(&mut self) {
+        match self.aim {
+            Aim::All => self.narrow(self.at, self.horizon - 1),
+            Aim::Between { first, .. } => self.narrow(first.max(self.at), self.until - 1),
+            Aim::Survivors { .. } => unreachable!("what was explained once is explained again"),
+        }
+    }
+
+    fn narrow(&mut self, first: usize, last: usize) {
+        if first == last {
+            self.aim = Aim::Survivors { failed: first };
+            if first == 0 {
+                unreachable!("the first moment is an invocation");
+            }
+            self.go_back(first - 1);
+        } else {
+            self.aim = Aim::Between { first, last };
+            self.go_back(first + (last - first) / 2);
+        }
+    }
+
+    fn out_of_memory(&mut self) {
+        self.answer = Some(match self.aim {
+            Aim::All => Answer::OutOfMemory,
+            Aim::Between { last: moment, .. } => Answer::Inexplicable { moment, is_first: false },
+            Aim::Survivors { failed } => Answer::Inexplicable { moment: failed, is_first: true },
+        });
+        // What was reached is forgotten: it would describe another moment.
+        self.frontier.clear();
+    }
+
+    /// Whether what one configuration may add fits, were each list that is full to double.
+    fn has_room(&self) -> bool {
+        let most = self.mutations.len() + self.unknown_writes.len() + 1;
+        let growth = |list: &Distinct<N>| {
+            if list.list.len() + most > list.list.capacity() {
+                list.list.capacity() * 2 * (size_of::<Configuration<N>>() + 8)
+            } else {
+                0
+            }
+        };
+        self.bytes() + (growth(&self.next) + growth(&self.visited)) as u64 <= self.memory_bytes
+    }
+}
+
+impl<const N: usize> Engine for Search<'_, N> {
+    fn name(&self) -> &'static str {
+        "register frontier"
+    }
+
+    fn advance(&mut self, fuel: u64) -> Progress {
+        let enough = self.steps().saturating_add(fuel);
+        loop {
+            if let Some(answer) = self.answer {
+                return Progress::Done(answer);
+            }
+            if self.steps() >= enough {
+                return Progress::Running;
+            }
+            self.go_on();
+        }
+    }
+
+    fn steps(&self) -> u64 {
+        self.taken + self.families.steps
+    }
+
+    fn bytes(&self) -> u64 {
+        let snapshots = [&self.older, &self.newer].into_iter().flatten().map(Snapshot::bytes);
+        let lists = snapshots.sum::<usize>()
+            + self.next.bytes()
+            + self.visited.bytes()
+            + self.frontier.capacity() * size_of::<Configuration<N>>()
+            + (self.pending.capacity() + self.queue.capacity()) * 4
+            + self.slots.capacity() * 2
+            + (self.returns_at.capacity()
+                + self.observers_left.capacity()
+                + self.wanted.capacity()
+                + self.ahead.capacity())
+                * 4
+            + (self.mutations.capacity() + self.observers.capacity()) * size_of::<Open<N>>()
+            + self.classes.capacity() * 2 * (size_of::<Class>() + 32);
+        lists as u64 + self.families.bytes()
+    }
+
+    fn verified(&self) -> usize {
+        self.verified
+    }
+
+    fn survivors(&self) -> Vec<Survivor> {
+        let Some(Answer::Inexplicable { moment, is_first: true }) = self.answer else { return Vec::new() };
+        let Moment::Return(failed) = self.register.moments[moment] else { return Vec::new() };
+        let failed = self.register.steps[failed as usize];
+        self.frontier
+            .iter()
+            .take(LISTED)
+            .map(|configuration| {
+                let spent = self.families.any(configuration.spent);
+                let set_by = (configuration.by != INITIAL).then(|| self.setter(configuration.by, &spent));
+                let state = set_by.map_or_else(
+                    || self.history.values.get(self.register.initial_value).to_string(),
+                    |step| self.words(self.register.steps[step as usize], true),
+                );
+                let why = match failed.action {
+                    Action::Mismatch { .. } => format!("it holds {state}, which is what was expected"),
+                    _ => format!("it holds {state}, not {}", self.words(failed, false)),
+                };
+                let open = self.mutations.iter().chain(&self.observers);
+                let done = open.filter(|open| configuration.done.has(open.slot)).map(|open| open.step);
+                let spent = spent.iter().map(|number| self.unknown[*number as usize]);
+                let mut done: Vec<u32> = done.chain(spent).collect();
+                // One whose value nobody will find any more need not be remembered as done.
+                done.extend(set_by.filter(|step| self.mutations.iter().any(|open| open.step == *step)));
+                done.sort_unstable();
+                done.dedup();
+                Survivor { state, done, set_by, why }
+            })
+            .collect()
+    }
+}
+
+impl<const N: usize> Search<'_, N> {
+    /// Of equal operations of unknown outcome the last one that was spent set the value.
+    fn setter(&self, by: u32, spent: &[u32]) -> u32 {
+        let step = self.register.steps[by as usize];
+        if step.required {
+            return by;
+        }
+        let Class { first, end, .. } = self.classes[self.class_of[&step.action] as usize];
+        let last = spent.iter().rev().find(|number| (first..end).contains(*number));
+        last.map_or(by, |number| self.unknown[*number as usize])
+    }
+
+    /// The value that a step left behind, or that it had to find.
+    fn words(&self, step: Step, new: bool) -> String {
+        let operation = &self.history.operations[step.operation as usize];
+        let value = match step.action {
+            Action::Read { .. } => operation.result,
+            Action::Write { .. } => operation.argument,
+            Action::Cas { .. } | Action::Mismatch { .. } => {
+                let pair = self.history.values.pair(operation.argument);
+                let (expected, set) = pair.expect("it was a pair when it was prepared");
+                if new { set } else { expected }
+            }
+        };
+        self.history.values.get(value).to_string()
+    }
+}
+
+/// Whether an observer finds what it found if the register holds `value`.
+#[inline]
+fn finds(observer: Action, value: Held) -> bool {
+    match observer {
+        Action::Read { value: found } => found == value,
+        Action::Mismatch { expected } => expected != value,
+        _ => false,
+    }
+}
+
+fn is_mismatch(action: Action) -> bool {
+    matches!(action, Action::Mismatch { .. })
+}
+
+/// The operations of unknown outcome by action, and the steps in the order of their numbers.
+fn classes(register: &Register) -> (Vec<Class>, Map<Action, u32>, Vec<u32>) {
+    let mut class_of: Map<Action, u32> = Map::default();
+    let mut members: Vec<(u32, u32)> = Vec::new();
+    for (number, step) in (0_u32..).zip(&register.steps).filter(|(_, step)| !step.required) {
+        let next = class_of.len() as u32;
+        members.push((*class_of.entry(step.action).or_insert(next), number));
+    }
+    members.sort_unstable();
+    let mut classes: Vec<Class> = Vec::with_capacity(class_of.len());
+    for (number, (class, step)) in (0_u32..).zip(&members) {
+        if *class as usize == classes.len() {
+            classes.push(Class { action: register.steps[*step as usize].action, first: number, end: number });
+        }
+    }
+    (classes, class_of, members.into_iter().map(|(_, step)| step).collect())
+}
+
+#[cfg(test)]
+mod tests;

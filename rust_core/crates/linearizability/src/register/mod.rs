@@ -2,6 +2,10 @@
 
 pub mod prepare;
 
+mod bits;
 mod depth_first;
+mod families;
 mod frontier;
 mod zones;
+
+pub use frontier::Frontier;

@@ -10,19 +10,34 @@ pub type Held = u32;
 pub const OTHER: Held = 0;
 
 /// What an operation did to the register, as its outcome tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Sets the value.
-    Write { new: Held },
+    Write {
+        /// What it sets.
+        new: Held,
+    },
     /// Finds the expected value and sets a new one.
-    Cas { expected: Held, new: Held },
+    Cas {
+        /// What it finds.
+        expected: Held,
+        /// What it sets.
+        new: Held,
+    },
     /// Finds this value.
-    Read { value: Held },
+    Read {
+        /// What it finds.
+        value: Held,
+    },
     /// Finds another value than the expected one.
-    Mismatch { expected: Held },
+    Mismatch {
+        /// What it does not find.
+        expected: Held,
+    },
 }
 
 impl Action {
+    /// Whether it sets a value.
     pub fn is_mutation(self) -> bool {
         matches!(self, Action::Write { .. } | Action::Cas { .. })
     }
@@ -61,11 +76,12 @@ impl Action {
 /// An operation that constrains the order, or may take part in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
+    /// What it did.
     pub action: Action,
     /// True: it took effect between invocation and completion. False: at any time after its invocation, or
     /// never.
     pub required: bool,
-    /// Which of the key's operations this is.
+    /// Its number among the history's operations.
     pub operation: u32,
 }
 
@@ -83,17 +99,25 @@ pub struct ValueFacts {
 /// An invocation or a completion of a step, by the step's number.
 #[derive(Clone, Copy, Debug)]
 pub enum Moment {
+    /// The step may take effect from now on.
     Invoke(u32),
+    /// The step has taken effect.
     Return(u32),
 }
 
 /// One key's history, ready for the search.
 #[derive(Debug)]
 pub struct Register {
+    /// In the order of their invocations.
     pub steps: Vec<Step>,
+    /// In the order of the history.
     pub moments: Vec<Moment>,
+    /// Of each value by its number.
     pub facts: Vec<ValueFacts>,
+    /// The value at the beginning.
     pub initial: Held,
+    /// The initial value as the history has it.
+    pub initial_value: ValueId,
     /// The most steps ever open at once.
     pub width: usize,
 }
@@ -119,15 +143,19 @@ impl Numbers {
     }
 }
 
-/// Prepares the operations of one key; else says which makes no sense. What neither constrains the order nor
+/// Prepares the operations of one key, given by their numbers (ascending). What neither constrains the order nor
 /// can explain anything is left out: failed operations, reads without an answer, other functions.
+///
+/// # Errors
+/// An operation that makes no sense: its number, and what was expected.
 pub fn prepare(
     history: &History,
     operations: impl IntoIterator<Item = u32>,
     initial: ValueId,
 ) -> Result<Register, (u32, String)> {
     let mut names = Numbers::new(history.values.len());
-    let initial = names.number(initial);
+    let initial_value = initial;
+    let initial = names.number(initial_value);
     let pair = |operation: &Operation, number: u32| {
         history.values.pair(operation.argument).ok_or_else(|| {
             (number, format!("a cas takes [expected, new], not {}", history.values.get(operation.argument)))
@@ -173,7 +201,7 @@ pub fn prepare(
     let initial = merge_unobserved(&mut steps, &mut facts, initial);
     drop_unobservable(&mut steps, &mut facts, history);
     let (moments, width) = order(&steps, history);
-    Ok(Register { steps, moments, facts, initial, width })
+    Ok(Register { steps, moments, facts, initial, initial_value, width })
 }
 
 /// Gives all values that nobody observes the same number, [`OTHER`]: every observer (a read, a comparison)
