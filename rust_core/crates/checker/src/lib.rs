@@ -5,7 +5,8 @@
 //! what there is. One file holds one property, and cites where it is defined:
 //!
 //! - what clients saw: [`linearizable`], `available`;
-//! - Raft's own invariants, over the trace, in one pass: the modules of `raft`;
+//! - Raft's own invariants, over the trace, in one pass: the modules of `raft`, and [`RaftStream`] for traces
+//!   of any length;
 //! - both together: `durable`, `recovers`; and `no_panic`.
 //!
 //! [`summary()`] counts what happened, so that a pass cannot be vacuous; [`states()`] tells apart what a run went
@@ -36,6 +37,7 @@ mod words;
 pub use catalogue::{CHECKS, Check, CheckInfo, Need};
 pub use judgement::{Judgement, Shape, Verdict};
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, TraceRecord};
+pub use raft::RaftStream;
 use serde::{Deserialize, Serialize};
 pub use states::states;
 pub use summary::{AroundFault, DuringFault, FirstSuccess, FunctionCounts, Gap, Summary, summary};
@@ -64,7 +66,8 @@ pub struct Limits {
     /// `available`: the longest time without a success, in nanoseconds; none: any gap passes, so long as
     /// something succeeded.
     pub unavailable_at_most_ns: Option<u64>,
-    /// `linearizable`: the most memory its search may hold, in bytes.
+    /// The most memory that the search of `linearizable` may hold, and that the Raft checks may hold together, in
+    /// bytes.
     pub memory_bytes: u64,
     /// `linearizable`: the most steps its search may take, all keys together (about 20 million a second).
     pub steps: u64,
@@ -84,7 +87,7 @@ impl Default for Limits {
 /// Judges the evidence by each of the checks, in the order given.
 pub fn judge(evidence: &Evidence, checks: &[Check], limits: &Limits) -> Vec<Judgement> {
     // The Raft checks share one pass over the trace, so they are judged together.
-    let mut raft = raft::judge(evidence, checks);
+    let mut raft = raft::judge(evidence, checks, limits.memory_bytes);
     checks
         .iter()
         .map(|&check| match check {

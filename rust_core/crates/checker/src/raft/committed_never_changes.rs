@@ -8,31 +8,27 @@ use mcp_chaos_evidence::{TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
 use super::{
-    How, PerNode, Property, Sighting, Violation,
-    log::{Entry, NodeLog},
+    How, PerNode, Property, Violation,
+    facts::{Committed, View},
+    log::Entry,
 };
-use crate::{Check, table::Table, words::seconds};
-
-#[derive(Default)]
-struct Node {
-    /// The greatest index that the node ever reported as committed.
-    ever: u64,
-    /// Up to here its committed entries were compared, in this boot.
-    compared: u64,
-}
+use crate::{Check, words::seconds};
 
 #[derive(Default)]
 pub(super) struct CommittedNeverChanges {
-    committed: Table<(Entry, Sighting)>,
-    nodes: PerNode<Node>,
+    /// The greatest index that each node ever reported as committed.
+    ever: PerNode<u64>,
     greatest: u64,
+    missed: u64,
 }
 
 impl Property for CommittedNeverChanges {
     const CHECK: Check = Check::CommittedNeverChanges;
 
-    fn observe(&mut self, record: &TraceRecord, log: &NodeLog) -> Result<(), Violation> {
-        let node = self.nodes.of(record.node);
+    #[inline]
+    fn observe(&mut self, record: &TraceRecord, node: View) -> Result<(), Violation> {
+        let ever = self.ever.of(node.slot);
+        let forgotten_below = node.facts.forgotten_below();
         let lost = |shape: &'static str, what: String, ever: u64| {
             let reason = format!(
                 "{} {what} at {}, but had reported all up to index {ever} as committed",
@@ -42,73 +38,74 @@ impl Property for CommittedNeverChanges {
             Err(Violation::new(record, shape, reason, json!({"committed": ever})))
         };
         match record.event {
-            TraceEvent::Started { snapshot_index, last_index, .. } => {
-                node.compared = snapshot_index;
-                if last_index.max(snapshot_index) < node.ever {
-                    return lost(
-                        came_up(&record.event),
-                        format!("came up with a log that ends at index {last_index}"),
-                        node.ever,
-                    );
-                }
+            TraceEvent::Started { snapshot_index, last_index, .. }
+                if last_index.max(snapshot_index) < *ever =>
+            {
+                return lost(
+                    came_up(&record.event),
+                    format!("came up with a log that ends at index {last_index}"),
+                    *ever,
+                );
             }
-            TraceEvent::Truncated { from } if from <= node.ever => {
-                return lost("truncated", format!("removed its entries from index {from} on"), node.ever);
+            TraceEvent::Truncated { from } if from <= *ever => {
+                return lost("truncated", format!("removed its entries from index {from} on"), *ever);
             }
             TraceEvent::SnapshotInstalled { index, .. } => {
-                if index < node.ever {
+                if index < *ever {
                     return lost(
                         "hidden-by-older-snapshot",
                         format!("replaced its log by a snapshot that ends at index {index}"),
-                        node.ever,
+                        *ever,
                     );
                 }
-                node.ever = node.ever.max(index);
-                node.compared = index;
+                *ever = (*ever).max(index);
             }
-            TraceEvent::Appended { index, term, checksum } if index <= node.ever => {
-                if index <= log.last() && log.last().min(node.ever) > index {
+            TraceEvent::Appended { index, term, checksum } if index <= *ever => {
+                if index <= node.last() && node.last().min(*ever) > index {
                     return lost(
                         "rewritten",
                         format!("wrote index {index} anew, and so removed what stood above it"),
-                        node.ever,
+                        *ever,
                     );
                 }
                 let entry = Entry { term, checksum };
-                if let Some((committed, by)) = self.committed.get(index)
-                    && *committed != entry
+                if index < forgotten_below {
+                    self.missed += 1;
+                } else if let Some(committed) = node.facts.committed_at(index)
+                    && committed.entry != entry
                 {
-                    return Err(conflict(record, index, entry, *committed, *by));
+                    return Err(conflict(record, node, index, entry, committed));
                 }
             }
             TraceEvent::Committed { index } => {
                 self.greatest = self.greatest.max(index);
-                if index > log.last() {
+                if index > node.last() {
                     let reason = format!(
                         "{} reported index {index} as committed at {}, but its own log ends at {}",
                         node_name(record.node),
                         seconds(record.time_ns),
-                        log.last()
+                        node.last()
                     );
                     return Err(Violation::new(
                         record,
                         "beyond-own-log",
                         reason,
-                        json!({"last_index": log.last()}),
+                        json!({"last_index": node.last()}),
                     ));
                 }
-                for index in node.compared.max(log.base()).saturating_add(1)..=index {
-                    let Some(entry) = log.get(index) else { continue };
-                    match self.committed.get(index) {
-                        None => self.committed.insert(index, (entry, Sighting::of(record))),
-                        Some((committed, by)) if *committed != entry => {
-                            return Err(conflict(record, index, entry, *committed, *by));
-                        }
-                        Some(_) => {}
+                let from = node.uncommitted_from();
+                if from < forgotten_below && from <= index {
+                    self.missed += 1;
+                }
+                for index in from.max(forgotten_below)..=index {
+                    if let Some(committed) = node.facts.committed_at(index)
+                        && let Some(entry) = node.get(index)
+                        && committed.entry != entry
+                    {
+                        return Err(conflict(record, node, index, entry, committed));
                     }
                 }
-                node.compared = node.compared.max(index);
-                node.ever = node.ever.max(index);
+                *ever = (*ever).max(index);
             }
             _ => {}
         }
@@ -117,6 +114,14 @@ impl Property for CommittedNeverChanges {
 
     fn seen(&self) -> String {
         format!("what was committed, up to index {}, stayed as it was", self.greatest)
+    }
+
+    fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn bytes(&self) -> usize {
+        self.ever.bytes()
     }
 }
 
@@ -129,7 +134,8 @@ fn came_up(event: &TraceEvent) -> &'static str {
 }
 
 #[cold]
-fn conflict(record: &TraceRecord, index: u64, entry: Entry, committed: Entry, by: Sighting) -> Violation {
+fn conflict(record: &TraceRecord, node: View, index: u64, entry: Entry, committed: &Committed) -> Violation {
+    let (committed, by) = (committed.entry, committed.by(node.facts));
     let reason = format!(
         "index {index} was committed with the entry {:016x} of term {} on {}, and holds the entry {:016x} of term {} on {} at {}",
         committed.checksum,

@@ -1,31 +1,39 @@
 //! Election safety: at most one leader is elected in a given term (Ongaro's dissertation, §3.2, figure 3.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
-use super::{Property, Sighting, Violation, log::NodeLog};
+use super::{Property, Sighting, Violation, facts::View, middle};
 use crate::{Check, words::seconds};
 
 /// Who led which term. What counts is a node's own word that it leads.
 #[derive(Default)]
 pub(super) struct ElectionSafety {
     leaders: BTreeMap<u64, Sighting>,
-    /// Who voted for whom, by term: not judged here, but it tells how a term came to have two leaders.
-    votes: BTreeMap<u64, Vec<(NodeId, NodeId)>>,
+    /// (term, candidate, voter): not judged here, but it tells how a term came to have two leaders.
+    votes: BTreeSet<(u64, NodeId, NodeId)>,
     /// How many voters the configuration seen last has.
     voters: usize,
+    /// How many terms had a leader.
+    terms: u64,
+    /// What was known of lower terms is forgotten.
+    forgotten_below: u64,
+    missed: u64,
 }
 
 impl Property for ElectionSafety {
     const CHECK: Check = Check::ElectionSafety;
 
-    fn observe(&mut self, record: &TraceRecord, _log: &NodeLog) -> Result<(), Violation> {
+    #[inline]
+    fn observe(&mut self, record: &TraceRecord, _: View) -> Result<(), Violation> {
         let term = match &record.event {
             TraceEvent::RoleChanged { role: Role::Leader, term, .. } => *term,
             TraceEvent::VoteCast { term, candidate } => {
-                self.votes.entry(*term).or_default().push((record.node, *candidate));
+                if *term >= self.forgotten_below {
+                    self.votes.insert((*term, *candidate, record.node));
+                }
                 return Ok(());
             }
             TraceEvent::Initialized { voters, .. } | TraceEvent::ConfigChanged { voters, .. } => {
@@ -34,7 +42,14 @@ impl Property for ElectionSafety {
             }
             _ => return Ok(()),
         };
-        let first = *self.leaders.entry(term).or_insert(Sighting::of(record));
+        if term < self.forgotten_below {
+            self.missed += 1;
+            return Ok(());
+        }
+        let first = *self.leaders.entry(term).or_insert_with(|| {
+            self.terms += 1;
+            Sighting::of(record)
+        });
         if first.node == record.node {
             return Ok(());
         }
@@ -53,20 +68,33 @@ impl Property for ElectionSafety {
     }
 
     fn seen(&self) -> String {
-        format!("{} terms had a leader, each one only", self.leaders.len())
+        format!("{} terms had a leader, each one only", self.terms)
+    }
+
+    fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn bytes(&self) -> usize {
+        self.leaders.len() * 48 + self.votes.len() * 40
+    }
+
+    fn forget_terms(&mut self) {
+        let Some(below) = middle(self.leaders.keys().chain(self.votes.iter().map(|(term, ..)| term))) else {
+            return;
+        };
+        self.forgotten_below = below;
+        self.leaders = self.leaders.split_off(&below);
+        self.votes = self.votes.split_off(&(below, 0, 0));
     }
 }
 
 impl ElectionSafety {
     /// In a word, how these two came to lead the same term.
     fn shape(&self, term: u64, leaders: [NodeId; 2]) -> &'static str {
-        let votes = self.votes.get(&term).map_or(&[][..], Vec::as_slice);
-        let voted_for = |leader| {
-            let mut voters: Vec<NodeId> =
-                votes.iter().filter(|(_, candidate)| *candidate == leader).map(|(voter, _)| *voter).collect();
-            voters.sort_unstable();
-            voters.dedup();
-            voters
+        let voted_for = |leader| -> Vec<NodeId> {
+            let votes = self.votes.range((term, leader, 0)..=(term, leader, NodeId::MAX));
+            votes.map(|(_, _, voter)| *voter).collect()
         };
         let [one, other] = leaders.map(voted_for);
         if one.iter().any(|voter| other.contains(voter)) {

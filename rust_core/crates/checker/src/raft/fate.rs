@@ -2,66 +2,65 @@
 //! which of the rules that keep it was broken (Ongaro's dissertation §3.6.3 proves that no one can break it
 //! while all hold).
 
-use std::collections::BTreeSet;
+use super::{
+    facts::Facts,
+    log::{Entry, differing_at},
+};
 
-use mcp_chaos_evidence::{TraceEvent, TraceRecord};
+/// Entries that went from a node's log.
+#[derive(Debug)]
+pub(super) struct Loss {
+    /// The record that told.
+    pub record: u64,
+    /// In a word, how they went.
+    pub how: &'static str,
+    pub from: u64,
+    pub to: u64,
+    /// Where they differed from what was told first.
+    pub differing: Box<[(u64, Entry)]>,
+}
 
-use super::log::{Entry, NodeLogs};
-
-/// In a word, how an entry that was committed at `index` came to be missing.
-pub(super) fn of(traces: &[TraceRecord], index: u64, committed: Entry) -> &'static str {
-    let mut logs = NodeLogs::default();
-    // Who ever had it on disk, whether it was reported as committed by then, how many voters there are.
-    let mut holders = BTreeSet::new();
-    let (mut holders_at_commit, mut voters) = (None, 0);
-    for record in traces {
-        let log = logs.of(record.node);
-        let held = log.get(index) == Some(committed);
-        match &record.event {
-            TraceEvent::Initialized { voters: ids, .. } | TraceEvent::ConfigChanged { voters: ids, .. } => {
-                voters = ids.len();
-            }
-            TraceEvent::Started { snapshot_index, last_index, .. } if held => {
-                if *snapshot_index == 0 && *last_index == 0 {
-                    return "came-up-empty";
-                }
-                if *last_index < index && *snapshot_index < index {
-                    return "forgotten-at-restart";
-                }
-            }
-            TraceEvent::Truncated { from } if held && *from <= index && holders_at_commit.is_some() => {
-                return "truncated";
-            }
-            TraceEvent::SnapshotInstalled { index: up_to, .. } if held && *up_to < index => {
-                return "hidden-by-older-snapshot";
-            }
-            TraceEvent::Appended { index: at, term, checksum } if *at == index => {
-                let entry = Entry { term: *term, checksum: *checksum };
-                if entry == committed {
-                    holders.insert(record.node);
-                } else if log.held_before(index, committed.term) && entry.term == committed.term {
-                    return "entry-changed-at-restart";
-                }
-            }
-            TraceEvent::Committed { index: up_to } if held && *up_to >= index => {
-                holders_at_commit.get_or_insert(holders.len());
-            }
-            _ => {}
+/// In a word, how an entry that was committed at `index` came to be missing: by the first record of the trace
+/// that tells.
+pub(super) fn of(facts: &Facts, index: u64, committed: Entry) -> &'static str {
+    let first_commit = facts.first_commit(index, committed);
+    let lost = facts.losses().iter().find(|loss| {
+        (loss.from..=loss.to).contains(&index)
+            && differing_at(&loss.differing, index).or_else(|| facts.told_first(index)) == Some(committed)
+            // To remove what is not committed is no fault.
+            && (loss.how != "truncated" || first_commit.is_some_and(|(record, _)| record < loss.record))
+    });
+    let rewritten = facts
+        .of_term(index, committed.term)
+        .filter(|seen| seen.checksum != committed.checksum && seen.rewritten > 0)
+        .map(|seen| seen.rewritten)
+        .min();
+    match (lost, rewritten, first_commit) {
+        (Some(loss), Some(record), _) if record < loss.record => "entry-changed-at-restart",
+        (Some(loss), _, _) => loss.how,
+        (None, Some(_), _) => "entry-changed-at-restart",
+        (None, None, Some((_, holders))) if 2 * usize::from(holders) <= facts.voters() => {
+            "committed-without-quorum"
         }
-        log.take_in(&record.event);
-    }
-    match holders_at_commit {
-        Some(count) if 2 * count <= voters => "committed-without-quorum",
         _ => "elected-without-it",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mcp_chaos_evidence::NodeId;
+    use mcp_chaos_evidence::{NodeId, TraceEvent, TraceRecord};
 
     use super::*;
     use crate::testing::*;
+
+    fn of(traces: &[TraceRecord], index: u64, committed: Entry) -> &'static str {
+        let mut facts = Facts::default();
+        for record in traces {
+            let slot = facts.slot(record.node).unwrap();
+            facts.take_in(slot, record);
+        }
+        super::of(&facts, index, committed)
+    }
 
     const LOST: Entry = Entry { term: 1, checksum: 8 };
 

@@ -13,13 +13,15 @@ use serde_json::json;
 
 use super::{
     How, PerNode, Property, Sighting, Violation,
-    log::{Entry, NodeLog},
+    facts::{Facts, View},
+    log::{Entry, differing_at},
+    middle,
 };
-use crate::{Check, table::Table, words::seconds};
+use crate::{Check, words::seconds};
 
-/// An entry known as committed, by the first report.
+/// An entry as one node reported it.
 #[derive(Clone, Copy)]
-struct Committed {
+struct Report {
     entry: Entry,
     by: Sighting,
 }
@@ -31,115 +33,180 @@ struct Leader {
     base: u64,
     /// Up to here it holds the committed entries of the table.
     verified: u64,
-    /// What stood above.
-    tail: Vec<Entry>,
-}
-
-#[derive(Default)]
-struct Node {
-    /// Up to here the node's log was found equal to the table of committed entries.
-    verified: u64,
-    /// The commit index last reported in this boot.
-    commit: u64,
+    last: u64,
+    /// Where it differed, above `verified`, from what was told first.
+    differing: Box<[(u64, Entry)]>,
 }
 
 #[derive(Default)]
 pub(super) struct LeaderCompleteness {
-    committed: Table<Committed>,
-    /// The greatest index known as committed in each term.
+    /// The greatest index known as committed in a term or before it, where a term raised it.
     reach: BTreeMap<u64, u64>,
     leaders: BTreeMap<u64, Leader>,
-    nodes: PerNode<Node>,
+    /// The memory of `leaders` beside the map itself.
+    leader_bytes: usize,
+    /// How many leaders there were.
+    terms: u64,
+    /// Leaders of lower terms are forgotten.
+    forgotten_below: u64,
+    /// Up to here each node's log was found equal to the table of committed entries.
+    verified: PerNode<u64>,
+    missed: u64,
 }
 
 impl Property for LeaderCompleteness {
     const CHECK: Check = Check::LeaderCompleteness;
 
-    fn observe(&mut self, record: &TraceRecord, log: &NodeLog) -> Result<(), Violation> {
+    #[inline]
+    fn observe(&mut self, record: &TraceRecord, node: View) -> Result<(), Violation> {
         match record.event {
-            TraceEvent::Started { snapshot_index, .. } => {
-                *self.nodes.of(record.node) = Node { verified: snapshot_index, commit: snapshot_index };
-            }
-            TraceEvent::SnapshotInstalled { index, .. } => {
-                *self.nodes.of(record.node) = Node { verified: index, commit: index };
-            }
+            TraceEvent::Started { snapshot_index: index, .. }
+            | TraceEvent::SnapshotInstalled { index, .. } => *self.verified.of(node.slot) = index,
             TraceEvent::Truncated { from: index } | TraceEvent::Appended { index, .. } => {
-                let node = self.nodes.of(record.node);
-                node.verified = node.verified.min(index.saturating_sub(1));
+                let verified = self.verified.of(node.slot);
+                *verified = (*verified).min(index.saturating_sub(1));
             }
             TraceEvent::RoleChanged { role: Role::Leader, term, .. } => {
-                return self.elected(record, term, log);
+                return self.elected(record, term, node);
             }
-            TraceEvent::Committed { index } => return self.committed(record, index, log),
+            TraceEvent::Committed { index } => return self.committed(record, index, node),
             _ => {}
         }
         Ok(())
     }
 
     fn seen(&self) -> String {
-        format!("{} leaders held what was committed before their terms", self.leaders.len())
+        format!("{} leaders held what was committed before their terms", self.terms)
+    }
+
+    fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn bytes(&self) -> usize {
+        self.leaders.len() * 96 + self.leader_bytes + self.reach.len() * 32 + self.verified.bytes()
+    }
+
+    fn forget_terms(&mut self) {
+        let Some(below) = middle(self.leaders.keys()) else { return };
+        self.forgotten_below = below;
+        self.leaders = self.leaders.split_off(&below);
+        self.leader_bytes = self.leaders.values().map(|leader| size_of_val(&*leader.differing)).sum();
+        // Of the terms before, the last one says what all of them reached.
+        let kept = self.reach.split_off(&below);
+        let reached = self.reach.pop_last();
+        self.reach = kept;
+        self.reach.extend(reached);
     }
 }
 
 impl LeaderCompleteness {
-    fn elected(&mut self, record: &TraceRecord, term: u64, log: &NodeLog) -> Result<(), Violation> {
+    fn elected(&mut self, record: &TraceRecord, term: u64, node: View) -> Result<(), Violation> {
+        if term < self.forgotten_below {
+            self.missed += 1;
+            return Ok(());
+        }
         if self.leaders.contains_key(&term) {
             return Ok(());
         }
-        let required = self.reach.range(..term).map(|(_, index)| *index).max().unwrap_or(0);
-        let node = self.nodes.of(record.node);
-        let mut verified = node.verified.max(log.base());
+        let required = self.reach.range(..term).next_back().map_or(0, |(_, index)| *index);
+        let mut verified = (*self.verified.of(node.slot)).max(node.base());
+        if verified < required && verified.saturating_add(1) < node.facts.forgotten_below() {
+            self.missed += 1;
+        }
         while verified < required {
-            let index = verified + 1;
-            if let Some(committed) = self.committed.get(index)
-                && log.get(index) != Some(committed.entry)
+            let Some(index) = node.facts.committed_from(verified + 1).filter(|index| *index <= required)
+            else {
+                verified = required;
+                break;
+            };
+            if let Some(committed) = node.facts.committed_at(index)
+                && node.get(index) != Some(committed.entry)
             {
-                return Err(violation(record, Sighting::of(record), term, index, log.get(index), *committed));
+                let report = Report { entry: committed.entry, by: committed.by(node.facts) };
+                return Err(violation(record, Sighting::of(record), term, index, node.get(index), report));
             }
             verified = index;
         }
-        node.verified = verified;
-        let tail = log.above(verified.min(log.last())).to_vec();
-        self.leaders
-            .insert(term, Leader { sighting: Sighting::of(record), base: log.base(), verified, tail });
+        *self.verified.of(node.slot) = verified;
+        let differing: Box<[_]> = node.differing_from(verified.saturating_add(1)).into();
+        self.leader_bytes += size_of_val(&*differing);
+        self.terms += 1;
+        self.leaders.insert(
+            term,
+            Leader {
+                sighting: Sighting::of(record),
+                base: node.base(),
+                verified,
+                last: node.last(),
+                differing,
+            },
+        );
         Ok(())
     }
 
-    fn committed(&mut self, record: &TraceRecord, index: u64, log: &NodeLog) -> Result<(), Violation> {
-        let node = self.nodes.of(record.node);
-        let from = node.commit.max(log.base()).saturating_add(1);
-        node.commit = node.commit.max(index);
-        let term = log.term();
-        let reach = self.reach.entry(term).or_insert(0);
-        *reach = (*reach).max(index.min(log.last()));
-        let later_leaders = self.leaders.last_key_value().is_some_and(|(last, _)| *last > term);
-        for index in from..=index.min(log.last()) {
-            let Some(entry) = log.get(index) else { continue };
-            let now = Committed { entry, by: Sighting::of(record) };
-            let known = match self.committed.get(index) {
-                Some(known) => *known,
-                None => {
-                    self.committed.insert(index, now);
-                    now
-                }
+    fn committed(&mut self, record: &TraceRecord, index: u64, node: View) -> Result<(), Violation> {
+        let facts = node.facts;
+        let term = node.term();
+        let (from, to) = (node.uncommitted_from(), index.min(node.last()));
+        self.reached(term, to);
+        if from <= to && from < facts.forgotten_below() {
+            self.missed += 1;
+        }
+        let has_later_leaders = self.leaders.last_key_value().is_some_and(|(last, _)| *last > term);
+        let has_forgotten_leaders = term.saturating_add(1) < self.forgotten_below;
+        if !has_later_leaders && !has_forgotten_leaders {
+            return Ok(());
+        }
+        for index in from.max(facts.forgotten_below())..=to {
+            let Some(entry) = node.get(index) else { continue };
+            let known = facts.committed_at(index);
+            // Who led later terms than the entry was known as committed in has been compared with it.
+            let before = match known {
+                Some(known) if known.entry == entry && known.in_term <= term => continue,
+                Some(known) if known.entry == entry => known.in_term,
+                _ => u64::MAX,
             };
-            if !later_leaders {
-                continue;
-            }
-            for (&leader_term, leader) in self.leaders.range(term + 1..) {
+            self.missed += u64::from(has_forgotten_leaders);
+            let of_table = known.map_or(entry, |known| known.entry);
+            for (&leader_term, leader) in self.leaders.range(term + 1..=before) {
                 let held = if index <= leader.base {
                     continue;
                 } else if index <= leader.verified {
-                    Some(known.entry)
+                    Some(of_table)
                 } else {
-                    leader.tail.get((index - leader.verified - 1) as usize).copied()
+                    leader.held(facts, index)
                 };
                 if held != Some(entry) {
-                    return Err(violation(record, leader.sighting, leader_term, index, held, now));
+                    let report = Report { entry, by: Sighting::of(record) };
+                    return Err(violation(record, leader.sighting, leader_term, index, held, report));
                 }
             }
         }
         Ok(())
+    }
+
+    /// In this term all up to `index` is known as committed.
+    fn reached(&mut self, term: u64, index: u64) {
+        if self.reach.range(..=term).next_back().is_some_and(|(_, before)| *before >= index) {
+            return;
+        }
+        while let Some((&later, &reached)) = self.reach.range(term..).next()
+            && reached <= index
+        {
+            self.reach.remove(&later);
+        }
+        self.reach.insert(term, index);
+    }
+}
+
+impl Leader {
+    /// What stood at an index above `verified`.
+    fn held(&self, facts: &Facts, index: u64) -> Option<Entry> {
+        if index > self.last {
+            return None;
+        }
+        differing_at(&self.differing, index).or_else(|| facts.told_first(index))
     }
 }
 
@@ -150,7 +217,7 @@ fn violation(
     term: u64,
     index: u64,
     held: Option<Entry>,
-    committed: Committed,
+    committed: Report,
 ) -> Violation {
     let instead = match held {
         None => "had nothing there".to_string(),

@@ -5,98 +5,71 @@
 //! included, (index, term) determines the entry and the term of the one before it; and if that holds at every
 //! index, then by induction it holds for whole prefixes.
 
-use std::collections::BTreeMap;
-
 use mcp_chaos_evidence::{TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
-use super::{Property, Sighting, Violation, log::NodeLog};
-use crate::{Check, table::Table, words::seconds};
+use super::{Property, Violation, facts::View};
+use crate::{Check, words::seconds};
 
-#[derive(Clone, Copy)]
-struct Known {
-    term: u64,
-    checksum: u64,
-    /// The term of the entry before, where some log showed it.
-    previous_term: Option<u64>,
-    first: Sighting,
-}
-
-/// Every (index, term) seen. Nearly every index has one term only: that one lies in the table.
 #[derive(Default)]
 pub(super) struct LogMatching {
-    usual: Table<Known>,
-    others: BTreeMap<(u64, u64), Known>,
     entries: u64,
+    missed: u64,
 }
 
 impl Property for LogMatching {
     const CHECK: Check = Check::LogMatching;
 
-    fn observe(&mut self, record: &TraceRecord, log: &NodeLog) -> Result<(), Violation> {
+    #[inline]
+    fn observe(&mut self, record: &TraceRecord, node: View) -> Result<(), Violation> {
         let TraceEvent::Appended { index, term, checksum } = record.event else { return Ok(()) };
         self.entries += 1;
-        let who = node_name(record.node);
-        if index > log.last().saturating_add(1) && log.known() {
-            let reason = format!(
-                "{who} appended index {index} at {} while its log ended at {}: a log has no holes",
-                seconds(record.time_ns),
-                log.last()
-            );
-            return Err(Violation::new(record, "hole", reason, json!({"last_index": log.last()})));
+        if index > node.last().saturating_add(1) && node.known() {
+            return Err(hole(record, index, node.last()));
         }
-        let previous_term =
-            index.checked_sub(1).filter(|previous| *previous > 0).and_then(|previous| log.term_at(previous));
+        let previous_term = node.previous_term(index);
         if let Some(previous) = previous_term
             && previous > term
         {
-            let reason = format!(
-                "{who} appended index {index} of term {term} behind an entry of the later term {previous}: terms never decrease along a log"
-            );
-            return Err(Violation::new(record, "term-decreases", reason, json!({"previous_term": previous})));
+            return Err(term_decreases(record, index, term, previous));
         }
-        let now = Known { term, checksum, previous_term, first: Sighting::of(record) };
-        let known = match self.usual.get_mut(index) {
-            None => {
-                self.usual.insert(index, now);
-                return Ok(());
-            }
-            Some(known) if known.term == term => known,
-            Some(_) => self.others.entry((index, term)).or_insert(now),
-        };
-        if known.checksum != checksum {
+        if index < node.facts.forgotten_below() {
+            self.missed += 1;
+            return Ok(());
+        }
+        let Some((seen, first)) = node.seen(index, term) else { return Ok(()) };
+        if seen.checksum != checksum {
             let reason = format!(
-                "two entries at index {index} of term {term}: {} with checksum {:016x}, {who} at {} with {checksum:016x}",
-                known.first.words(),
-                known.checksum,
+                "two entries at index {index} of term {term}: {} with checksum {:016x}, {} at {} with {checksum:016x}",
+                first.words(),
+                seen.checksum,
+                node_name(record.node),
                 seconds(record.time_ns)
             );
             let shape =
-                if log.held_before(index, term) { "entry-changed-at-restart" } else { "entries-differ" };
+                if node.held_before(index, term) { "entry-changed-at-restart" } else { "entries-differ" };
             return Err(Violation::new(
                 record,
                 shape,
                 reason,
-                json!({"first": known.first.data(), "checksum": format!("{:016x}", known.checksum)}),
+                json!({"first": first.data(), "checksum": format!("{:016x}", seen.checksum)}),
             ));
         }
-        match (known.previous_term, previous_term) {
-            (Some(before), Some(now)) if before != now => {
+        match (seen.previous_term, previous_term) {
+            (Some(before), Some(now)) if before.get() != now => {
+                let before = before.get();
                 let reason = format!(
-                    "the entry at index {index} of term {term} stands behind an entry of term {before} on {}, of term {now} on {who} at {}",
-                    known.first.words(),
+                    "the entry at index {index} of term {term} stands behind an entry of term {before} on {}, of term {now} on {} at {}",
+                    first.words(),
+                    node_name(record.node),
                     seconds(record.time_ns)
                 );
                 Err(Violation::new(
                     record,
                     "prefixes-differ",
                     reason,
-                    json!({"first": known.first.data(), "previous_terms": [before, now]}),
+                    json!({"first": first.data(), "previous_terms": [before, now]}),
                 ))
-            }
-            (None, Some(_)) => {
-                known.previous_term = previous_term;
-                Ok(())
             }
             _ => Ok(()),
         }
@@ -105,6 +78,29 @@ impl Property for LogMatching {
     fn seen(&self) -> String {
         format!("{} appended entries agree wherever index and term are the same", self.entries)
     }
+
+    fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+#[cold]
+fn hole(record: &TraceRecord, index: u64, last: u64) -> Violation {
+    let reason = format!(
+        "{} appended index {index} at {} while its log ended at {last}: a log has no holes",
+        node_name(record.node),
+        seconds(record.time_ns),
+    );
+    Violation::new(record, "hole", reason, json!({"last_index": last}))
+}
+
+#[cold]
+fn term_decreases(record: &TraceRecord, index: u64, term: u64, previous: u64) -> Violation {
+    let reason = format!(
+        "{} appended index {index} of term {term} behind an entry of the later term {previous}: terms never decrease along a log",
+        node_name(record.node)
+    );
+    Violation::new(record, "term-decreases", reason, json!({"previous_term": previous}))
 }
 
 #[cfg(test)]

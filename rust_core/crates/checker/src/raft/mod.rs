@@ -1,33 +1,58 @@
 //! Raft's own invariants, judged in one pass over the trace.
 //!
-//! Each property is an observer that is shown every record together with the node's log as it was before it.
-//! It keeps what it must remember by log index or term, never by record; its answer does not depend on how
-//! the records of different nodes interleave, only on each node's own order.
+//! Each property is an observer that is shown every record together with its node's log as it was before it, and
+//! with what all nodes have told. What must be remembered is remembered by log index or term, never by record;
+//! the answer does not depend on how the records of different nodes interleave, only on each node's own order.
 
 mod committed_never_changes;
 mod election_safety;
+mod facts;
 mod fate;
 mod leader_completeness;
 mod log;
 mod log_matching;
 mod monotonic;
 mod state_machine_safety;
+mod stream;
 
 use mcp_chaos_evidence::{NodeId, TraceRecord, node_name};
 use serde_json::{Value, json};
 
-use self::log::{Entry, NodeLog, NodeLogs};
+use self::facts::{Slot, View};
+use self::log::Entry;
+pub use self::stream::RaftStream;
 use crate::{Check, Evidence, Judgement, words::seconds};
 
 /// A property of Raft as an observer of the trace.
 trait Property: Default {
     const CHECK: Check;
 
-    /// Takes in a record; `log` is the node's log before it. An error ends the observation.
-    fn observe(&mut self, record: &TraceRecord, log: &NodeLog) -> Result<(), Violation>;
+    /// Takes in a record; `node` is the node before it. An error ends the observation.
+    fn observe(&mut self, record: &TraceRecord, node: View) -> Result<(), Violation>;
 
     /// What was looked at, for the reason of a pass.
     fn seen(&self) -> String;
+
+    /// How many records could not be judged, because what they speak of had been forgotten.
+    fn missed(&self) -> u64 {
+        0
+    }
+
+    /// The memory held beside the facts, in bytes.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// Where the lowest part of the log ends that can be forgotten.
+    fn end_of_lowest(&self) -> Option<u64> {
+        None
+    }
+
+    /// Forgets what lies below this index.
+    fn forget_below(&mut self, _index: u64) {}
+
+    /// Forgets the lower half of the terms.
+    fn forget_terms(&mut self) {}
 }
 
 /// What broke a property.
@@ -79,40 +104,6 @@ impl Sighting {
     }
 }
 
-/// A property under observation: until it is violated, or the trace ends.
-struct Observer<P: Property> {
-    property: P,
-    violation: Option<Violation>,
-}
-
-impl<P: Property> Observer<P> {
-    fn asked_for(checks: &[Check]) -> Option<Observer<P>> {
-        checks.contains(&P::CHECK).then(|| Observer { property: P::default(), violation: None })
-    }
-
-    fn finish(self, traces: &[TraceRecord]) -> Judgement {
-        match self.violation {
-            Some(Violation { shape, reason, evidence }) => {
-                let shape = match shape {
-                    How::Plainly(word) => word,
-                    How::Replaced { index, committed } => fate::of(traces, index, committed),
-                };
-                Judgement::invalid(P::CHECK, shape, reason, evidence)
-            }
-            None => Judgement::valid(P::CHECK, self.property.seen(), json!({})),
-        }
-    }
-}
-
-#[inline]
-fn show<P: Property>(observer: &mut Option<Observer<P>>, record: &TraceRecord, log: &NodeLog) {
-    if let Some(observer) = observer
-        && observer.violation.is_none()
-    {
-        observer.violation = observer.property.observe(record, log).err();
-    }
-}
-
 /// The answers, to be taken one by one.
 pub(crate) struct Judgements(Vec<Judgement>);
 
@@ -128,51 +119,22 @@ impl Judgements {
 }
 
 /// Judges by those of `checks` that are about Raft.
-pub(crate) fn judge(evidence: &Evidence, checks: &[Check]) -> Judgements {
-    let raft: Vec<Check> =
-        checks.iter().copied().filter(|check| check.info().group == Some("raft")).collect();
+pub(crate) fn judge(evidence: &Evidence, checks: &[Check], memory_bytes: u64) -> Judgements {
+    let mut stream = RaftStream::new(checks, memory_bytes);
     if evidence.traces.is_empty() {
-        return Judgements(
-            raft.iter().map(|&check| Judgement::without_trace(check, evidence.system_has_trace)).collect(),
-        );
+        let without = |check| Judgement::without_trace(check, evidence.system_has_trace);
+        return Judgements(stream.checks().iter().copied().map(without).collect());
     }
-    if raft.is_empty() {
-        return Judgements(Vec::new());
+    if !stream.checks().is_empty() {
+        for record in evidence.traces {
+            stream.push(record);
+        }
     }
-    let mut election_safety = Observer::<election_safety::ElectionSafety>::asked_for(checks);
-    let mut log_matching = Observer::<log_matching::LogMatching>::asked_for(checks);
-    let mut leader_completeness = Observer::<leader_completeness::LeaderCompleteness>::asked_for(checks);
-    let mut state_machine_safety = Observer::<state_machine_safety::StateMachineSafety>::asked_for(checks);
-    let mut committed = Observer::<committed_never_changes::CommittedNeverChanges>::asked_for(checks);
-    let mut monotonic = Observer::<monotonic::Monotonic>::asked_for(checks);
-    let mut logs = NodeLogs::default();
-    for record in evidence.traces {
-        let log = logs.of(record.node);
-        show(&mut election_safety, record, log);
-        show(&mut log_matching, record, log);
-        show(&mut leader_completeness, record, log);
-        show(&mut state_machine_safety, record, log);
-        show(&mut committed, record, log);
-        show(&mut monotonic, record, log);
-        log.take_in(&record.event);
-    }
-    Judgements(
-        [
-            election_safety.map(|observer| observer.finish(evidence.traces)),
-            log_matching.map(|observer| observer.finish(evidence.traces)),
-            leader_completeness.map(|observer| observer.finish(evidence.traces)),
-            state_machine_safety.map(|observer| observer.finish(evidence.traces)),
-            committed.map(|observer| observer.finish(evidence.traces)),
-            monotonic.map(|observer| observer.finish(evidence.traces)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-    )
+    Judgements(stream.finish())
 }
 
-/// Something kept for each node. Nodes are few and numbers may be large: a list, searched.
-struct PerNode<T>(Vec<(NodeId, T)>);
+/// Something kept for each node.
+struct PerNode<T>(Vec<T>);
 
 impl<T> Default for PerNode<T> {
     fn default() -> PerNode<T> {
@@ -181,16 +143,27 @@ impl<T> Default for PerNode<T> {
 }
 
 impl<T: Default> PerNode<T> {
-    fn of(&mut self, node: NodeId) -> &mut T {
-        let at = match self.0.iter().position(|(id, _)| *id == node) {
-            Some(at) => at,
-            None => {
-                self.0.push((node, T::default()));
-                self.0.len() - 1
-            }
-        };
-        &mut self.0[at].1
+    #[inline]
+    fn of(&mut self, node: Slot) -> &mut T {
+        let at = usize::from(node.get()) - 1;
+        if at >= self.0.len() {
+            self.0.resize_with(at + 1, T::default);
+        }
+        &mut self.0[at]
     }
+
+    fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<T>()
+    }
+}
+
+/// The term below which the lower half of these lies.
+fn middle<'a>(terms: impl Iterator<Item = &'a u64>) -> Option<u64> {
+    let mut terms: Vec<u64> = terms.copied().collect();
+    terms.sort_unstable();
+    let middle = *terms.get(terms.len() / 2)?;
+    // Many records of one term are no reason to keep them all.
+    if terms.first() == Some(&middle) { middle.checked_add(1) } else { Some(middle) }
 }
 
 #[cfg(test)]

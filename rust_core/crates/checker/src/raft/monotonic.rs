@@ -6,7 +6,7 @@
 use mcp_chaos_evidence::{NodeId, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
-use super::{PerNode, Property, Violation, log::NodeLog};
+use super::{PerNode, Property, Violation, facts::View};
 use crate::{Check, words::seconds};
 
 #[derive(Default)]
@@ -32,9 +32,10 @@ pub(super) struct Monotonic {
 impl Property for Monotonic {
     const CHECK: Check = Check::Monotonic;
 
-    fn observe(&mut self, record: &TraceRecord, _log: &NodeLog) -> Result<(), Violation> {
+    #[inline]
+    fn observe(&mut self, record: &TraceRecord, view: View) -> Result<(), Violation> {
         self.records += 1;
-        let node = self.nodes.of(record.node);
+        let node = self.nodes.of(view.slot);
         let back = |shape, what: &str, from: u64, to: u64| {
             Err(fault(record, shape, format!("'s {what} went back from {from} to {to}")))
         };
@@ -142,6 +143,10 @@ impl Property for Monotonic {
 
     fn seen(&self) -> String {
         format!("no term, vote, commit or applied index went back in {} records", self.records)
+    }
+
+    fn bytes(&self) -> usize {
+        self.nodes.bytes()
     }
 }
 

@@ -6,7 +6,10 @@
 use mcp_chaos_evidence::{TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
-use super::{PerNode, Property, Sighting, Violation, log::NodeLog};
+use super::{
+    PerNode, Property, Violation,
+    facts::{Slot, View},
+};
 use crate::{Check, table::Table, words::seconds};
 
 /// What stands at an index, by the first record that told.
@@ -14,11 +17,27 @@ use crate::{Check, table::Table, words::seconds};
 struct Known {
     term: u64,
     state: u64,
-    /// Checksum of the entry; unknown under a snapshot.
-    entry: Option<u64>,
-    /// (session, sequence, duplicate) of the request; unknown under a snapshot.
-    request: Option<(u64, u64, bool)>,
-    first: Sighting,
+    /// Checksum of the entry, if `has_entry`.
+    entry: u64,
+    /// Of the request, if `has_request`.
+    client: u64,
+    sequence: u64,
+    time_ns: u64,
+    by: Slot,
+    duplicate: bool,
+    /// False under a snapshot, as is `has_request`.
+    has_entry: bool,
+    has_request: bool,
+}
+
+impl Known {
+    fn of_entry(&self) -> Option<u64> {
+        self.has_entry.then_some(self.entry)
+    }
+
+    fn of_request(&self) -> Option<(u64, u64, bool)> {
+        self.has_request.then_some((self.client, self.sequence, self.duplicate))
+    }
 }
 
 #[derive(Default)]
@@ -27,17 +46,18 @@ pub(super) struct StateMachineSafety {
     /// The index that each node applied last, in its present boot.
     last: PerNode<Option<u64>>,
     applied: u64,
+    missed: u64,
 }
 
 impl Property for StateMachineSafety {
     const CHECK: Check = Check::StateMachineSafety;
 
-    fn observe(&mut self, record: &TraceRecord, log: &NodeLog) -> Result<(), Violation> {
-        let first = Sighting::of(record);
+    #[inline]
+    fn observe(&mut self, record: &TraceRecord, node: View) -> Result<(), Violation> {
         match record.event {
             TraceEvent::Applied { index, term, state, client, sequence, duplicate } => {
                 self.applied += 1;
-                let last = self.last.of(record.node);
+                let last = self.last.of(node.slot);
                 if let Some(last) = *last
                     && index > last.saturating_add(1)
                 {
@@ -53,7 +73,7 @@ impl Property for StateMachineSafety {
                     ));
                 }
                 *last = Some(index);
-                let entry = log.get(index);
+                let entry = node.get(index);
                 if let Some(entry) = entry
                     && entry.term != term
                 {
@@ -69,22 +89,31 @@ impl Property for StateMachineSafety {
                         json!({"term_in_log": entry.term}),
                     ));
                 }
-                let request = Some((client, sequence, duplicate));
-                self.compare(
-                    record,
-                    index,
-                    Known { term, state, entry: entry.map(|entry| entry.checksum), request, first },
-                )
+                let now = Known {
+                    term,
+                    state,
+                    entry: entry.map_or(0, |entry| entry.checksum),
+                    client,
+                    sequence,
+                    time_ns: record.time_ns,
+                    by: node.slot,
+                    duplicate,
+                    has_entry: entry.is_some(),
+                    has_request: true,
+                };
+                self.compare(record, node, index, now)
             }
             TraceEvent::Started { snapshot_index, snapshot_term, snapshot_state, .. } => {
-                *self.last.of(record.node) = (snapshot_index > 0).then_some(snapshot_index);
-                self.snapshot(record, snapshot_index, snapshot_term, snapshot_state)
+                *self.last.of(node.slot) = (snapshot_index > 0).then_some(snapshot_index);
+                self.snapshot(record, node, snapshot_index, snapshot_term, snapshot_state)
             }
             TraceEvent::SnapshotInstalled { index, term, state } => {
-                *self.last.of(record.node) = Some(index);
-                self.snapshot(record, index, term, state)
+                *self.last.of(node.slot) = Some(index);
+                self.snapshot(record, node, index, term, state)
             }
-            TraceEvent::SnapshotMade { index, term, state } => self.snapshot(record, index, term, state),
+            TraceEvent::SnapshotMade { index, term, state } => {
+                self.snapshot(record, node, index, term, state)
+            }
             _ => Ok(()),
         }
     }
@@ -92,39 +121,74 @@ impl Property for StateMachineSafety {
     fn seen(&self) -> String {
         format!("{} applied entries gave the same states on every node", self.applied)
     }
+
+    fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn bytes(&self) -> usize {
+        self.states.bytes() + self.last.bytes()
+    }
+
+    fn end_of_lowest(&self) -> Option<u64> {
+        self.states.end_of_lowest()
+    }
+
+    fn forget_below(&mut self, index: u64) {
+        self.states.forget_below(index);
+    }
 }
 
 impl StateMachineSafety {
-    fn snapshot(&mut self, record: &TraceRecord, index: u64, term: u64, state: u64) -> Result<(), Violation> {
+    fn snapshot(
+        &mut self,
+        record: &TraceRecord,
+        node: View,
+        index: u64,
+        term: u64,
+        state: u64,
+    ) -> Result<(), Violation> {
         if index == 0 {
             return Ok(());
         }
-        self.compare(
-            record,
-            index,
-            Known { term, state, entry: None, request: None, first: Sighting::of(record) },
-        )
+        let now = Known {
+            term,
+            state,
+            entry: 0,
+            client: 0,
+            sequence: 0,
+            time_ns: record.time_ns,
+            by: node.slot,
+            duplicate: false,
+            has_entry: false,
+            has_request: false,
+        };
+        self.compare(record, node, index, now)
     }
 
-    fn compare(&mut self, record: &TraceRecord, index: u64, now: Known) -> Result<(), Violation> {
+    fn compare(&mut self, record: &TraceRecord, node: View, index: u64, now: Known) -> Result<(), Violation> {
+        if index < node.facts.forgotten_below() {
+            self.missed += 1;
+            return Ok(());
+        }
         let Some(known) = self.states.get_mut(index) else {
             self.states.insert(index, now);
             return Ok(());
         };
         let (shape, what, before, after) = if known.term != now.term {
             ("terms-differ", "the entry's term is", known.term.to_string(), now.term.to_string())
-        } else if known.entry.is_some() && now.entry.is_some() && known.entry != now.entry {
-            ("entries-differ", "the entry has the checksum", hex(known.entry), hex(now.entry))
-        } else if known.request.is_some() && now.request.is_some() && known.request != now.request {
+        } else if known.has_entry && now.has_entry && known.entry != now.entry {
+            ("entries-differ", "the entry has the checksum", hex(known.of_entry()), hex(now.of_entry()))
+        } else if known.has_request && now.has_request && known.of_request() != now.of_request() {
             (
-                if is_told_apart_by_duplicate(known.request, now.request) {
+                if is_told_apart_by_duplicate(known.of_request(), now.of_request()) {
                     "duplicates-differ"
                 } else {
                     "requests-differ"
                 },
                 "(session, sequence, duplicate) is",
-                format!("{:?}", known.request.unwrap_or_default()),
-                format!("{:?}", now.request.unwrap_or_default()),
+                format!("{:?}", known.of_request().unwrap_or_default()),
+                format!("{:?}", now.of_request().unwrap_or_default()),
             )
         } else if known.state != now.state {
             (
@@ -134,13 +198,19 @@ impl StateMachineSafety {
                 hex(Some(now.state)),
             )
         } else {
-            known.entry = known.entry.or(now.entry);
-            known.request = known.request.or(now.request);
+            if !known.has_entry {
+                (known.entry, known.has_entry) = (now.entry, now.has_entry);
+            }
+            if !known.has_request {
+                (known.client, known.sequence) = (now.client, now.sequence);
+                (known.duplicate, known.has_request) = (now.duplicate, now.has_request);
+            }
             return Ok(());
         };
+        let first = node.facts.sighting(known.by, known.time_ns);
         let reason = format!(
             "at index {index} {what} {before} on {}, and {after} on {} at {}",
-            known.first.words(),
+            first.words(),
             node_name(record.node),
             seconds(record.time_ns)
         );
@@ -148,7 +218,7 @@ impl StateMachineSafety {
             record,
             shape,
             reason,
-            json!({"index": index, "first": known.first.data(), "before": before, "after": after}),
+            json!({"index": index, "first": first.data(), "before": before, "after": after}),
         ))
     }
 }
@@ -165,7 +235,7 @@ fn of_states(record: &TraceRecord, known: &Known) -> &'static str {
         TraceEvent::SnapshotInstalled { .. } => "snapshot-differs-when-installed",
         TraceEvent::SnapshotMade { .. } => "snapshot-differs-when-made",
         // The state of a snapshot was seen before the entry was applied.
-        _ if known.request.is_none() => "snapshot-differs",
+        _ if !known.has_request => "snapshot-differs",
         _ => "states-differ",
     }
 }
