@@ -1,8 +1,11 @@
 //! Values as histories hold them, each kept once.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
-use crate::Map;
+use crate::{Map, Mix};
 
 /// An argument or a result, whichever format it came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,19 +135,18 @@ pub type ValueId = u32;
 #[derive(Clone, Debug)]
 pub struct Values {
     list: Vec<Value>,
-    integers: Map<i64, ValueId>,
-    others: Map<Value, ValueId>,
+    /// Numbers, at the places that their values' hashes give, or the next free ones (open addressing): a map
+    /// would hold every value a second time. Its length is a power of two.
+    table: Vec<ValueId>,
     pairs: Map<ValueId, (ValueId, ValueId)>,
 }
 
+/// A place in the table without a number.
+const FREE: ValueId = ValueId::MAX;
+
 impl Default for Values {
     fn default() -> Values {
-        Values {
-            list: vec![Value::Null],
-            integers: Map::default(),
-            others: Map::default(),
-            pairs: Map::default(),
-        }
+        Values { list: vec![Value::Null], table: vec![FREE; 16], pairs: Map::default() }
     }
 }
 
@@ -157,33 +159,70 @@ impl Values {
         match value {
             Value::Null => Values::NULL,
             Value::Int(whole) => self.integer(whole),
-            other => {
-                if let Some(known) = self.others.get(&other) {
-                    return *known;
+            other => match self.find(&other) {
+                Some(known) => known,
+                None => {
+                    let pair = match other.as_list() {
+                        Some([first, second]) => {
+                            Some((self.number(first.clone()), self.number(second.clone())))
+                        }
+                        _ => None,
+                    };
+                    let new = self.add(other);
+                    if let Some(pair) = pair {
+                        self.pairs.insert(new, pair);
+                    }
+                    new
                 }
-                let pair = match other.as_list() {
-                    Some([first, second]) => Some((self.number(first.clone()), self.number(second.clone()))),
-                    _ => None,
-                };
-                let new = self.list.len() as ValueId;
-                if let Some(pair) = pair {
-                    self.pairs.insert(new, pair);
-                }
-                self.list.push(other.clone());
-                self.others.insert(other, new);
-                new
-            }
+            },
         }
     }
 
     /// As [`Values::number`], for a whole number.
     pub fn integer(&mut self, whole: i64) -> ValueId {
-        let new = self.list.len() as ValueId;
-        let number = *self.integers.entry(whole).or_insert(new);
-        if number == new {
-            self.list.push(Value::Int(whole));
+        let value = Value::Int(whole);
+        match self.find(&value) {
+            Some(known) => known,
+            None => self.add(value),
         }
-        number
+    }
+
+    /// The value's number, if it has one.
+    fn find(&self, value: &Value) -> Option<ValueId> {
+        let mask = self.table.len() - 1;
+        let mut place = place(value) & mask;
+        loop {
+            match self.table[place] {
+                FREE => return None,
+                number if self.list[number as usize] == *value => return Some(number),
+                _ => place = (place + 1) & mask,
+            }
+        }
+    }
+
+    /// A new number for a value that has none.
+    fn add(&mut self, value: Value) -> ValueId {
+        // At most three places in four are taken.
+        if self.list.len() >= self.table.len() / 4 * 3 {
+            self.table = vec![FREE; 2 * self.table.len()];
+            for number in 1..self.list.len() {
+                self.place(number as ValueId);
+            }
+        }
+        let new = self.list.len() as ValueId;
+        self.list.push(value);
+        self.place(new);
+        new
+    }
+
+    /// Puts a number that the table has not to its place there.
+    fn place(&mut self, number: ValueId) {
+        let mask = self.table.len() - 1;
+        let mut place = place(&self.list[number as usize]) & mask;
+        while self.table[place] != FREE {
+            place = (place + 1) & mask;
+        }
+        self.table[place] = number;
     }
 
     /// The numbers of a list's two elements, if this is such a list: what a compare-and-set takes.
@@ -205,6 +244,16 @@ impl Values {
     pub fn is_empty(&self) -> bool {
         false
     }
+}
+
+/// Where in a table the search for a value begins; its lower bits count.
+fn place(value: &Value) -> usize {
+    let mut mix = Mix::default();
+    match value {
+        Value::Int(whole) => mix.write_i64(*whole),
+        other => other.hash(&mut mix),
+    }
+    mix.finish() as usize
 }
 
 /// Strings, each once, numbered from 0 in the order in which they first came.
@@ -270,6 +319,20 @@ mod tests {
         assert_eq!(values.pair(pair), Some((1, values.number(Value::Int(8)))));
         assert_eq!(values.pair(2), None);
         assert_eq!(values.get(2).to_string(), "[1,\"a\",null]");
+    }
+
+    #[test]
+    fn many_values_keep_their_numbers() {
+        let mut values = Values::default();
+        let value = |n: u32| match n % 3 {
+            0 => Value::Int(i64::from(n) << 20),
+            1 => Value::text(&n.to_string()),
+            _ => Value::list([Value::Int(i64::from(n) << 20), Value::Bool(true), Value::Null]),
+        };
+        let numbers: Vec<ValueId> = (0..5_000).map(|n| values.number(value(n))).collect();
+        assert_eq!(numbers, Vec::from_iter(1..=5_000));
+        assert!((0..5_000).all(|n| values.number(value(n)) == n + 1 && *values.get(n + 1) == value(n)));
+        assert_eq!(values.len(), 5_001);
     }
 
     #[test]
