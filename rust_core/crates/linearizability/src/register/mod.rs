@@ -8,4 +8,8 @@ mod families;
 mod frontier;
 mod zones;
 
+#[cfg(test)]
+mod histories;
+
 pub use frontier::Frontier;
+pub use zones::ZoneSearch;
