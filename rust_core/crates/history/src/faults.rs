@@ -52,15 +52,11 @@ impl Nemesis {
     }
 
     fn done(&mut self, action: Action, to_ns: u64) {
-        let before = self.open.len();
-        for (number, fault) in std::mem::take(&mut self.open).into_iter().enumerate() {
-            if number < before && ends(&action.f, &fault.f) {
-                self.bands.push(band(fault, to_ns));
-            } else {
-                self.open.push(fault);
-            }
-        }
-        if self.open.len() < before {
+        let (ended, open): (Vec<Action>, Vec<Action>) =
+            std::mem::take(&mut self.open).into_iter().partition(|fault| ends(&action.f, &fault.f));
+        self.open = open;
+        if !ended.is_empty() {
+            self.bands.extend(ended.into_iter().map(|fault| band(fault, to_ns)));
             return;
         }
         let lasts = ["start", "kill", "pause", "partition", "isolate"].iter().any(|kind| {
@@ -75,18 +71,16 @@ impl Nemesis {
 }
 
 /// Whether an action ends a fault, by the names of both: `stop-partition` ends `start-partition`, `start` ends
-/// `kill`, `resume` ends `pause`.
+/// `kill`, `resume` ends `pause`, `heal` ends what has no end of its own.
 fn ends(action: &str, fault: &str) -> bool {
-    let part = |name: &str| -> (String, String) {
-        let (verb, rest) = name.split_once('-').unwrap_or((name, ""));
-        (verb.to_owned(), rest.to_owned())
-    };
-    let ((verb, what), (began, of)) = (part(action), part(fault));
-    match verb.as_str() {
+    let parts = |name| str::split_once(name, '-').unwrap_or((name, ""));
+    let ((verb, what), (began, of)) = (parts(action), parts(fault));
+    match verb {
         "stop" => began == "start" && what == of || fault == what,
         "start" => began == "kill" && what == of,
         "resume" => began == "pause" && what == of,
-        "heal" | "recover" => what.is_empty() && (began != "kill" && began != "pause") || of == what,
+        "heal" | "recover" if what.is_empty() => began != "kill" && began != "pause",
+        "heal" | "recover" => what == of || fault == what,
         _ => false,
     }
 }
