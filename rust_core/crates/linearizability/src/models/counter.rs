@@ -59,8 +59,8 @@ impl Model for Counter {
             .map(|answer| whole_number(&format!("the answer of {}", call.f), answer).map(i128::from))
             .transpose()?;
         Ok(match (amount, answer) {
-            (0, None) => Reading::Nothing,
             (0, Some(value)) => Reading::Certain(Action::Read(value)),
+            (0, None) if call.outcome == Outcome::Unknown => Reading::Nothing,
             (amount, Some(value)) => Reading::Certain(Action::AddAndGet(amount, value)),
             (amount, None) if call.outcome == Outcome::Unknown => Reading::Possible(Action::Add(amount)),
             (amount, None) => Reading::Certain(Action::Add(amount)),
@@ -81,7 +81,7 @@ impl Model for Counter {
     }
 
     fn is_observer(&self, action: &Action) -> bool {
-        matches!(action, Action::Read(_))
+        matches!(action, Action::Read(_) | Action::Add(0))
     }
 
     fn state_in_words(&self, state: &i128) -> String {
