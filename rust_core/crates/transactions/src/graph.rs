@@ -168,10 +168,13 @@ impl Building<'_, '_> {
             }
             let reader = access.transaction;
             let seen = from_here[access.before as usize] as usize;
-            if let Some(&(at, writer)) = seen.checked_sub(1).and_then(|last| known.get(last)) {
+            let last = seen.checked_sub(1).and_then(|last| known.get(last));
+            if let Some(&(at, writer)) = last {
                 self.add(writer, reader, Kinds::WR, key, at);
             }
             match (known.get(seen), rest) {
+                // A read from the middle of a transaction is G1b, and needs no cycle of two to say so.
+                (Some((_, writer)), _) if last.is_some_and(|(_, last)| last == writer) => {}
                 (Some(&(at, writer)), _) => self.add(reader, writer, Kinds::RW, key, at),
                 // Two that read all and append an unknown place have lost an update: that is said elsewhere, and
                 // here they would come before themselves.

@@ -123,14 +123,6 @@ impl<'h> Input<'h> {
             .map_or(self.micros.len(), |next| next.first as usize);
         &self.micros[first..end]
     }
-
-    /// The values that a transaction appends to a key, in its order.
-    pub fn appended(&self, transaction: u32, key: u32) -> impl Iterator<Item = &'h Value> {
-        self.micros(transaction).iter().filter_map(move |micro| match micro.act {
-            Act::Append(value) if micro.key == key => Some(value),
-            _ => None,
-        })
-    }
 }
 
 fn micro_operation(value: &Value) -> Option<(&Value, Act<'_>)> {

@@ -475,21 +475,27 @@ impl<'h> KeyOrder<'_, 'h> {
         if append == NONE {
             return;
         }
-        let append = self.orders.append(append);
-        let writing = self.orders.access(append.access);
-        let (writer, value) = (writing.transaction, append.value);
-        if append.index + 1 < writing.appends && writer != reader && !self.failed(writer) {
-            let next = self.input.appended(writer, self.key).nth(append.index as usize + 1);
-            let key = self.key_name();
-            self.anomalies.add(Kind::G1b, [writer, reader], || {
-                format!(
-                    "T{reader} read {key} = {}, which ends with {value} of T{writer}, and T{writer} went on to append \
-                     {}",
-                    show(&seen[..before]),
-                    next.unwrap_or(&Value::Null)
-                )
-            });
+        let Append { value, index, access, .. } = *self.orders.append(append);
+        let writing = self.orders.access(access);
+        let writer = writing.transaction;
+        if index + 1 == writing.appends || writer == reader || self.failed(writer) {
+            return;
         }
+        let mut next = writing.last_append;
+        while self.orders.append(next).previous != append {
+            next = self.orders.append(next).previous;
+        }
+        let Append { value: next, position, .. } = *self.orders.append(next);
+        if (position as usize) < before {
+            return; // Out of order: that is said elsewhere.
+        }
+        let key = self.key_name();
+        self.anomalies.add(Kind::G1b, [writer, reader], || {
+            format!(
+                "T{reader} read {key} = {}, which ends with {value} of T{writer}, and T{writer} went on to append {next}",
+                show(&seen[..before])
+            )
+        });
     }
 
     /// What one transaction appended stands in its order, and all of it if another transaction's follows.

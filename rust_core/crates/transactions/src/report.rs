@@ -242,20 +242,14 @@ impl Words<'_, '_> {
             NONE => &order.list[at as usize],
             append => self.orders.append(append).value,
         };
-        let (after, unread) = match link.unread {
-            NONE => (at, None),
-            append => (at, Some(self.orders.append(append).value)),
-        };
-        let later = unread.unwrap_or_else(|| value_at(after));
+        let unread = (link.unread != NONE).then(|| self.orders.append(link.unread).value);
+        let later = unread.unwrap_or_else(|| value_at(at));
+        let how = if unread.is_some() { ", which nobody read" } else { "" };
         let (kind, values, says) = if link.kind == Kinds::WW {
             let earlier = (0..at)
                 .rev()
                 .find(|&at| self.orders.writer(order.appends[at as usize]) == Some(from))
                 .map_or(&Value::Null, value_at);
-            let how = match unread {
-                None => String::new(),
-                Some(_) => ", which nobody read".into(),
-            };
             let says = format!("T{from} appended {earlier} to {shown} before T{to} appended {later}{how}");
             ("ww", vec![Json::from(earlier), Json::from(later)], says)
         } else {
@@ -265,12 +259,11 @@ impl Words<'_, '_> {
             let list = show(list);
             if link.kind == Kinds::WR {
                 let value = value_at(at);
-                let says =
-                    format!("T{to} read {shown} = {list}, so it came after T{from}, which appended {value}");
+                let says = format!("T{from} appended {value} to {shown}, and T{to} read {shown} = {list}");
                 ("wr", vec![Json::from(value), read], says)
             } else {
                 let says =
-                    format!("T{from} read {shown} = {list}, so it came before T{to}, which appended {later}");
+                    format!("T{from} read {shown} = {list}, so it came before T{to} appended {later}{how}");
                 ("rw", vec![read, Json::from(later)], says)
             }
         };

@@ -287,3 +287,68 @@ fn agrees_with_a_brute_force_over_all_orders() {
         assert!(invalid * 5 > valid && valid * 5 > invalid, "too few of one kind: {found:?}");
     }
 }
+
+fn verdicts(transactions: &[Transaction]) -> [Verdict; 2] {
+    let history = history(transactions);
+    Level::ALL.map(|level| {
+        check(&history, level, &Limits::default(), &Unwatched).expect("these are transactions").verdict
+    })
+}
+
+/// Changes that must not change a verdict, or only one way.
+#[test]
+fn verdicts_follow_from_what_happened() {
+    for seed in 0..histories() / 20 {
+        let transactions = random_history(seed);
+        let [serializable, strict] = verdicts(&transactions);
+        assert!(
+            strict == Verdict::Invalid || serializable == Verdict::Valid,
+            "seed {seed}: strict is stronger"
+        );
+        let changed = |change: &dyn Fn(usize, &mut Transaction)| {
+            let mut changed = transactions.clone();
+            changed.iter_mut().enumerate().for_each(|(at, transaction)| change(at, transaction));
+            verdicts(&changed)
+        };
+        let renamed =
+            changed(&|_, transaction| transaction.process = format!("client {}", transaction.process));
+        assert_eq!(renamed, [serializable, strict], "seed {seed}: names say nothing");
+        let other_keys = changed(&|_, transaction| {
+            transaction.micros.iter_mut().for_each(|(key, _)| *key = format!("{key}{key}"));
+        });
+        assert_eq!(other_keys, [serializable, strict], "seed {seed}: nor do keys");
+
+        let mut more = transactions.clone();
+        more.insert(
+            0,
+            Transaction {
+                process: "unseen".into(),
+                micros: vec![("x".into(), Act::Append(1_000)), ("y".into(), Act::Read(Vec::new()))],
+                ending: Ending::Unknown,
+                invoked: 0,
+                completed: None,
+            },
+        );
+        assert_eq!(verdicts(&more), [serializable, strict], "seed {seed}: nobody saw it");
+
+        // Twice the time, so that there is room between events; then one transaction ends as early as it can.
+        let mut shrunk = transactions.clone();
+        for transaction in &mut shrunk {
+            transaction.invoked *= 2;
+            transaction.completed =
+                transaction.completed.map(|end| (2 * end - 1).max(transaction.invoked + 1));
+        }
+        let draws = &mut Draws::new(seed);
+        let at = draws.below(shrunk.len());
+        if let Some(end) = shrunk[at].completed {
+            let mut taken: Vec<u32> =
+                shrunk.iter().flat_map(|t| [Some(t.invoked), t.completed]).flatten().collect();
+            taken.sort_unstable();
+            let earlier = (shrunk[at].invoked + 1..end).find(|moment| taken.binary_search(moment).is_err());
+            shrunk[at].completed = earlier.or(Some(end));
+        }
+        let [same, shorter] = verdicts(&shrunk);
+        assert_eq!(same, serializable, "seed {seed}: time says nothing here");
+        assert!(strict == Verdict::Valid || shorter == Verdict::Invalid, "seed {seed}: less freedom");
+    }
+}
