@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypedDict, final, type_check_only
 
-__all__ = ["CHECKS", "PLANTS", "START_NS", "Evidence", "Workload", "World", "check_linearizable", "simulate"]
+__all__ = [
+    "CHECKS",
+    "PLANTS",
+    "START_NS",
+    "Evidence",
+    "TraceChecker",
+    "Workload",
+    "World",
+    "check_linearizable",
+    "check_trace",
+    "simulate",
+]
 
 CHECKS: Final[list[tuple[str, str, str, list[str]]]]
 """Each check: name, what it holds a system to, where it is defined, what evidence it needs."""
@@ -175,6 +186,44 @@ class World:
         """Lets the rest of the plan happen: faults, heal, recovery, final operations."""
 
 @final
+class TraceChecker:
+    """The Raft checks alone, over traces (docs/formats.md) that come piece by piece: of any system and length.
+
+    While :attr:`wants` names a file, give its next piece; then :meth:`finish`. Files are joined in time order, so
+    memory holds a piece of each file, and what the checks remember. Methods raise ``ValueError`` after the end.
+    """
+
+    def __new__(
+        cls, files: Sequence[str], checks: Sequence[str] | None = None, memory_bytes: int | None = None
+    ) -> TraceChecker:
+        """``files``: the names of all files, each once. ``checks``: Raft checks by name; all if left out.
+
+        Within ``memory_bytes`` (256 MiB if left out) the lowest part of the log is forgotten; what cannot be
+        compared for it makes the answer ``unknown``. Raises ``ValueError`` for an unknown check, or one that needs
+        more than traces.
+        """
+
+    @property
+    def wants(self) -> str | None:
+        """The file whose next piece is needed to go on; None: all have come to their end."""
+
+    @property
+    def records(self) -> int:
+        """How many records have been judged."""
+
+    def feed(self, name: str, piece: bytes) -> None:
+        """Takes the next piece of a file, cut anywhere; an empty one ends it. Releases the GIL.
+
+        Raises ``ValueError`` that names file, line, column and what was expected.
+        """
+
+    def finish(self) -> str:
+        """The judgements as JSON, in the order of ``checks`` (see :meth:`Evidence.judge`); once.
+
+        Raises ``ValueError`` if a file has not come to its end.
+        """
+
+@final
 class Workload:
     """What the clients of a compiled plan do: the same on every backend."""
 
@@ -208,4 +257,12 @@ def check_linearizable(
     """Judges a history alone, of any system; gives one judgement as JSON (see :meth:`Evidence.judge`).
 
     ``initial`` is the JSON value that registers start from. Raises ``ValueError`` that names line and column.
+    """
+
+def check_trace(
+    files: Sequence[tuple[str, bytes]], checks: Sequence[str] | None = None, memory_bytes: int | None = None
+) -> str:
+    """The Raft checks alone, over whole traces: name and content of each file; releases the GIL.
+
+    Takes and gives what :class:`TraceChecker` does.
     """

@@ -31,6 +31,7 @@ mod summary;
 mod table;
 #[cfg(test)]
 mod testing;
+mod trace_files;
 mod trace_line;
 mod words;
 
@@ -41,6 +42,7 @@ pub use raft::RaftStream;
 use serde::{Deserialize, Serialize};
 pub use states::states;
 pub use summary::{AroundFault, DuringFault, FirstSuccess, FunctionCounts, Gap, Summary, summary};
+pub use trace_files::{TraceFiles, TraceFilesError};
 
 /// What a run left behind.
 #[derive(Clone, Copy, Debug)]

@@ -284,7 +284,9 @@ mod tests {
 
     #[test]
     fn a_run_in_which_nothing_succeeded_under_faults_says_so() {
-        let history = history("1 invoke write 1; 1 ok write 1; 2 invoke write 2; 2 info write 2; 3 invoke read; 3 ok read 1");
+        let history = history(
+            "1 invoke write 1; 1 ok write 1; 2 invoke write 2; 2 info write 2; 3 invoke read; 3 ok read 1",
+        );
         let between = |from_ns, to_ns| {
             let log = [
                 nemesis(Some(0), Phase::Install, "kill", from_ns, &[1]),
@@ -294,7 +296,8 @@ mod tests {
         };
         assert!(between(15_000_000, 45_000_000).nothing_under_faults);
         assert!(!between(15_000_000, 55_000_000).nothing_under_faults);
-        let without = summary(&Evidence { history: &history, traces: &[], nemesis: &[], system_has_trace: true });
+        let without =
+            summary(&Evidence { history: &history, traces: &[], nemesis: &[], system_has_trace: true });
         assert!(!without.nothing_under_faults, "a run without faults is no vacuous one");
     }
 }

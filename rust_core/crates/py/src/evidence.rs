@@ -187,7 +187,7 @@ pub fn check_linearizable(
 }
 
 /// The checks of these names, groups opened, each once and in order.
-fn named_checks(names: &[String]) -> PyResult<Vec<Check>> {
+pub(crate) fn named_checks(names: &[String]) -> PyResult<Vec<Check>> {
     let mut checks = Vec::new();
     for name in names {
         let named = Check::named(name);
@@ -204,6 +204,6 @@ fn named_checks(names: &[String]) -> PyResult<Vec<Check>> {
     Ok(checks)
 }
 
-fn to_json<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("judgements and summaries have string keys only")
 }

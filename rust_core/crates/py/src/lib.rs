@@ -5,6 +5,7 @@
 
 mod errors;
 mod evidence;
+mod trace;
 mod workload;
 mod world;
 
@@ -14,6 +15,8 @@ mod _core {
 
     #[pymodule_export]
     use super::evidence::{Evidence, check_linearizable};
+    #[pymodule_export]
+    use super::trace::{TraceChecker, check_trace};
     #[pymodule_export]
     use super::workload::Workload;
     #[pymodule_export]
