@@ -32,6 +32,11 @@ pub trait Engine {
     fn witness(&self) -> Option<Vec<u32>> {
         None
     }
+
+    /// What the model said when it failed ([`Answer::ModelFailed`]).
+    fn failure(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// How an engine stands.
@@ -60,6 +65,9 @@ pub enum Answer {
     OutOfMemory,
     /// This algorithm is not made for such a history.
     NotApplicable,
+    /// The model could not say what a step does (one given from Python may raise an exception):
+    /// [`Engine::failure`] tells why.
+    ModelFailed,
 }
 
 /// A configuration that explained the history so far.

@@ -9,10 +9,12 @@
 //! Nothing here reads a clock, a file or ambient randomness: the same history gives the same answer in the same
 //! number of steps. Time limits and Ctrl-C come through [`Watch`].
 
+mod configurations;
 mod depth_first;
 mod engine;
 mod explain;
 mod frontier;
+mod index;
 mod limits;
 mod machine;
 mod minimal;
@@ -23,9 +25,12 @@ mod portfolio;
 mod problem;
 pub mod register;
 mod report;
+mod window;
 
 pub use engine::{Answer, Engine, Progress, Survivor};
+pub use frontier::Frontier;
 pub use limits::{Limits, Stop, Unwatched, Watch};
+pub use machine::{Interned, Machine, StateId};
 pub use model::{Call, Model, Reading};
 pub use models::{MODELS, ModelError, ModelInfo, ModelOptions, Visitor, model_info, with_model};
 pub use problem::{Moment, Problem, Step, prepare};

@@ -88,3 +88,40 @@ pub trait Model {
         format!("it holds {}", self.state_in_words(state))
     }
 }
+
+impl<M: Model> Model for &M {
+    type State = M::State;
+    type Action = M::Action;
+
+    fn by_key(&self) -> bool {
+        (**self).by_key()
+    }
+
+    fn read(&self, call: &Call) -> Result<Reading<M::Action>, String> {
+        (**self).read(call)
+    }
+
+    fn initial(&self) -> M::State {
+        (**self).initial()
+    }
+
+    fn step(&self, state: &M::State, action: &M::Action, next: &mut Vec<M::State>) {
+        (**self).step(state, action, next);
+    }
+
+    fn is_observer(&self, action: &M::Action) -> bool {
+        (**self).is_observer(action)
+    }
+
+    fn state_bytes(&self, state: &M::State) -> usize {
+        (**self).state_bytes(state)
+    }
+
+    fn state_in_words(&self, state: &M::State) -> String {
+        (**self).state_in_words(state)
+    }
+
+    fn why_not(&self, state: &M::State, action: &M::Action) -> String {
+        (**self).why_not(state, action)
+    }
+}
