@@ -29,6 +29,12 @@ impl<const N: usize> Bits<N> {
     }
 
     #[inline]
+    pub fn or(mut self, other: &Bits<N>) -> Bits<N> {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+        self
+    }
+
+    #[inline]
     pub fn without(mut self, other: &Bits<N>) -> Bits<N> {
         self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= !other);
         self

@@ -11,13 +11,20 @@
 //!   took effect after an open write was invoked, the latter is *free*: it may take effect yet, or have been
 //!   hidden there. Only a *fresh* write (none took effect since) must take effect when it completes. To be free
 //!   is never worse than to have taken effect, nor than to be fresh: whatever these allow, it allows.
-//! - *Nothing in vain.* So a mutation other than the one that completes takes effect only if it is a
-//!   compare-and-set that must, or if its value is what some open operation has still to find: else the next
-//!   mutation is a write, which hides it, or there is none, and it can wait.
-//! - *Twins.* Of open writes of one value the one that completes first takes effect first, one of unknown
-//!   outcome last: exchange the two in any order that has them otherwise. The one that was to come first is
-//!   still open where the other stood, and the other is open until later. The same for operations of unknown
-//!   outcome with equal actions: they are counted.
+//! - *Reads of hidden writes.* A read that was open when some write took effect may have found, right before
+//!   it, what a hidden write left there. So it waits until it completes, or until such a write does: if one is
+//!   free then (or of unknown outcome, and was invoked in time), that write and all such reads of its value are
+//!   taken to have taken effect before the last write, and the present value stays. The last write serves as
+//!   well as any earlier one: what was open at an earlier one, and is still, was open at the last. A read is
+//!   *fresh* if no write took effect since it was invoked.
+//! - *Nothing in vain.* So a write other than the one that completes takes effect only if a compare-and-set that
+//!   is open or of unknown outcome finds its value, if a mismatch waits for another value than the present one,
+//!   or if the read that completes finds it. Else the next mutation is a write, which hides it, or there is
+//!   none, and it can wait. A compare-and-set of unknown outcome, likewise, needs somebody to find its value.
+//! - *Twins.* Of open mutations with equal actions the one that completes first takes effect first: exchange the
+//!   two in any order that has them otherwise. The one that was to come first is open where the other stood,
+//!   and the other is open until later. So of writes one of unknown outcome comes last, and operations of
+//!   unknown outcome with equal actions need only be counted.
 //! - *Spent operations.* Of two configurations equal but for the operations of unknown outcome that they spent,
 //!   one that spent fewer of each action can do what the other can. Minimal sets of all configurations that
 //!   are equal otherwise are one [`Family`].
@@ -45,6 +52,8 @@ use crate::engine::{Answer, Engine, Progress, Survivor};
 const WIDEST: usize = 4096;
 /// The most operations of unknown outcome: what recursion over their sets allows.
 const MOST_UNKNOWN: usize = 10_000;
+/// Nodes of families below which it is not worth the while to forget any.
+const FAMILIES: usize = 1 << 15;
 /// Survivors that are told of.
 const LISTED: usize = 32;
 
@@ -124,92 +133,173 @@ const INITIAL: u32 = u32::MAX;
 const NEVER: u32 = u32::MAX;
 const NO_SLOT: u16 = u16::MAX;
 
+/// What a configuration lacks for a completion.
+struct Wish {
+    /// The value that the read finds which completes.
+    read: Option<Held>,
+    /// Some open mismatch waits for another value than the present one.
+    is_refused: bool,
+    /// Something is fresh.
+    frees: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Configuration<const N: usize> {
     /// Open required steps that have taken effect.
     done: Bits<N>,
-    /// Open required writes that have not, and may not have been hidden.
+    /// Open required writes and reads that have not, and were invoked after the last write took effect.
     fresh: Bits<N>,
     value: Held,
     /// The step that set the value. Words only: not part of the identity.
     by: u32,
     /// What was spent of the operations of unknown outcome.
     spent: Family,
+    /// How many of these had been invoked when the last write took effect.
+    unknown: u32,
 }
 
 impl<const N: usize> Configuration<N> {
-    /// Whether the two differ in what they spent at most.
+    /// Whether one can do whatever the other can, if it spent no more.
     #[inline]
-    fn is_like(&self, other: &Self) -> bool {
-        self.value == other.value && self.done == other.done && self.fresh == other.fresh
+    fn dominates(&self, other: &Self, masks: &Masks<N>) -> bool {
+        self.is_in_group_of(other, masks)
+            && other.fresh.contains(&self.fresh)
+            && self.done.and(&masks.observers).contains(&other.done.and(&masks.observers))
+            && other.done.contains(&self.done.without(&masks.observers))
+            && self.unknown >= other.unknown
     }
 
+    /// Only configurations of one group can dominate each other.
     #[inline]
-    fn hash(&self) -> usize {
-        let hash = self.fresh.fold(self.done.fold(u64::from(self.value)));
+    fn is_in_group_of(&self, other: &Self, masks: &Masks<N>) -> bool {
+        self.value == other.value && self.done.and(&masks.cas) == other.done.and(&masks.cas)
+    }
+
+    /// The same for all configurations of one group.
+    #[inline]
+    fn hash(&self, masks: &Masks<N>) -> usize {
+        let hash = self.done.and(&masks.cas).fold(u64::from(self.value));
         (hash ^ hash >> 32) as usize
     }
 }
 
-/// Configurations that differ in more than what they spent; searched while few, hashed when many.
-struct Distinct<const N: usize> {
-    list: Vec<Configuration<N>>,
-    index: Vec<u32>,
+/// Slots of open compare-and-sets, and of open observers.
+#[derive(Clone, Copy)]
+struct Masks<const N: usize> {
+    cas: Bits<N>,
+    observers: Bits<N>,
 }
 
-impl<const N: usize> Distinct<N> {
+/// Configurations of which none makes another superfluous; searched while few, hashed by group when many.
+struct Antichain<const N: usize> {
+    /// One that was made superfluous later has an empty family.
+    list: Vec<Configuration<N>>,
+    /// For each, what it may have spent that nobody has taken from it yet.
+    pending: Vec<Family>,
+    /// For each, the one before it in its group.
+    before: Vec<u32>,
+    /// The last one of each group.
+    groups: Vec<u32>,
+}
+
+impl<const N: usize> Antichain<N> {
     const FEW: usize = 12;
 
     fn new() -> Self {
-        Distinct { list: Vec::new(), index: Vec::new() }
+        Antichain { list: Vec::new(), pending: Vec::new(), before: Vec::new(), groups: Vec::new() }
     }
 
     fn bytes(&self) -> usize {
-        self.list.capacity() * size_of::<Configuration<N>>() + self.index.capacity() * 4
+        self.list.capacity() * size_of::<Configuration<N>>()
+            + (self.pending.capacity() + self.before.capacity() + self.groups.capacity()) * 4
     }
 
     fn clear(&mut self) {
         self.list.clear();
-        self.index.clear();
+        self.pending.clear();
+        self.before.clear();
+        self.groups.clear();
     }
 
-    /// Where the like of it is; it is added if there is none, with nothing spent yet.
-    fn place(&mut self, configuration: &Configuration<N>) -> usize {
-        let new = self.list.len();
-        if new < Self::FEW {
-            if let Some(at) = self.list.iter().position(|known| known.is_like(configuration)) {
-                return at;
-            }
-        } else {
-            if self.index.len() < new * 2 {
-                self.rehash();
-            }
-            let mask = self.index.len() - 1;
-            let mut at = configuration.hash() & mask;
-            while self.index[at] != NEVER {
-                let known = self.index[at] as usize;
-                if self.list[known].is_like(configuration) {
-                    return known;
+    /// Adds what the others do not make superfluous; gives back where it is if nothing was pending there.
+    fn insert(
+        &mut self,
+        mut new: Configuration<N>,
+        masks: &Masks<N>,
+        families: &mut Families,
+        taken: &mut u64,
+    ) -> Option<usize> {
+        let at = self.list.len();
+        let (group, last) = self.find(&new, masks);
+        let mut other = last;
+        while other != NEVER {
+            *taken += 1;
+            let known = &self.list[other as usize];
+            if known.spent != EMPTY && known.dominates(&new, masks) {
+                new.spent = families.without(new.spent, known.spent);
+                if new.spent == EMPTY {
+                    return None;
                 }
-                at = (at + 1) & mask;
             }
-            self.index[at] = new as u32;
+            other = self.before[other as usize];
         }
-        self.list.push(Configuration { spent: EMPTY, ..*configuration });
-        new
+        let mut same = None;
+        other = last;
+        while other != NEVER {
+            let which = other as usize;
+            let known = &mut self.list[which];
+            if known.spent != EMPTY && new.dominates(known, masks) {
+                known.spent = families.without(known.spent, new.spent);
+                self.pending[which] = families.without(self.pending[which], new.spent);
+                if known.done == new.done && known.fresh == new.fresh && known.unknown == new.unknown {
+                    same = Some(which);
+                }
+            }
+            other = self.before[which];
+        }
+        if let Some(which) = same {
+            let known = &mut self.list[which].spent;
+            *known = families.merge(*known, new.spent);
+            let is_idle = self.pending[which] == EMPTY;
+            self.pending[which] = families.merge(self.pending[which], new.spent);
+            return is_idle.then_some(which);
+        }
+        self.before.push(last);
+        self.pending.push(new.spent);
+        self.list.push(new);
+        if let Some(group) = group {
+            self.groups[group] = at as u32;
+        }
+        Some(at)
     }
 
-    fn rehash(&mut self) {
-        let size = (self.list.len() * 4).next_power_of_two();
-        self.index.clear();
-        self.index.resize(size, NEVER);
-        for (number, known) in (0_u32..).zip(&self.list) {
-            let mut at = known.hash() & (size - 1);
-            while self.index[at] != NEVER {
-                at = (at + 1) & (size - 1);
-            }
-            self.index[at] = number;
+    /// Where the group's last one is noted, once groups are, and which it is.
+    fn find(&mut self, new: &Configuration<N>, masks: &Masks<N>) -> (Option<usize>, u32) {
+        let count = self.list.len();
+        if count < Self::FEW {
+            let last = self.list.iter().rposition(|known| known.is_in_group_of(new, masks));
+            return (None, last.map_or(NEVER, |last| last as u32));
         }
+        if self.groups.len() < count * 2 {
+            let size = (count * 4).next_power_of_two();
+            self.groups.clear();
+            self.groups.resize(size, NEVER);
+            for number in 0..count {
+                let group = self.place(&self.list[number], masks);
+                self.groups[group] = number as u32;
+            }
+        }
+        let group = self.place(new, masks);
+        (Some(group), self.groups[group])
+    }
+
+    fn place(&self, new: &Configuration<N>, masks: &Masks<N>) -> usize {
+        let mask = self.groups.len() - 1;
+        let mut at = new.hash(masks) & mask;
+        while self.groups[at] != NEVER && !self.list[self.groups[at] as usize].is_in_group_of(new, masks) {
+            at = (at + 1) & mask;
+        }
+        at
     }
 }
 
@@ -222,6 +312,34 @@ struct Open<const N: usize> {
     action: Action,
     /// Slots of open writes of the same value that complete earlier.
     twins: Bits<N>,
+}
+
+/// Slots of the open required steps that speak of one value.
+#[derive(Clone, Copy)]
+struct Group<const N: usize> {
+    value: Held,
+    members: u32,
+    reads: Bits<N>,
+    writes: Bits<N>,
+    /// Compare-and-sets and mismatches that expect it.
+    cas: Bits<N>,
+    mismatches: Bits<N>,
+}
+
+impl<const N: usize> Group<N> {
+    fn new(value: Held) -> Self {
+        let none = Bits::EMPTY;
+        Group { value, members: 0, reads: none, writes: none, cas: none, mismatches: none }
+    }
+
+    fn of(&mut self, action: Action) -> &mut Bits<N> {
+        match action {
+            Action::Read { .. } => &mut self.reads,
+            Action::Write { .. } => &mut self.writes,
+            Action::Cas { .. } => &mut self.cas,
+            Action::Mismatch { .. } => &mut self.mismatches,
+        }
+    }
 }
 
 /// Operations of unknown outcome with the same action.
@@ -279,13 +397,12 @@ struct Search<'a, const N: usize> {
     horizon: usize,
     /// Steps before this one have been invoked.
     invoked: u32,
-    /// The completion that is being expanded; `pending` tells of each configuration in `visited` what it may
-    /// have spent that is still to be expanded, `queue` which have any, from `cursor` on.
+    /// The completion that is being expanded; `queue` tells which configurations in `visited` have anything
+    /// pending, from `cursor` on.
     completing: Option<u32>,
     frontier: Vec<Configuration<N>>,
-    next: Distinct<N>,
-    visited: Distinct<N>,
-    pending: Vec<Family>,
+    next: Antichain<N>,
+    visited: Antichain<N>,
     queue: Vec<u32>,
     cursor: usize,
 
@@ -294,29 +411,35 @@ struct Search<'a, const N: usize> {
     free: Vec<u16>,
     mutations: Vec<Open<N>>,
     observers: Vec<Open<N>>,
-    cas_mask: Bits<N>,
-    observer_mask: Bits<N>,
+    masks: Masks<N>,
+    mismatch_mask: Bits<N>,
+    /// What open required steps speak of, and where to find it by its value; the first group is empty, for all
+    /// values that none of them speaks of.
+    groups: Vec<Group<N>>,
+    group_of: Vec<u32>,
+    free_groups: Vec<u32>,
     /// Slots of open writes of dead values.
     idle_mask: Bits<N>,
 
     families: Families,
     classes: Vec<Class>,
     class_of: Map<Action, u32>,
-    /// All such operations' steps, class by class.
+    /// All such operations' steps, class by class, and in the order of their invocations.
     unknown: Vec<u32>,
+    unknown_in_order: Vec<u32>,
     /// Classes of which an operation was invoked: writes of values that are not dead; compare-and-sets.
     unknown_writes: Vec<u32>,
     unknown_cas: Map<Held, Vec<u32>>,
     /// Nodes of families at which to forget those that nobody needs.
     families_full: usize,
 
-    /// For each value: observers not yet completed; open ones that must find it, or may; those that must find
-    /// it, are not yet invoked, and complete before the horizon.
+    /// For each value: observers not yet completed; those that must find it, are not yet invoked, and complete
+    /// before the horizon.
     observers_left: Vec<u32>,
-    wanted: Vec<u32>,
     ahead: Vec<u32>,
     mismatches_left: usize,
-    mismatches_open: usize,
+    /// Operations of unknown outcome invoked so far.
+    unknown_invoked: u32,
 
     older: Option<Snapshot<N>>,
     newer: Option<Snapshot<N>>,
@@ -336,6 +459,7 @@ impl<'a, const N: usize> Search<'a, N> {
             value: register.initial,
             by: INITIAL,
             spent: UNIT,
+            unknown: 0,
         };
         let mut returns_at = vec![NEVER; register.steps.len()];
         for (at, moment) in (0_u32..).zip(&register.moments) {
@@ -360,9 +484,8 @@ impl<'a, const N: usize> Search<'a, N> {
             invoked: 0,
             completing: None,
             frontier: vec![start],
-            next: Distinct::new(),
-            visited: Distinct::new(),
-            pending: Vec::new(),
+            next: Antichain::new(),
+            visited: Antichain::new(),
             queue: Vec::new(),
             cursor: 0,
             slots: vec![0; register.steps.len()],
@@ -370,25 +493,32 @@ impl<'a, const N: usize> Search<'a, N> {
             free: (0..width.min(WIDEST) as u16).rev().collect(),
             mutations: Vec::new(),
             observers: Vec::new(),
-            cas_mask: Bits::EMPTY,
-            observer_mask: Bits::EMPTY,
+            masks: Masks { cas: Bits::EMPTY, observers: Bits::EMPTY },
+            mismatch_mask: Bits::EMPTY,
+            groups: vec![Group::new(OTHER)],
+            group_of: vec![0; register.facts.len()],
+            free_groups: Vec::new(),
             idle_mask: Bits::EMPTY,
             families: Families::new(),
             classes,
             class_of,
+            unknown_in_order: {
+                let mut steps = unknown.clone();
+                steps.sort_unstable();
+                steps
+            },
             unknown,
             unknown_writes: Vec::new(),
             unknown_cas: Map::default(),
-            families_full: 1 << 12,
+            families_full: FAMILIES,
             observers_left: register.facts.iter().map(|fact| fact.observers).collect(),
-            wanted: vec![0; register.facts.len()],
             ahead: vec![0; register.facts.len()],
             mismatches_left: register
                 .steps
                 .iter()
                 .filter(|step| matches!(step.action, Action::Mismatch { .. }))
                 .count(),
-            mismatches_open: 0,
+            unknown_invoked: 0,
             older: None,
             newer: None,
         };
@@ -411,6 +541,7 @@ impl<'a, const N: usize> Search<'a, N> {
             if self.next.list.is_empty() {
                 return self.failed();
             }
+            self.next.list.retain(|configuration| configuration.spent != EMPTY);
             std::mem::swap(&mut self.frontier, &mut self.next.list);
             self.close(step);
             self.at += 1;
@@ -441,11 +572,10 @@ impl<'a, const N: usize> Search<'a, N> {
         let step = self.register.steps[number as usize];
         self.invoked = number + 1;
         self.taken += 1;
-        if let (Some(value), false) = (step.action.observes(), is_mismatch(step.action)) {
-            self.wanted[value as usize] += 1;
-            if (self.returns_at[number as usize] as usize) < self.horizon {
-                self.ahead[value as usize] -= 1;
-            }
+        if let (Some(value), false) = (step.action.observes(), is_mismatch(step.action))
+            && (self.returns_at[number as usize] as usize) < self.horizon
+        {
+            self.ahead[value as usize] -= 1;
         }
         if !step.required {
             return self.invoke_unknown(step.action);
@@ -462,43 +592,79 @@ impl<'a, const N: usize> Search<'a, N> {
         };
         match step.action {
             Action::Read { .. } | Action::Mismatch { .. } => {
-                self.mismatches_open += usize::from(is_mismatch(step.action));
-                self.observer_mask.set(slot);
-                self.observers.push(open);
                 for configuration in &mut self.frontier {
                     if finds(step.action, configuration.value) {
                         configuration.done.set(slot);
+                    } else if !is_mismatch(step.action) {
+                        configuration.fresh.set(slot);
                     }
                 }
             }
-            Action::Cas { .. } => {
-                self.cas_mask.set(slot);
-                self.mutations.push(open);
-            }
+            Action::Cas { .. } => self.find_twins(&mut open),
             Action::Write { new } => {
-                for other in &mut self.mutations {
-                    if other.action != step.action {
-                    } else if other.returns_at < open.returns_at {
-                        open.twins.set(other.slot);
-                    } else {
-                        other.twins.set(slot);
-                    }
-                }
-                self.mutations.push(open);
-                let is_idle = self.is_dead(new);
-                if is_idle {
-                    self.idle_mask.set(slot);
-                }
+                self.find_twins(&mut open);
+                let is_idle = self.is_dead(new) && self.mismatches_left == 0;
                 for configuration in &mut self.frontier {
-                    if !(is_idle && self.mismatches_left == 0 && configuration.value == OTHER) {
+                    if !is_idle || configuration.value != OTHER {
                         configuration.fresh.set(slot);
                     }
                 }
             }
         }
+        self.open(open);
+    }
+
+    /// Looks for open mutations with the same action.
+    fn find_twins(&mut self, new: &mut Open<N>) {
+        for other in self.mutations.iter_mut().filter(|other| other.action == new.action) {
+            if other.returns_at < new.returns_at {
+                new.twins.set(other.slot);
+            } else {
+                other.twins.set(new.slot);
+            }
+        }
+    }
+
+    /// Lists an open step wherever it is looked for.
+    fn open(&mut self, open: Open<N>) {
+        let Open { slot, action, .. } = open;
+        if action.is_mutation() {
+            self.mutations.push(open);
+        } else {
+            self.observers.push(open);
+        }
+        match action {
+            Action::Read { .. } => self.masks.observers.set(slot),
+            Action::Mismatch { .. } => {
+                self.masks.observers.set(slot);
+                self.mismatch_mask.set(slot);
+            }
+            Action::Cas { .. } => self.masks.cas.set(slot),
+            Action::Write { new } if self.is_dead(new) => self.idle_mask.set(slot),
+            Action::Write { .. } => {}
+        }
+        let value = spoken_of(action);
+        let mut number = self.group_of[value as usize];
+        if number == 0 {
+            number = self.free_groups.pop().unwrap_or(self.groups.len() as u32);
+            if number as usize == self.groups.len() {
+                self.groups.push(Group::new(value));
+            } else {
+                self.groups[number as usize] = Group::new(value);
+            }
+            self.group_of[value as usize] = number;
+        }
+        let group = &mut self.groups[number as usize];
+        group.members += 1;
+        group.of(action).set(slot);
+    }
+
+    fn group(&self, value: Held) -> &Group<N> {
+        &self.groups[self.group_of[value as usize] as usize]
     }
 
     fn invoke_unknown(&mut self, action: Action) {
+        self.unknown_invoked += 1;
         let number = self.class_of[&action];
         let class = &mut self.classes[number as usize];
         let is_first = class.end == class.first;
@@ -523,82 +689,102 @@ impl<'a, const N: usize> Search<'a, N> {
         }
         self.next.clear();
         self.visited.clear();
-        self.pending.clear();
         self.queue.clear();
         self.cursor = 0;
         self.completing = Some(step);
-        let write = match self.register.steps[step as usize].action {
-            Action::Write { new } => Some(new),
-            _ => None,
-        };
+        let action = self.register.steps[step as usize].action;
         for at in 0..self.frontier.len() {
             let configuration = self.frontier[at];
             if configuration.done.has(slot) {
                 self.put_next(configuration, slot);
                 continue;
             }
-            if let Some(new) = write
-                && !configuration.fresh.has(slot)
-            {
-                if !self.is_lost(&configuration, new) {
-                    self.put_next(configuration, slot);
+            match action {
+                Action::Write { new } if !configuration.fresh.has(slot) => {
+                    if !self.is_lost(&configuration, new) {
+                        self.put_next(self.with_hidden(&configuration, new), slot);
+                    }
+                    // To take effect with a dead value, if no mismatch is left, gains nothing over being hidden:
+                    // whatever takes effect next is a write, which frees what this one would free.
+                    if self.is_dead(new) && self.mismatches_left == 0 {
+                        continue;
+                    }
                 }
-                // To take effect with a dead value, if no mismatch is left, gains nothing over being hidden:
-                // the next mutation is a write (which frees what this one would), or none takes effect.
-                if self.is_dead(new) && self.mismatches_left == 0 {
-                    continue;
+                Action::Read { value } if !configuration.fresh.has(slot) => {
+                    self.hide(&configuration, value, slot);
                 }
+                _ => {}
             }
             self.put_visited(configuration);
         }
     }
 
+    /// Completes a read that may have found, before the last write, what a hidden write of this value left.
+    fn hide(&mut self, before: &Configuration<N>, value: Held, slot: u16) {
+        let free = self.group(value).writes.without(&before.done).without(&before.fresh);
+        let mut after = self.with_hidden(before, value);
+        if free.is_empty() {
+            let Some(class) = self.class_of.get(&Action::Write { new: value }) else { return };
+            let Class { first, end, .. } = self.classes[*class as usize];
+            let invoked = self.step_of_unknown(before.unknown);
+            let members = &self.unknown[first as usize..end as usize];
+            let in_time = members.partition_point(|step| *step < invoked) as u32;
+            after.spent = self.families.add(before.spent, first, first + in_time);
+            if after.spent == EMPTY {
+                return;
+            }
+        } else {
+            let writes = self.mutations.iter().filter(|open| free.has(open.slot));
+            let first = writes.min_by_key(|open| open.returns_at).expect("one is free");
+            after.done.set(first.slot);
+        }
+        self.put_next(after, slot);
+    }
+
+    /// The configuration with all reads that a hidden write of this value serves.
+    fn with_hidden(&self, before: &Configuration<N>, value: Held) -> Configuration<N> {
+        let done = before.done.or(&self.group(value).reads.without(&before.fresh));
+        Configuration { done, ..*before }
+    }
+
     fn put_next(&mut self, mut configuration: Configuration<N>, slot: u16) {
         configuration.done.clear(slot);
         configuration.fresh.clear(slot);
-        let at = self.next.place(&configuration);
-        let known = &mut self.next.list[at].spent;
-        *known = self.families.merge(*known, configuration.spent);
+        self.next.insert(configuration, &self.masks, &mut self.families, &mut self.taken);
     }
 
     fn put_visited(&mut self, configuration: Configuration<N>) {
-        let at = self.visited.place(&configuration);
-        let known = self.visited.list[at].spent;
-        let new = self.families.without(configuration.spent, known);
-        if new == EMPTY {
-            return;
-        }
-        self.visited.list[at].spent = self.families.merge(known, new);
-        if at == self.pending.len() {
-            self.pending.push(EMPTY);
-        }
-        if self.pending[at] == EMPTY {
-            self.queue.push(at as u32);
-        }
-        self.pending[at] = self.families.merge(self.pending[at], new);
+        let at = self.visited.insert(configuration, &self.masks, &mut self.families, &mut self.taken);
+        self.queue.extend(at.map(|at| at as u32));
     }
 
     /// Takes the next configuration in the queue, and lets every mutation take effect that may serve.
     fn expand(&mut self, target: u32) {
         let which = self.queue[self.cursor] as usize;
         self.cursor += 1;
-        let spent = std::mem::replace(&mut self.pending[which], EMPTY);
+        let spent = std::mem::replace(&mut self.visited.pending[which], EMPTY);
+        if spent == EMPTY {
+            return;
+        }
         let before = Configuration { spent, ..self.visited.list[which] };
         let slot = self.slots[target as usize];
-        let is_refused = self.mismatches_open > 0 && self.is_refused(&before);
-        let frees = !before.fresh.is_empty();
+        let wish = Wish {
+            read: match self.register.steps[target as usize].action {
+                Action::Read { value } => Some(value),
+                _ => None,
+            },
+            is_refused: !self.group(before.value).mismatches.without(&before.done).is_empty(),
+            frees: !before.fresh.is_empty(),
+        };
         self.taken += 1 + self.mutations.len() as u64;
         for at in 0..self.mutations.len() {
             let open = self.mutations[at];
-            if before.done.has(open.slot) {
+            if before.done.has(open.slot) || open.slot != slot && !before.done.contains(&open.twins) {
                 continue;
             }
             let new = match open.action {
                 Action::Write { new } => {
-                    if open.slot != slot
-                        && (!before.done.contains(&open.twins)
-                            || !self.serves(&before, new, frees, is_refused))
-                    {
+                    if open.slot != slot && !self.serves(&before, new, &wish) {
                         continue;
                     }
                     new
@@ -622,32 +808,26 @@ impl<'a, const N: usize> Search<'a, N> {
             }
         }
         if !self.classes.is_empty() {
-            self.expand_unknown(&before, slot, frees, is_refused);
+            self.expand_unknown(&before, slot, &wish);
         }
     }
 
-    fn expand_unknown(&mut self, before: &Configuration<N>, slot: u16, frees: bool, is_refused: bool) {
-        let writes = if is_refused { self.classes.len() } else { self.unknown_writes.len() };
+    fn expand_unknown(&mut self, before: &Configuration<N>, slot: u16, wish: &Wish) {
+        let writes = if wish.is_refused { self.classes.len() } else { self.unknown_writes.len() };
         for at in 0..writes {
-            let number = if is_refused { at as u32 } else { self.unknown_writes[at] };
+            let number = if wish.is_refused { at as u32 } else { self.unknown_writes[at] };
             let Action::Write { new } = self.classes[number as usize].action else { continue };
             self.taken += 1;
-            if !self.serves(before, new, frees, is_refused)
-                || self
-                    .mutations
-                    .iter()
-                    .any(|open| open.action == (Action::Write { new }) && !before.done.has(open.slot))
-            {
-                continue;
+            if self.serves(before, new, wish) && self.group(new).writes.without(&before.done).is_empty() {
+                self.spend(before, number, new, slot);
             }
-            self.spend(before, number, new, slot);
         }
         let Some(count) = self.unknown_cas.get(&before.value).map(Vec::len) else { return };
         for at in 0..count {
             let number = self.unknown_cas[&before.value][at];
             let new = self.classes[number as usize].action.produces().expect("it is a mutation");
             self.taken += 1;
-            if new != before.value && self.serves(before, new, false, is_refused) {
+            if new != before.value && (wish.is_refused || self.is_found(before, new)) {
                 self.spend(before, number, new, slot);
             }
         }
@@ -678,18 +858,15 @@ impl<'a, const N: usize> Search<'a, N> {
         let mut after = Configuration { by, ..*before };
         if matches!(action, Action::Write { .. }) {
             after.fresh = Bits::EMPTY;
+            after.unknown = self.unknown_invoked;
         }
         after.value = if self.is_dead(new) { OTHER } else { new };
         if after.value == OTHER && self.mismatches_left == 0 {
             after.fresh = after.fresh.without(&self.idle_mask);
         }
-        if self.wanted[new as usize] > 0 || self.mismatches_open > 0 {
-            for observer in &self.observers {
-                if finds(observer.action, after.value) {
-                    after.done.set(observer.slot);
-                }
-            }
-        }
+        let group = self.group(after.value);
+        after.done = after.done.or(&group.reads).or(&self.mismatch_mask.without(&group.mismatches));
+        after.fresh = after.fresh.without(&group.reads);
         after
     }
 
@@ -699,55 +876,40 @@ impl<'a, const N: usize> Search<'a, N> {
         self.observers_left[value as usize] == 0
     }
 
-    /// Whether some open mismatch waits for another value than the present one.
-    fn is_refused(&self, before: &Configuration<N>) -> bool {
-        self.observers.iter().any(|observer| {
-            observer.action == (Action::Mismatch { expected: before.value })
-                && !before.done.has(observer.slot)
-        })
+    /// Whether a write serves right after it took effect. To set the present value again serves only to free
+    /// what is fresh, before a compare-and-set.
+    fn serves(&self, before: &Configuration<N>, new: Held, wish: &Wish) -> bool {
+        if new == before.value && !wish.frees {
+            return false;
+        }
+        wish.read == Some(new)
+            || wish.is_refused && new != before.value
+            || !self.group(new).cas.without(&before.done).is_empty()
+            || self.unknown_cas.get(&new).is_some_and(|classes| {
+                let produced = |class: &u32| self.classes[*class as usize].action.produces();
+                classes.iter().filter_map(produced).any(|last| self.is_found(before, last))
+            })
     }
 
-    /// Whether somebody has use for the value right after it is set: an open operation that has still to find
-    /// it. To set the present value again serves only to hide writes before a compare-and-set.
-    fn serves(&self, before: &Configuration<N>, new: Held, frees: bool, is_refused: bool) -> bool {
-        if new == before.value && !frees {
-            return false;
-        }
-        if is_refused && new != before.value {
-            return true;
-        }
-        if self.wanted[new as usize] == 0 {
-            return false;
-        }
-        self.observers
-            .iter()
-            .any(|other| other.action == (Action::Read { value: new }) && !before.done.has(other.slot))
-            || self.unknown_cas.contains_key(&new)
-            || self.mutations.iter().any(|other| {
-                matches!(other.action, Action::Cas { expected, .. } if expected == new)
-                    && !before.done.has(other.slot)
-            })
+    /// Whether somebody has still to find this value, or may.
+    fn is_found(&self, before: &Configuration<N>, value: Held) -> bool {
+        let group = self.group(value);
+        !group.reads.or(&group.cas).without(&before.done).is_empty() || self.unknown_cas.contains_key(&value)
     }
 
     /// Whether some other operation has still to find the present value, which would not come back.
     fn is_needed(&self, before: &Configuration<N>, next: u16) -> bool {
         let value = before.value;
         self.is_unique(value)
-            && (self.ahead[value as usize] > 0
-                || self.wanted[value as usize] > 0 && self.is_wanted_by_cas(before, value, next))
+            && (self.ahead[value as usize] > 0 || self.is_wanted_by_cas(before, value, next))
     }
 
     /// Whether a write of this value may not be hidden, as somebody has still to find it.
     fn is_lost(&self, before: &Configuration<N>, value: Held) -> bool {
         self.is_unique(value)
             && (self.ahead[value as usize] > 0
-                || self.wanted[value as usize] > 0
-                    && (self.is_wanted_by_cas(before, value, NO_SLOT)
-                        || self.observers.iter().any(|other| {
-                            other.action == (Action::Read { value })
-                                && (other.returns_at as usize) < self.horizon
-                                && !before.done.has(other.slot)
-                        })))
+                || self.is_wanted_by_cas(before, value, NO_SLOT)
+                || self.is_near(&self.observers, &self.group(value).reads.and(&before.fresh)))
     }
 
     fn is_unique(&self, value: Held) -> bool {
@@ -755,12 +917,22 @@ impl<'a, const N: usize> Search<'a, N> {
     }
 
     fn is_wanted_by_cas(&self, before: &Configuration<N>, value: Held, but: u16) -> bool {
-        self.mutations.iter().any(|other| {
-            other.slot != but
-                && matches!(other.action, Action::Cas { expected, .. } if expected == value)
-                && (other.returns_at as usize) < self.horizon
-                && !before.done.has(other.slot)
-        })
+        let mut cas = self.group(value).cas.without(&before.done);
+        if but != NO_SLOT {
+            cas.clear(but);
+        }
+        self.is_near(&self.mutations, &cas)
+    }
+
+    /// Whether any of these completes before the horizon.
+    fn is_near(&self, list: &[Open<N>], slots: &Bits<N>) -> bool {
+        !slots.is_empty()
+            && list.iter().any(|open| slots.has(open.slot) && (open.returns_at as usize) < self.horizon)
+    }
+
+    /// The number of the first step that is invoked after so many of unknown outcome.
+    fn step_of_unknown(&self, count: u32) -> u32 {
+        self.unknown_in_order.get(count as usize).copied().unwrap_or(u32::MAX)
     }
 
     // After a completion.
@@ -770,25 +942,32 @@ impl<'a, const N: usize> Search<'a, N> {
         let slot = self.slots[number as usize];
         let action = self.register.steps[number as usize].action;
         self.free.push(slot);
-        self.cas_mask.clear(slot);
-        self.observer_mask.clear(slot);
+        self.masks.cas.clear(slot);
+        self.masks.observers.clear(slot);
+        self.mismatch_mask.clear(slot);
         self.idle_mask.clear(slot);
+        let value = spoken_of(action);
+        let which = self.group_of[value as usize];
+        let group = &mut self.groups[which as usize];
+        group.of(action).clear(slot);
+        group.members -= 1;
+        if group.members == 0 {
+            self.group_of[value as usize] = 0;
+            self.free_groups.push(which);
+            self.groups[which as usize].value = OTHER;
+        }
         let list = if action.is_mutation() { &mut self.mutations } else { &mut self.observers };
         let at = list.iter().position(|open| open.slot == slot).expect("it is open");
         list.swap_remove(at);
-        if let Action::Write { .. } = action {
+        if action.is_mutation() {
             self.mutations.iter_mut().for_each(|open| open.twins.clear(slot));
         }
         let mut changed = false;
         if let Action::Mismatch { .. } = action {
             self.mismatches_left -= 1;
-            self.mismatches_open -= 1;
             changed = self.mismatches_left == 0;
         }
         if let Some(value) = action.observes() {
-            if !is_mismatch(action) {
-                self.wanted[value as usize] -= 1;
-            }
             self.observers_left[value as usize] -= 1;
             if self.is_dead(value) {
                 changed = true;
@@ -803,8 +982,13 @@ impl<'a, const N: usize> Search<'a, N> {
                 }
             }
         }
-        if self.frontier.len() > 1 {
-            self.drop_dominated();
+        if changed && self.frontier.len() > 1 {
+            self.next.clear();
+            for configuration in self.frontier.drain(..) {
+                self.next.insert(configuration, &self.masks, &mut self.families, &mut self.taken);
+            }
+            self.next.list.retain(|configuration| configuration.spent != EMPTY);
+            std::mem::swap(&mut self.frontier, &mut self.next.list);
         }
         if self.families.nodes() > self.families_full {
             self.forget_families();
@@ -813,11 +997,7 @@ impl<'a, const N: usize> Search<'a, N> {
 
     /// Nobody will observe this value any more.
     fn bury(&mut self, value: Held) {
-        for open in &self.mutations {
-            if open.action == (Action::Write { new: value }) {
-                self.idle_mask.set(open.slot);
-            }
-        }
+        self.idle_mask = self.idle_mask.or(&self.group(value).writes);
         for configuration in &mut self.frontier {
             if configuration.value == value {
                 configuration.value = OTHER;
@@ -825,57 +1005,6 @@ impl<'a, const N: usize> Search<'a, N> {
         }
         let classes = &self.classes;
         self.unknown_writes.retain(|class| classes[*class as usize].action != Action::Write { new: value });
-    }
-
-    fn drop_dominated(&mut self) {
-        /// Groups larger than this are only cleared of duplicates: the comparison is quadratic.
-        const LARGE: usize = 192;
-        let cas = self.cas_mask;
-        let group = |configuration: &Configuration<N>| (configuration.value, configuration.done.and(&cas));
-        if self.frontier.len() > 2 {
-            self.taken += 2 * self.frontier.len() as u64;
-            self.frontier.sort_unstable_by_key(|configuration| {
-                (group(configuration), configuration.done, configuration.fresh)
-            });
-        }
-        let mut start = 0;
-        while start < self.frontier.len() {
-            let key = group(&self.frontier[start]);
-            let length = self.frontier[start..].iter().take_while(|other| group(other) == key).count();
-            let reach = if length > LARGE { 1 } else { length };
-            for at in start..start + length {
-                for other in at + 1..(at + 1 + reach).min(start + length) {
-                    self.taken += 1;
-                    self.compare(at, other);
-                    if self.frontier[at].spent == EMPTY {
-                        break;
-                    }
-                }
-            }
-            start += length;
-        }
-        self.frontier.retain(|configuration| configuration.spent != EMPTY);
-    }
-
-    /// Takes from each of two configurations of one group what the other makes superfluous.
-    fn compare(&mut self, one: usize, other: usize) {
-        let (left, right) = (self.frontier[one], self.frontier[other]);
-        if left.spent == EMPTY || right.spent == EMPTY {
-            return;
-        }
-        if self.dominates(&left, &right) {
-            self.frontier[other].spent = self.families.without(right.spent, left.spent);
-        } else if self.dominates(&right, &left) {
-            self.frontier[one].spent = self.families.without(left.spent, right.spent);
-        }
-    }
-
-    /// Whether one can do whatever the other, which is of the same group, can, if it spent no more.
-    fn dominates(&self, one: &Configuration<N>, other: &Configuration<N>) -> bool {
-        let observers = &self.observer_mask;
-        one.done.and(observers).contains(&other.done.and(observers))
-            && other.done.without(observers).contains(&one.done.without(observers))
-            && other.fresh.contains(&one.fresh)
     }
 
     fn forget_families(&mut self) {
@@ -888,7 +1017,7 @@ impl<'a, const N: usize> Search<'a, N> {
         for configuration in lists.into_iter().flatten() {
             configuration.spent = numbers[configuration.spent as usize];
         }
-        self.families_full = (self.families.nodes() * 2).max(1 << 12);
+        self.families_full = (self.families.nodes() * 2).max(FAMILIES);
     }
 
     // The horizon, and the way back.
@@ -957,26 +1086,17 @@ impl<'a, const N: usize> Search<'a, N> {
         self.horizon = snapshot.at;
         self.completing = None;
         self.frontier.clone_from(&snapshot.frontier);
-        self.mutations.clone_from(&snapshot.mutations);
-        self.observers.clone_from(&snapshot.observers);
         self.free.clone_from(&snapshot.free);
         self.unknown_writes.clone_from(&snapshot.unknown_writes);
-        (self.cas_mask, self.observer_mask, self.idle_mask) = (Bits::EMPTY, Bits::EMPTY, Bits::EMPTY);
-        self.mismatches_open = 0;
-        for open in self.mutations.iter().chain(&self.observers) {
+        self.mutations.clear();
+        self.observers.clear();
+        self.masks = Masks { cas: Bits::EMPTY, observers: Bits::EMPTY };
+        (self.idle_mask, self.mismatch_mask) = (Bits::EMPTY, Bits::EMPTY);
+        self.groups.drain(1..).for_each(|group| self.group_of[group.value as usize] = 0);
+        self.free_groups.clear();
+        for open in snapshot.mutations.iter().chain(&snapshot.observers) {
             self.slots[open.step as usize] = open.slot;
-            match open.action {
-                Action::Cas { .. } => self.cas_mask.set(open.slot),
-                Action::Write { new } if self.observers_left[new as usize] == 0 => {
-                    self.idle_mask.set(open.slot);
-                }
-                Action::Write { .. } => {}
-                Action::Read { .. } => self.observer_mask.set(open.slot),
-                Action::Mismatch { .. } => {
-                    self.observer_mask.set(open.slot);
-                    self.mismatches_open += 1;
-                }
-            }
+            self.open(*open);
         }
         self.newer = Some(snapshot);
         self.look_until(last + 1);
@@ -986,10 +1106,8 @@ impl<'a, const N: usize> Search<'a, N> {
     fn undo_invoke(&mut self, number: u32) {
         let step = self.register.steps[number as usize];
         self.invoked = number;
-        if let (Some(value), false) = (step.action.observes(), is_mismatch(step.action)) {
-            self.wanted[value as usize] -= 1;
-        }
         if !step.required {
+            self.unknown_invoked -= 1;
             let which = self.class_of[&step.action];
             let class = &mut self.classes[which as usize];
             class.end -= 1;
@@ -1009,11 +1127,7 @@ impl<'a, const N: usize> Search<'a, N> {
         let action = self.register.steps[number as usize].action;
         if let Some(value) = action.observes() {
             self.observers_left[value as usize] += 1;
-            if is_mismatch(action) {
-                self.mismatches_left += 1;
-            } else {
-                self.wanted[value as usize] += 1;
-            }
+            self.mismatches_left += usize::from(is_mismatch(action));
         }
     }
 
@@ -1072,9 +1186,9 @@ impl<'a, const N: usize> Search<'a, N> {
     /// Whether what one configuration may add fits, were each list that is full to double.
     fn has_room(&self) -> bool {
         let most = self.mutations.len() + self.unknown_writes.len() + 1;
-        let growth = |list: &Distinct<N>| {
+        let growth = |list: &Antichain<N>| {
             if list.list.len() + most > list.list.capacity() {
-                list.list.capacity() * 2 * (size_of::<Configuration<N>>() + 8)
+                list.list.capacity() * 2 * (size_of::<Configuration<N>>() + 16)
             } else {
                 0
             }
@@ -1111,15 +1225,17 @@ impl<const N: usize> Engine for Search<'_, N> {
             + self.next.bytes()
             + self.visited.bytes()
             + self.frontier.capacity() * size_of::<Configuration<N>>()
-            + (self.pending.capacity() + self.queue.capacity()) * 4
+            + self.queue.capacity() * 4
             + self.slots.capacity() * 2
             + (self.returns_at.capacity()
                 + self.observers_left.capacity()
-                + self.wanted.capacity()
+                + self.group_of.capacity()
                 + self.ahead.capacity())
                 * 4
             + (self.mutations.capacity() + self.observers.capacity()) * size_of::<Open<N>>()
-            + self.classes.capacity() * 2 * (size_of::<Class>() + 32);
+            + self.groups.capacity() * size_of::<Group<N>>()
+            + self.classes.capacity() * 2 * (size_of::<Class>() + 32)
+            + self.unknown.capacity() * 8;
         lists as u64 + self.families.bytes()
     }
 
@@ -1194,6 +1310,15 @@ fn finds(observer: Action, value: Held) -> bool {
         Action::Read { value: found } => found == value,
         Action::Mismatch { expected } => expected != value,
         _ => false,
+    }
+}
+
+/// The value by which an open step is looked for: what it finds or expects, or what it writes.
+fn spoken_of(action: Action) -> Held {
+    match action {
+        Action::Write { new } => new,
+        Action::Read { value } => value,
+        Action::Cas { expected, .. } | Action::Mismatch { expected } => expected,
     }
 }
 

@@ -143,15 +143,20 @@ fn survivors_tell_what_had_taken_effect() {
 
 #[test]
 fn little_memory_is_not_exceeded() {
-    let writes: Vec<String> =
-        (0..14).map(|n| format!("{n} invoke write {n}; {} invoke read", n + 50)).collect();
-    let ends: Vec<String> = (0..14).map(|n| format!("{} ok {n}", n + 50)).collect();
-    let text = format!("{}; {}; 99 invoke read; 99 ok 99", writes.join("; "), ends.join("; "));
+    // Compare-and-sets from each of five values to each other one, in any order.
+    let pairs = (0..20).map(|n| (n % 5, (n % 5 + n / 5 + 1) % 5));
+    let invoked: Vec<String> =
+        pairs.enumerate().map(|(n, (old, new))| format!("{n} invoke cas {old} {new}")).collect();
+    let text = format!(
+        "99 invoke write 0; 99 ok; {}; 98 invoke read; 98 ok 9; {}",
+        invoked.join("; "),
+        (0..20).map(|n| format!("{n} ok")).collect::<Vec<_>>().join("; ")
+    );
     let history = history(&text);
     let register = register(&history);
-    let mut engine = Frontier::new(&register, &history, 20_000);
+    let mut engine = Frontier::new(&register, &history, 200_000);
     assert_eq!(run(&mut engine), Answer::OutOfMemory);
-    assert!(engine.bytes() < 22_000, "{}", engine.bytes());
+    assert!(engine.bytes() < 220_000, "{}", engine.bytes());
 }
 
 /// An operation as the brute force sees it: its last moment, and what it does.
