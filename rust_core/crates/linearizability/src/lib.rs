@@ -27,6 +27,7 @@ pub mod register;
 mod report;
 mod window;
 
+pub use depth_first::DepthFirst;
 pub use engine::{Answer, Engine, Progress, Survivor};
 pub use frontier::Frontier;
 pub use limits::{Limits, Stop, Unwatched, Watch};

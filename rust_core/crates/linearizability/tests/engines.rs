@@ -2,7 +2,7 @@
 
 use mcp_chaos_evidence::rng::Stream;
 use mcp_chaos_linearizability::{
-    Answer, Call, Engine, Frontier, Interned, Model, Moment, Problem, Progress, Reading, Step,
+    Answer, Call, DepthFirst, Engine, Frontier, Interned, Model, Moment, Problem, Progress, Reading, Step,
 };
 
 /// A register over small numbers. `Scatter` leaves it one of two values: a step of several successors.
@@ -182,6 +182,12 @@ fn engines_agree_with_the_brute_force() {
             assert_eq!(frontier.witness().is_some(), seed % 2 == 0);
         } else {
             assert!(!frontier.survivors().is_empty());
+        }
+        for memory_bytes in [1 << 20, 1 << 14] {
+            let mut search = DepthFirst::new(&problem, Interned::new(Tiny, &problem), memory_bytes);
+            assert_eq!(run(&mut search, 1 + seed % 50), expected, "seed {seed}: {problem:?}");
+            search.witness().iter().for_each(|order| confirm(&problem, order));
+            assert_eq!(search.survivors().is_empty(), expected == Answer::Linearizable);
         }
     }
     assert!((10_000..50_000).contains(&failures), "{failures}: both answers must be frequent");
