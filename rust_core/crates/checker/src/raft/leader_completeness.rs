@@ -284,6 +284,15 @@ mod tests {
         assert_eq!(judge(run).verdict, Verdict::Invalid);
     }
 
+    /// n2's trace begins after it had learned of term 2: its commit was held for one of term 0, which n1 lacked.
+    #[test]
+    fn a_commit_is_of_no_earlier_term_than_the_entries_that_the_node_took() {
+        let judgement = judge(vec![(1, leads(2)), (2, appended(1, 2, 7)), (2, committed(1))]);
+        assert_eq!(judgement.verdict, Verdict::Valid, "{}", judgement.reason);
+        let judgement = judge(vec![(1, leads(2)), (2, appended(1, 1, 7)), (2, committed(1))]);
+        assert_eq!(judgement.verdict, Verdict::Invalid, "{}", judgement.reason);
+    }
+
     #[test]
     fn a_leader_with_the_entry_in_its_log_or_below_its_snapshot_is_silent() {
         let judgement = judge(vec![
