@@ -5,7 +5,7 @@ use crate::{
     engine::{Answer, Engine, Progress, Survivor},
     machine::Machine,
     problem::{Moment, Problem, Step},
-    window::{Certainty, Entry, Trouble, Window, Worked},
+    window::{Entry, Trouble, Window, Worked},
 };
 
 /// The engine that knows the first operation that cannot be explained, and what survived until then.
@@ -50,8 +50,7 @@ impl<'a, K: Machine> Frontier<'a, K> {
                     None => return Ok(Progress::Done(Answer::Linearizable)),
                     Some(Moment::Invoke(number)) => {
                         let Step { action, required, .. } = self.steps[*number as usize];
-                        let certainty = if required { Certainty::Required } else { Certainty::Unknown };
-                        window.invoke(&mut self.machine, Entry { step: *number, action, certainty })?;
+                        window.invoke(&mut self.machine, Entry { step: *number, action, required })?;
                     }
                     Some(Moment::Return(number)) => window.complete(*number),
                 }

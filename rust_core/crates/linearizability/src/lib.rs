@@ -34,4 +34,5 @@ pub use limits::{Limits, Stop, Unwatched, Watch};
 pub use machine::{Interned, Machine, StateId};
 pub use model::{Call, Model, Reading};
 pub use models::{MODELS, ModelError, ModelInfo, ModelOptions, Visitor, model_info, with_model};
+pub use online::{Doubt, Online, OnlineLimits, OnlineViolation, Standing};
 pub use problem::{Moment, Problem, Step, prepare};

@@ -124,6 +124,13 @@ impl<'a, M: Model> Interned<'a, M> {
         actions.len() as u32 - 1
     }
 
+    /// Forgets all actions but these (ascending), which get the numbers of their places.
+    pub(crate) fn keep_only_actions(&mut self, live: &[u32]) {
+        self.actions = live.iter().map(|action| self.actions[*action as usize].clone()).collect();
+        (self.memos, self.missed) = (Vec::new(), 0);
+        (self.several, self.several_bytes) = (Map::default(), 0);
+    }
+
     /// The number of a state.
     pub(crate) fn intern(&mut self, state: M::State) -> StateId {
         let hash = hash_of(&state);

@@ -47,7 +47,7 @@ pub trait Model {
     type State: Clone + Debug + Eq + Hash;
     /// An operation together with what is known of its outcome. Operations with equal actions are
     /// interchangeable but for their intervals.
-    type Action: Clone + Debug + Eq + Hash;
+    type Action: Clone + Debug + Eq + Hash + 'static;
 
     /// Whether the history may be parted by key, each key being an object of its own.
     fn by_key(&self) -> bool;

@@ -29,18 +29,8 @@ pub(crate) struct Entry {
     /// Its number, for logs and reports.
     pub step: u32,
     pub action: u32,
-    pub certainty: Certainty,
-}
-
-/// Whether a step takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Certainty {
-    /// Before its completion.
-    Required,
-    /// Some day, or never.
-    Unknown,
-    /// It will turn out.
-    Open,
+    /// Whether it takes effect before its completion; else some day, or never.
+    pub required: bool,
 }
 
 /// Why a search cannot go on.
@@ -62,7 +52,7 @@ struct Open {
     slot: u32,
     step: u32,
     action: u32,
-    certainty: Certainty,
+    required: bool,
     /// The slot of the open unknown step with the same action that comes before this one.
     twin: Option<u32>,
 }
@@ -96,13 +86,13 @@ const MOST_SURVIVORS: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Window {
-    memory_bytes: u64,
+    pub memory_bytes: u64,
     pub steps_taken: u64,
     bit_words: usize,
     /// Slots that were in use and are not.
     free: Vec<u32>,
     slots: u32,
-    /// Mutations that are not unknown come before those that are.
+    /// Those that are required come before those that are not.
     mutations: Vec<Open>,
     known_mutations: usize,
     observers: Vec<Open>,
@@ -206,26 +196,26 @@ impl Window {
         self.mutations.is_empty() && self.observers.is_empty()
     }
 
-    /// How many configurations there are.
-    pub fn configurations(&self) -> usize {
-        self.frontier.len()
+    /// The actions of open steps.
+    pub fn actions(&mut self) -> impl Iterator<Item = &mut u32> {
+        self.mutations.iter_mut().chain(&mut self.observers).map(|open| &mut open.action)
     }
 
     /// A step may take effect from now on. The window must be idle; then [`Window::work`].
     pub fn invoke(&mut self, machine: &mut impl Machine, entry: Entry) -> Result<(), Trouble> {
         debug_assert_eq!(self.phase, Phase::Idle);
-        let Entry { step, action, certainty } = entry;
+        let Entry { step, action, required } = entry;
         let is_observer = machine.is_observer(action);
-        if is_observer && certainty != Certainty::Required {
+        if is_observer && !required {
             return Ok(());
         }
-        let mut open = Open { slot: self.take_slot(machine)?, step, action, certainty, twin: None };
+        let mut open = Open { slot: self.take_slot(machine)?, step, action, required, twin: None };
         let (word, bit) = (open.slot as usize / 64, 1 << (open.slot % 64));
         if is_observer {
             self.masks.observers[word] |= bit;
             self.observers.push(open);
             self.phase = Phase::Observing { at: 0, open: self.observers.len() - 1 };
-        } else if certainty == Certainty::Unknown {
+        } else if !required {
             self.masks.unknown[word] |= bit;
             let mut unknown = self.mutations[self.known_mutations..].iter().rev();
             open.twin = unknown.find(|other| other.action == action).map(|other| other.slot);
@@ -383,7 +373,7 @@ impl Window {
         states.clear();
         machine.step(state, open.action, &mut states)?;
         for next in &states {
-            if open.certainty == Certainty::Unknown && *next == state {
+            if !open.required && *next == state {
                 continue;
             }
             self.after.copy_from_slice(&self.before);

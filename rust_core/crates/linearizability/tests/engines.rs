@@ -1,8 +1,10 @@
 //! The generic engines against a brute force, on random small histories of a register that may be set at random.
 
 use mcp_chaos_evidence::rng::Stream;
+use mcp_chaos_history::{Outcome, Value};
 use mcp_chaos_linearizability::{
-    Answer, Call, DepthFirst, Engine, Frontier, Interned, Model, Moment, Problem, Progress, Reading, Step,
+    Answer, Call, DepthFirst, Engine, Frontier, Interned, Model, Moment, Online, OnlineLimits,
+    OnlineViolation, Problem, Progress, Reading, Standing, Step,
 };
 
 /// A register over small numbers. `Scatter` leaves it one of two values: a step of several successors.
@@ -26,8 +28,20 @@ impl Model for Tiny {
         false
     }
 
-    fn read(&self, _: &Call) -> Result<Reading<Act>, String> {
-        Ok(Reading::Nothing)
+    fn read(&self, call: &Call) -> Result<Reading<Act>, String> {
+        let part = |at: usize| call.argument.as_list().unwrap()[at].as_int().unwrap() as u8;
+        let action = match call.f {
+            "read" => Act::Read(part(0)),
+            "write" => Act::Write(part(0)),
+            "cas" if call.outcome == Outcome::Fail(Some("mismatch")) => Act::Mismatch(part(0)),
+            "cas" => Act::Cas(part(0), part(1)),
+            _ => Act::Scatter(part(0)),
+        };
+        Ok(match call.outcome {
+            Outcome::Unknown if call.f == "read" => Reading::Nothing,
+            Outcome::Unknown => Reading::Possible(action),
+            _ => Reading::Certain(action),
+        })
     }
 
     fn initial(&self) -> u8 {
@@ -163,6 +177,74 @@ fn first_failure(problem: &Problem<Act>) -> Option<usize> {
     (1..=problem.moments.len()).find(|moments| !brute_force(problem, *moments)).map(|moments| moments - 1)
 }
 
+/// Gives an online check the problem's events, one by one.
+fn online(problem: &Problem<Act>, fuel: u64) -> Option<OnlineViolation> {
+    let mut check = Online::new(Tiny, OnlineLimits::default());
+    let judge = |check: &mut Online<Tiny>| while check.advance(fuel) == Standing::Running {};
+    for moment in &problem.moments {
+        let (Moment::Invoke(number) | Moment::Return(number)) = *moment;
+        let (f, value, other) = match problem.actions[problem.steps[number as usize].action as usize] {
+            Act::Read(value) => ("read", value, 0),
+            Act::Write(value) => ("write", value, 0),
+            Act::Cas(expected, new) => ("cas", expected, new),
+            Act::Mismatch(expected) => ("cas", expected, expected),
+            Act::Scatter(value) => ("scatter", value, 0),
+        };
+        let argument = Value::list([value, other].map(|part| Value::Int(part.into())));
+        if let Moment::Invoke(_) = moment {
+            assert_eq!(check.invoke(number, f, "", &argument), Ok(number));
+        } else if let Act::Mismatch(_) = problem.actions[problem.steps[number as usize].action as usize] {
+            check.end(number, Outcome::Fail(Some("mismatch"))).unwrap();
+        } else {
+            check.end(number, Outcome::Ok(&Value::Null)).unwrap();
+        }
+        judge(&mut check);
+    }
+    check.finish();
+    judge(&mut check);
+    assert!(check.doubts().is_empty());
+    check.violation().cloned()
+}
+
+/// Four clients over one key, without end: memory holds what is in flight, not the history.
+#[test]
+fn an_online_check_of_a_long_history_stays_small() {
+    let mut check = Online::new(Tiny, OnlineLimits::default());
+    let mut most_bytes = 0;
+    for number in 0..200_000_u32 {
+        let argument = Value::list([Value::Int(i64::from(number % 200)), Value::Int(0)]);
+        if number >= 4 {
+            check.end(number % 4, Outcome::Ok(&Value::Null)).unwrap();
+        }
+        check.invoke(number % 4, "write", "", &argument).unwrap();
+        assert_eq!(check.advance(1 << 20), Standing::UpToDate);
+        most_bytes = most_bytes.max(check.bytes());
+    }
+    assert!(most_bytes < 1 << 20, "{most_bytes}");
+}
+
+/// A process that never answers holds up its key for as long as events may wait. After that its operation may
+/// have taken effect or not; an answer that comes then is not judged, and the check says so.
+#[test]
+fn an_operation_that_does_not_end_is_waited_for_only_so_long() {
+    let mut check = Online::new(Tiny, OnlineLimits { patience_events: 100, ..OnlineLimits::default() });
+    let argument = |value: i64| Value::list([Value::Int(value), Value::Int(0)]);
+    check.invoke(0, "write", "", &argument(7)).unwrap();
+    for _ in 0..100 {
+        check.invoke(1, "read", "", &argument(0)).unwrap();
+        check.end(1, Outcome::Ok(&Value::Null)).unwrap();
+    }
+    check.invoke(1, "read", "", &argument(7)).unwrap();
+    check.end(1, Outcome::Ok(&Value::Null)).unwrap();
+    assert_eq!(check.advance(1 << 20), Standing::UpToDate);
+    check.end(0, Outcome::Ok(&Value::Null)).unwrap();
+    assert_eq!(check.doubts().len(), 1);
+    check.invoke(1, "read", "", &argument(8)).unwrap();
+    check.end(1, Outcome::Ok(&Value::Null)).unwrap();
+    assert_eq!(check.advance(1 << 20), Standing::Violated);
+    assert_eq!(check.violation().unwrap().operation, 102);
+}
+
 #[test]
 fn engines_agree_with_the_brute_force() {
     let mut failures = 0;
@@ -182,6 +264,15 @@ fn engines_agree_with_the_brute_force() {
             assert_eq!(frontier.witness().is_some(), seed % 2 == 0);
         } else {
             assert!(!frontier.survivors().is_empty());
+        }
+        let violation = online(&problem, 1 + seed % 50);
+        match expected {
+            Answer::Inexplicable { moment, .. } => {
+                let violation = violation.expect("the others saw it");
+                assert_eq!(problem.moments[moment], Moment::Return(violation.operation));
+                assert_eq!(violation.survivors, frontier.survivors());
+            }
+            _ => assert_eq!(violation, None, "seed {seed}: {problem:?}"),
         }
         for memory_bytes in [1 << 20, 1 << 14] {
             let mut search = DepthFirst::new(&problem, Interned::new(Tiny, &problem), memory_bytes);
