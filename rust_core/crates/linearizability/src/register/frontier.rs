@@ -1334,6 +1334,11 @@ fn classes(register: &Register) -> (Vec<Class>, Map<Action, u32>, Vec<u32>) {
         let next = class_of.len() as u32;
         members.push((*class_of.entry(step.action).or_insert(next), number));
     }
+    // Those first invoked last come first: what was just spent then stands at the top of a family, whose rest is
+    // shared with what it was before.
+    let last = class_of.len() as u32;
+    class_of.values_mut().for_each(|class| *class = last - 1 - *class);
+    members.iter_mut().for_each(|(class, _)| *class = last - 1 - *class);
     members.sort_unstable();
     let mut classes: Vec<Class> = Vec::with_capacity(class_of.len());
     for (number, (class, step)) in (0_u32..).zip(&members) {

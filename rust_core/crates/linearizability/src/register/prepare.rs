@@ -122,25 +122,47 @@ pub struct Register {
     pub width: usize,
 }
 
-/// Numbers the values that occur, densely.
-struct Numbers {
-    of: Vec<Held>,
-    len: Held,
+/// What preparing writes on, kept from one key to the next: so a key costs what its own operations do, however
+/// many values the history has.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The number of each of the history's values; `Held::MAX` for none.
+    numbers: Vec<Held>,
+    /// The values that have one, in the order of their numbers.
+    numbered: Vec<ValueId>,
 }
 
-impl Numbers {
-    fn new(values: usize) -> Numbers {
-        Numbers { of: vec![Held::MAX; values], len: 0 }
-    }
-
+impl Scratch {
+    /// Numbers the values that occur, densely.
     fn number(&mut self, value: ValueId) -> Held {
-        let number = &mut self.of[value as usize];
+        let number = &mut self.numbers[value as usize];
         if *number == Held::MAX {
-            *number = self.len;
-            self.len += 1;
+            *number = self.numbered.len() as Held;
+            self.numbered.push(value);
         }
         *number
     }
+
+    fn begin(&mut self, values: usize) {
+        for value in self.numbered.drain(..) {
+            self.numbers[value as usize] = Held::MAX;
+        }
+        if self.numbers.len() < values {
+            self.numbers.resize(values, Held::MAX);
+        }
+    }
+}
+
+/// As [`prepare_with`], for a history of one key.
+///
+/// # Errors
+/// As [`prepare_with`].
+pub fn prepare(
+    history: &History,
+    operations: impl IntoIterator<Item = u32>,
+    initial: ValueId,
+) -> Result<Register, (u32, String)> {
+    prepare_with(history, operations, initial, &mut Scratch::default())
 }
 
 /// Prepares the operations of one key, given by their numbers (ascending). What neither constrains the order nor
@@ -148,12 +170,13 @@ impl Numbers {
 ///
 /// # Errors
 /// An operation that makes no sense: its number, and what was expected.
-pub fn prepare(
+pub fn prepare_with(
     history: &History,
     operations: impl IntoIterator<Item = u32>,
     initial: ValueId,
+    names: &mut Scratch,
 ) -> Result<Register, (u32, String)> {
-    let mut names = Numbers::new(history.values.len());
+    names.begin(history.values.len());
     let initial_value = initial;
     let initial = names.number(initial_value);
     let pair = |operation: &Operation, number: u32| {
@@ -186,7 +209,7 @@ pub fn prepare(
         steps.push(Step { action, required, operation: number });
     }
 
-    let mut facts = vec![ValueFacts::default(); names.len as usize];
+    let mut facts = vec![ValueFacts::default(); names.numbered.len()];
     facts[initial as usize].producers = 1;
     for step in &steps {
         if let Some(value) = step.action.observes() {
@@ -257,13 +280,7 @@ fn drop_unobservable(steps: &mut Vec<Step>, facts: &mut [ValueFacts], history: &
 
 /// The steps' invocations and completions in the order of the history. A step of unknown outcome never ends.
 fn order(steps: &[Step], history: &History) -> (Vec<Moment>, usize) {
-    let mut returns: Vec<(u32, u32)> = Vec::with_capacity(steps.len());
-    for (number, step) in steps.iter().enumerate() {
-        if step.required {
-            returns.push((history.operations[step.operation as usize].completed_at, number as u32));
-        }
-    }
-    returns.sort_unstable();
+    let returns = returns(steps, history);
     let mut moments = Vec::with_capacity(steps.len() + returns.len());
     let mut returns = returns.into_iter().peekable();
     let (mut open, mut width) = (0_usize, 0_usize);
@@ -279,4 +296,19 @@ fn order(steps: &[Step], history: &History) -> (Vec<Moment>, usize) {
     }
     moments.extend(returns.map(|(_, ended)| Moment::Return(ended)));
     (moments, width)
+}
+
+/// When steps end, and which, in the order of the history.
+fn returns(steps: &[Step], history: &History) -> Vec<(u32, u32)> {
+    let ends = (0_u32..).zip(steps).filter(|(_, step)| step.required);
+    let ends = ends.map(|(number, step)| (history.operations[step.operation as usize].completed_at, number));
+    // One that is most of the history is laid out by the positions of its events, in one go.
+    if steps.len() > history.events as usize / 8 {
+        let mut at = vec![u32::MAX; history.events as usize];
+        ends.for_each(|(completed_at, number)| at[completed_at as usize] = number);
+        return (0..).zip(at).filter(|(_, number)| *number != u32::MAX).collect();
+    }
+    let mut returns: Vec<(u32, u32)> = ends.collect();
+    returns.sort_unstable();
+    returns
 }
