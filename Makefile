@@ -12,7 +12,7 @@ NODE_TARGET := x86_64-unknown-linux-gnu
 # has neither (docs/node.md).
 NODE_FEATURES ?= plants,faults
 
-.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak fuzz nightly clean
+.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak brute-force fuzz nightly clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,10 @@ wheel: setup  ## build the wheel, assert what is in it, use it outside the check
 
 soak: setup  ## 1,000 seeds of each scenario in simulation, each run again in another process
 	$(BIN)/python ci/soak.py
+
+brute-force:  ## 2,000,000 random histories of each model: every engine of the checker against a brute force
+	MCP_CHAOS_HISTORIES=$${MCP_CHAOS_HISTORIES:-2000000} cargo test --release --quiet --locked --manifest-path $(RUST) \
+		--package mcp-chaos-linearizability --test random_histories -- --nocapture brute_force
 
 fuzz: setup  ## 20,000 mutated scenario files, overrides, plans and manifests: each read whole, or refused with its place
 	$(BIN)/python ci/fuzz_scenarios.py

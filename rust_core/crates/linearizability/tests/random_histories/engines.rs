@@ -2,10 +2,13 @@
 
 use mcp_chaos_history::{History, Value};
 use mcp_chaos_linearizability::{
-    Answer, Engine, Model, ModelOptions, Moment, Progress, Visitor, prepare, with_model,
+    Answer, Engine, Model, ModelOptions, Moment, Progress, Visitor, prepare, register, with_model,
 };
 
 use crate::{object::Object, plain::Plain};
+
+/// More than any small history needs.
+const MEMORY_BYTES: u64 = 1 << 26;
 
 /// What an engine found.
 #[derive(Clone, Debug)]
@@ -38,7 +41,12 @@ pub fn run_all(
     operations: &[u32],
     fuel: u64,
 ) -> Vec<Found> {
-    with_model(model, options, All { history, operations, fuel }).expect("a known model")
+    let run = Run { history, operations, fuel };
+    let mut found = with_model(model, options, run).expect("a known model");
+    if matches!(model, "register" | "cas-register") {
+        found.extend(run.register_engines(options.initial.clone().unwrap_or_default()));
+    }
+    found
 }
 
 /// Lets the plainest engine alone decide it: whether it is linearizable.
@@ -75,47 +83,73 @@ pub fn parts(history: &History, by_key: bool) -> Vec<Vec<u32>> {
     parts
 }
 
-struct All<'a> {
+#[derive(Clone, Copy)]
+struct Run<'a> {
     history: &'a History,
     operations: &'a [u32],
     fuel: u64,
 }
 
-impl Visitor for All<'_> {
+/// Engines for any model.
+impl Visitor for Run<'_> {
     type Output = Vec<Found>;
 
     fn visit<M: Model + 'static>(self, model: M) -> Vec<Found> {
         let problem = prepare(self.history, self.operations.iter().copied(), &model).unwrap();
-        let at = |moment: usize| match problem.moments[moment] {
-            Moment::Invoke(step) => {
-                self.operation(problem.steps[step as usize].operation).invoked_at as usize
-            }
-            Moment::Return(step) => {
-                self.operation(problem.steps[step as usize].operation).completed_at as usize
-            }
+        let operation = |step: u32| problem.steps[step as usize].operation;
+        let event = |moment: usize| match problem.moments[moment] {
+            Moment::Invoke(step) => Event::Begin(operation(step)),
+            Moment::Return(step) => Event::End(operation(step)),
         };
-        let operation = |step: u32| problem.steps[step as usize].operation as usize;
-        vec![self.run(&mut Plain::new(&model, &problem), at, operation)]
+        vec![self.run(&mut Plain::new(&model, &problem), event, operation)]
     }
 }
 
-impl All<'_> {
-    fn operation(&self, number: u32) -> &mcp_chaos_history::Operation {
-        &self.history.operations[number as usize]
+/// An operation's begin or end.
+enum Event {
+    Begin(u32),
+    End(u32),
+}
+
+impl Run<'_> {
+    /// Engines made for registers.
+    fn register_engines(&self, initial: Value) -> Vec<Found> {
+        let mut history = self.history.clone();
+        let initial = history.values.number(initial);
+        let register =
+            register::prepare::prepare(&history, self.operations.iter().copied(), initial).unwrap();
+        let operation = |step: u32| register.steps[step as usize].operation;
+        let event = |moment: usize| match register.moments[moment] {
+            register::prepare::Moment::Invoke(step) => Event::Begin(operation(step)),
+            register::prepare::Moment::Return(step) => Event::End(operation(step)),
+        };
+        let mut frontier = register::Frontier::new(&register, &history, MEMORY_BYTES);
+        let mut zones = register::ZoneSearch::new(&register, MEMORY_BYTES);
+        let engines: [(&'static str, &mut dyn Engine); 2] =
+            [("register: frontier", &mut frontier), ("register: zones", &mut zones)];
+        engines
+            .into_iter()
+            .map(|(name, engine)| Found { engine: name, ..self.run(engine, event, operation) })
+            .collect()
     }
 
-    /// Runs an engine to its end; `at` gives the position of a moment's event, `operation` a step's operation.
+    /// Runs an engine to its end; `event` gives a moment's event, `operation` a step's operation.
     fn run(
         &self,
         engine: &mut dyn Engine,
-        at: impl Fn(usize) -> usize,
-        operation: impl Fn(u32) -> usize,
+        event: impl Fn(usize) -> Event,
+        operation: impl Fn(u32) -> u32,
     ) -> Found {
         let answer = loop {
             if let Progress::Done(answer) = engine.advance(self.fuel) {
                 break answer;
             }
             assert!(engine.steps() < 10_000_000, "{} does not come to an end", engine.name());
+            assert!(engine.bytes() <= MEMORY_BYTES, "{} holds {} bytes", engine.name(), engine.bytes());
+        };
+        let at = |moment: usize| match event(moment) {
+            Event::Begin(number) => self.history.operations[number as usize].invoked_at as usize,
+            Event::End(number) => self.history.operations[number as usize].completed_at as usize,
         };
         Found {
             engine: engine.name(),
@@ -125,7 +159,9 @@ impl All<'_> {
                 _ => None,
             },
             verified: engine.verified().checked_sub(1).map_or(0, |last| at(last) + 1),
-            witness: engine.witness().map(|steps| steps.into_iter().map(&operation).collect()),
+            witness: engine
+                .witness()
+                .map(|steps| steps.into_iter().map(|step| operation(step) as usize).collect()),
             steps: engine.steps(),
         }
     }
