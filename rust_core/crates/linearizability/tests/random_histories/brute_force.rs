@@ -31,6 +31,7 @@ struct Count {
     first: u64,
     witnesses: u64,
     not_applicable: u64,
+    out_of_memory: u64,
 }
 
 /// Counts for each engine.
@@ -102,6 +103,7 @@ fn compare<O: Object>(
             }
         }
         Answer::NotApplicable => count.not_applicable += 1,
+        Answer::OutOfMemory if found.engine.ends_with("little memory") => count.out_of_memory += 1,
         _ => return Err("no answer".into()),
     }
     if !expected && !explicable(initial, operations, found.verified) {

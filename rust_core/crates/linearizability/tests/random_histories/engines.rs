@@ -2,13 +2,16 @@
 
 use mcp_chaos_history::{History, Value};
 use mcp_chaos_linearizability::{
-    Answer, Engine, Model, ModelOptions, Moment, Progress, Visitor, prepare, register, with_model,
+    Answer, Engine, Frontier, Interned, Model, ModelOptions, Moment, Progress, Visitor, prepare, register,
+    with_model,
 };
 
 use crate::{object::Object, plain::Plain};
 
 /// More than any small history needs.
 const MEMORY_BYTES: u64 = 1 << 26;
+/// Not enough for some: then there is no answer, but no wrong one either.
+const LITTLE_BYTES: u64 = 9_000;
 
 /// What an engine found.
 #[derive(Clone, Debug)]
@@ -101,7 +104,20 @@ impl Visitor for Run<'_> {
             Moment::Invoke(step) => Event::Begin(operation(step)),
             Moment::Return(step) => Event::End(operation(step)),
         };
-        vec![self.run(&mut Plain::new(&model, &problem), event, operation)]
+        let frontier = |memory_bytes, remember| {
+            Frontier::new(&problem, Interned::new(&model, &problem), memory_bytes, remember)
+        };
+        vec![
+            self.run("plain", &mut Plain::new(&model, &problem), MEMORY_BYTES, event, operation),
+            self.run("frontier", &mut frontier(MEMORY_BYTES, true), MEMORY_BYTES, event, operation),
+            self.run(
+                "frontier, little memory",
+                &mut frontier(LITTLE_BYTES, false),
+                LITTLE_BYTES,
+                event,
+                operation,
+            ),
+        ]
     }
 }
 
@@ -123,20 +139,23 @@ impl Run<'_> {
             register::prepare::Moment::Invoke(step) => Event::Begin(operation(step)),
             register::prepare::Moment::Return(step) => Event::End(operation(step)),
         };
-        let mut frontier = register::Frontier::new(&register, &history, MEMORY_BYTES);
-        let mut zones = register::ZoneSearch::new(&register, MEMORY_BYTES);
-        let engines: [(&'static str, &mut dyn Engine); 2] =
-            [("register: frontier", &mut frontier), ("register: zones", &mut zones)];
-        engines
-            .into_iter()
-            .map(|(name, engine)| Found { engine: name, ..self.run(engine, event, operation) })
-            .collect()
+        let frontier = |memory_bytes| register::Frontier::new(&register, &history, memory_bytes);
+        let zones = |memory_bytes| register::ZoneSearch::new(&register, memory_bytes);
+        let [much, little] = [MEMORY_BYTES, LITTLE_BYTES];
+        vec![
+            self.run("register: frontier", &mut frontier(much), much, event, operation),
+            self.run("register: frontier, little memory", &mut frontier(little), little, event, operation),
+            self.run("register: zones", &mut zones(much), much, event, operation),
+            self.run("register: zones, little memory", &mut zones(little), little, event, operation),
+        ]
     }
 
     /// Runs an engine to its end; `event` gives a moment's event, `operation` a step's operation.
     fn run(
         &self,
+        name: &'static str,
         engine: &mut dyn Engine,
+        memory_bytes: u64,
         event: impl Fn(usize) -> Event,
         operation: impl Fn(u32) -> u32,
     ) -> Found {
@@ -144,15 +163,17 @@ impl Run<'_> {
             if let Progress::Done(answer) = engine.advance(self.fuel) {
                 break answer;
             }
-            assert!(engine.steps() < 10_000_000, "{} does not come to an end", engine.name());
-            assert!(engine.bytes() <= MEMORY_BYTES, "{} holds {} bytes", engine.name(), engine.bytes());
+            assert!(engine.steps() < 10_000_000, "{name} does not come to an end");
+            // A tenth more, and what the smallest tables take.
+            let most_bytes = memory_bytes + memory_bytes / 10 + 4_096;
+            assert!(engine.bytes() <= most_bytes, "{name} holds {} bytes", engine.bytes());
         };
         let at = |moment: usize| match event(moment) {
             Event::Begin(number) => self.history.operations[number as usize].invoked_at as usize,
             Event::End(number) => self.history.operations[number as usize].completed_at as usize,
         };
         Found {
-            engine: engine.name(),
+            engine: name,
             answer,
             failed_at: match answer {
                 Answer::Inexplicable { moment, .. } => Some(at(moment)),
