@@ -27,7 +27,7 @@
 //!   unknown outcome with equal actions need only be counted.
 //! - *Spent operations.* Of two configurations equal but for the operations of unknown outcome that they spent,
 //!   one that spent fewer of each action can do what the other can. Minimal sets of all configurations that
-//!   are equal otherwise are one [`Family`].
+//!   are equal otherwise are one [`Family`](super::families::Family).
 //! - *Domination.* For the same reasons: with the same value and compare-and-sets, more observers done, fewer
 //!   writes done, fewer fresh, fewer operations spent.
 //! - *Dead values.* A value that no operation still open or to come observes is as good as any such other. If
@@ -42,8 +42,9 @@
 use mcp_chaos_history::{History, Map};
 
 use super::{
+    antichain::{Antichain, Configuration, Masks},
     bits::Bits,
-    families::{EMPTY, Families, Family, UNIT},
+    families::{EMPTY, Families, UNIT},
     prepare::{Action, Held, Moment, OTHER, Register, Step},
 };
 use crate::engine::{Answer, Engine, Progress, Survivor};
@@ -141,166 +142,6 @@ struct Wish {
     is_refused: bool,
     /// Something is fresh.
     frees: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Configuration<const N: usize> {
-    /// Open required steps that have taken effect.
-    done: Bits<N>,
-    /// Open required writes and reads that have not, and were invoked after the last write took effect.
-    fresh: Bits<N>,
-    value: Held,
-    /// The step that set the value. Words only: not part of the identity.
-    by: u32,
-    /// What was spent of the operations of unknown outcome.
-    spent: Family,
-    /// How many of these had been invoked when the last write took effect.
-    unknown: u32,
-}
-
-impl<const N: usize> Configuration<N> {
-    /// Whether one can do whatever the other can, if it spent no more.
-    #[inline]
-    fn dominates(&self, other: &Self, masks: &Masks<N>) -> bool {
-        self.is_in_group_of(other, masks)
-            && other.fresh.contains(&self.fresh)
-            && self.done.and(&masks.observers).contains(&other.done.and(&masks.observers))
-            && other.done.contains(&self.done.without(&masks.observers))
-            && self.unknown >= other.unknown
-    }
-
-    /// Only configurations of one group can dominate each other.
-    #[inline]
-    fn is_in_group_of(&self, other: &Self, masks: &Masks<N>) -> bool {
-        self.value == other.value && self.done.and(&masks.cas) == other.done.and(&masks.cas)
-    }
-
-    /// The same for all configurations of one group.
-    #[inline]
-    fn hash(&self, masks: &Masks<N>) -> usize {
-        let hash = self.done.and(&masks.cas).fold(u64::from(self.value));
-        (hash ^ hash >> 32) as usize
-    }
-}
-
-/// Slots of open compare-and-sets, and of open observers.
-#[derive(Clone, Copy)]
-struct Masks<const N: usize> {
-    cas: Bits<N>,
-    observers: Bits<N>,
-}
-
-/// Configurations of which none makes another superfluous; searched while few, hashed by group when many.
-struct Antichain<const N: usize> {
-    /// One that was made superfluous later has an empty family.
-    list: Vec<Configuration<N>>,
-    /// For each, what it may have spent that nobody has taken from it yet.
-    pending: Vec<Family>,
-    /// For each, the one before it in its group.
-    before: Vec<u32>,
-    /// The last one of each group.
-    groups: Vec<u32>,
-}
-
-impl<const N: usize> Antichain<N> {
-    const FEW: usize = 12;
-
-    fn new() -> Self {
-        Antichain { list: Vec::new(), pending: Vec::new(), before: Vec::new(), groups: Vec::new() }
-    }
-
-    fn bytes(&self) -> usize {
-        self.list.capacity() * size_of::<Configuration<N>>()
-            + (self.pending.capacity() + self.before.capacity() + self.groups.capacity()) * 4
-    }
-
-    fn clear(&mut self) {
-        self.list.clear();
-        self.pending.clear();
-        self.before.clear();
-        self.groups.clear();
-    }
-
-    /// Adds what the others do not make superfluous; gives back where it is if nothing was pending there.
-    fn insert(
-        &mut self,
-        mut new: Configuration<N>,
-        masks: &Masks<N>,
-        families: &mut Families,
-        taken: &mut u64,
-    ) -> Option<usize> {
-        let at = self.list.len();
-        let (group, last) = self.find(&new, masks);
-        let mut other = last;
-        while other != NEVER {
-            *taken += 1;
-            let known = &self.list[other as usize];
-            if known.spent != EMPTY && known.dominates(&new, masks) {
-                new.spent = families.without(new.spent, known.spent);
-                if new.spent == EMPTY {
-                    return None;
-                }
-            }
-            other = self.before[other as usize];
-        }
-        let mut same = None;
-        other = last;
-        while other != NEVER {
-            let which = other as usize;
-            let known = &mut self.list[which];
-            if known.spent != EMPTY && new.dominates(known, masks) {
-                known.spent = families.without(known.spent, new.spent);
-                self.pending[which] = families.without(self.pending[which], new.spent);
-                if known.done == new.done && known.fresh == new.fresh && known.unknown == new.unknown {
-                    same = Some(which);
-                }
-            }
-            other = self.before[which];
-        }
-        if let Some(which) = same {
-            let known = &mut self.list[which].spent;
-            *known = families.merge(*known, new.spent);
-            let is_idle = self.pending[which] == EMPTY;
-            self.pending[which] = families.merge(self.pending[which], new.spent);
-            return is_idle.then_some(which);
-        }
-        self.before.push(last);
-        self.pending.push(new.spent);
-        self.list.push(new);
-        if let Some(group) = group {
-            self.groups[group] = at as u32;
-        }
-        Some(at)
-    }
-
-    /// Where the group's last one is noted, once groups are, and which it is.
-    fn find(&mut self, new: &Configuration<N>, masks: &Masks<N>) -> (Option<usize>, u32) {
-        let count = self.list.len();
-        if count < Self::FEW {
-            let last = self.list.iter().rposition(|known| known.is_in_group_of(new, masks));
-            return (None, last.map_or(NEVER, |last| last as u32));
-        }
-        if self.groups.len() < count * 2 {
-            let size = (count * 4).next_power_of_two();
-            self.groups.clear();
-            self.groups.resize(size, NEVER);
-            for number in 0..count {
-                let group = self.place(&self.list[number], masks);
-                self.groups[group] = number as u32;
-            }
-        }
-        let group = self.place(new, masks);
-        (Some(group), self.groups[group])
-    }
-
-    fn place(&self, new: &Configuration<N>, masks: &Masks<N>) -> usize {
-        let mask = self.groups.len() - 1;
-        let mut at = new.hash(masks) & mask;
-        while self.groups[at] != NEVER && !self.list[self.groups[at] as usize].is_in_group_of(new, masks) {
-            at = (at + 1) & mask;
-        }
-        at
-    }
 }
 
 /// An open required step in its slot.

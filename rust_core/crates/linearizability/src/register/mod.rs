@@ -2,6 +2,7 @@
 
 pub mod prepare;
 
+mod antichain;
 mod bits;
 mod depth_first;
 mod families;
