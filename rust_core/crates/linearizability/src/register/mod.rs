@@ -12,5 +12,6 @@ mod zones;
 #[cfg(test)]
 mod histories;
 
+pub use depth_first::DepthFirst;
 pub use frontier::Frontier;
 pub use zones::ZoneSearch;

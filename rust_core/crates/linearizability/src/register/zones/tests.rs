@@ -1,7 +1,6 @@
 use super::*;
 use crate::register::histories::{
-    Action as Does, End, Events, confirm, large, prepared, small, verify,
-    workload::Shape,
+    Action as Does, End, Events, confirm, large, prepared, small, verify, workload::Shape,
 };
 
 const AMPLE: u64 = 1 << 30;
