@@ -8,10 +8,17 @@ The way through it: :mod:`chaos.scenario` reads a YAML file, :mod:`chaos.generat
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from chaos.histories import Call, Checked, HistoryError, Model, check
+
+__all__ = ["Call", "Checked", "HistoryError", "Model", "check"]
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """Loads the Rust extension; where it is missing (a checkout without it shadows a wheel) says the cure."""
+        if name in __all__:
+            return getattr(import_module("chaos.histories"), name)
         if name != "_core":
             raise AttributeError(f"module 'chaos' has no attribute {name!r}")
         try:

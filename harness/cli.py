@@ -8,7 +8,7 @@ import typer
 
 from chaos.errors import ChaosError
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, EXIT_VALID
-from harness.commands import hunting, machine, running, scenarios, seeing, shrinking
+from harness.commands import checking, hunting, machine, running, scenarios, seeing, shrinking
 from harness.commands.common import reported_errors
 from harness.output import complain, print_json, write
 
@@ -28,6 +28,7 @@ for _command in (
     hunting.hunt,
     running.replay,
     shrinking.shrink,
+    checking.check,
     seeing.explain,
     seeing.diff,
     scenarios.validate,

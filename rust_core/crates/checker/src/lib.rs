@@ -17,7 +17,6 @@ mod available;
 mod catalogue;
 mod durable;
 mod goals;
-mod hash;
 pub mod jsonl;
 mod judgement;
 mod life;

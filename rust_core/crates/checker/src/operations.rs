@@ -25,11 +25,6 @@ impl<'a> Operation<'a> {
         self.completion.filter(|event| event.kind == Kind::Ok)
     }
 
-    /// It had no effect (though a mismatch has observed something).
-    pub(crate) fn is_failed(&self) -> bool {
-        self.kind() == Kind::Fail
-    }
-
     /// A compare-and-set that failed because the value was not the expected one.
     pub(crate) fn is_mismatch(&self) -> bool {
         self.completion

@@ -17,7 +17,9 @@ use mcp_chaos_evidence::{
     NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, checksum, parse_node_name,
 };
 
-use crate::{Evidence, hash::Set};
+use mcp_chaos_history::Set;
+
+use crate::Evidence;
 
 /// Up to here a distance counts as small.
 const FEW: u64 = 8;

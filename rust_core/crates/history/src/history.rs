@@ -32,7 +32,7 @@ pub enum Outcome<'a> {
 }
 
 /// One operation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// When it was invoked and when it ended, in nanoseconds of the history's clock, for people only: order is
     /// that of the events. The latter is `u64::MAX` if it never ended.

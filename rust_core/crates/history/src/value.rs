@@ -187,8 +187,11 @@ impl Values {
         }
     }
 
-    /// The value's number, if it has one.
-    fn find(&self, value: &Value) -> Option<ValueId> {
+    /// The number of a value that has come before.
+    pub fn find(&self, value: &Value) -> Option<ValueId> {
+        if *value == Value::Null {
+            return Some(Values::NULL);
+        }
         let mask = self.table.len() - 1;
         let mut place = place(value) & mask;
         loop {

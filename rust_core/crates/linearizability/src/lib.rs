@@ -23,9 +23,11 @@ pub mod models;
 mod online;
 mod portfolio;
 mod problem;
+mod race;
 pub mod register;
 mod report;
 mod window;
+mod words;
 
 pub use depth_first::DepthFirst;
 pub use engine::{Answer, Engine, Progress, Survivor};
@@ -35,4 +37,8 @@ pub use machine::{Interned, Machine, StateId};
 pub use model::{Call, Model, Reading};
 pub use models::{MODELS, ModelError, ModelInfo, ModelOptions, Visitor, model_info, with_model};
 pub use online::{Doubt, Online, OnlineLimits, OnlineViolation, Standing};
+pub use portfolio::{ALGORITHMS, Options, check, check_model};
 pub use problem::{Moment, Problem, Step, prepare};
+pub use report::{
+    Band, Configuration, Failure, Minimal, OperationReport, Report, Timeline, Verdict, Verified,
+};

@@ -1,1 +1,578 @@
 //! Which algorithms decide a history, and in which order.
+//!
+//! A history is parted by key first (Herlihy and Wing 1990, theorem 1), then each part is given to the algorithms
+//! that fit, in a race: for registers zones, which decide most histories of unique values in one sweep; the
+//! frontier, which is linear where few operations are in flight; and a depth-first search, which does well
+//! where much is open and some order exists. For other models the frontier and the depth-first search.
+//!
+//! Every key gets a little time first, then those that are left get the rest: a violation on an easy key is
+//! found although another key is hopeless.
+
+use std::{any::Any, collections::BTreeMap};
+
+use mcp_chaos_history::{Ending, History, NEVER, Operation, Value, ValueId};
+
+use crate::{
+    depth_first,
+    engine::{Answer, Engine},
+    explain::{self, Failed, Possible},
+    frontier,
+    limits::{Limits, Stop, Watch},
+    machine::Interned,
+    minimal::{self, Decided, Question},
+    model::{Model, Reading},
+    models::{self, ModelOptions, Visitor},
+    problem::{self, Moment},
+    race::{Course, Entrant, Exhausted, Finish},
+    register,
+    report::{Minimal, OperationReport, Report, Timeline, Verdict, Verified},
+    words,
+};
+
+/// Steps that each key gets before any key gets more.
+const FIRST_STEPS: u64 = 4_000_000;
+
+/// Steps that the search for a witness may take for each key.
+const ORDER_STEPS: u64 = 200_000_000;
+
+/// What is wanted besides the verdict.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How the model is made.
+    pub model: ModelOptions,
+    /// For an invalid history: a smallest sub-history that is not linearizable. It has a budget of its own, as
+    /// great as the check's.
+    pub minimal: bool,
+    /// An order that explains the history, or what of it can be explained.
+    pub witness: bool,
+    /// The operations around the failure (of a valid history: the first ones), at most so many, for a picture.
+    pub timeline: Option<usize>,
+    /// Only this algorithm (one of [`ALGORITHMS`]); none: all that fit.
+    pub algorithm: Option<String>,
+    /// Operations of functions that the model does not know are passed over: they are another object's. Otherwise
+    /// they are an error, since they may have changed the object.
+    pub passes_over: bool,
+}
+
+/// The algorithms, by the names under which reports count them.
+pub const ALGORITHMS: &[&str] = &["zones", "frontier", "depth-first"];
+
+/// Decides whether the history is linearizable under the model of this name.
+///
+/// # Errors
+/// There is no such model or algorithm, or an operation makes no sense to the model: in words.
+pub fn check(
+    history: &History,
+    model: &str,
+    options: &Options,
+    limits: &Limits,
+    watch: &dyn Watch,
+) -> Result<Report, String> {
+    struct Run<'a>(Check<'a>);
+    impl Visitor for Run<'_> {
+        type Output = Result<Report, String>;
+        fn visit<M: Model + 'static>(self, model: M) -> Result<Report, String> {
+            let parted = model.by_key();
+            // Registers have engines of their own. Their options were looked at like any other model's.
+            match (&model as &dyn Any).downcast_ref::<models::Register>() {
+                Some(register) => {
+                    let registers = Registers::new(self.0.history, &register.initial);
+                    self.0.run(&registers, parted)
+                }
+                None => self.0.run(&Modelled { model }, parted),
+            }
+        }
+    }
+    let check = Check::new(history, model, options, limits, watch)?;
+    models::with_model(model, &options.model, Run(check)).map_err(|error| error.to_string())?
+}
+
+/// As [`check`], under a model of the caller's own.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_model<M: Model>(
+    history: &History,
+    name: &str,
+    model: M,
+    options: &Options,
+    limits: &Limits,
+    watch: &dyn Watch,
+) -> Result<Report, String> {
+    let parted = model.by_key();
+    Check::new(history, name, options, limits, watch)?.run(&Modelled { model }, parted)
+}
+
+/// What was found about one object, by the history's operations.
+struct Found {
+    answer: Result<Answer, Exhausted>,
+    algorithm: &'static str,
+    /// The operation whose completion failed, or at which the search stands.
+    at: Option<u32>,
+    /// Operations of certain outcome that ended within what is verified, and of how many.
+    completed: (usize, usize),
+    possible: Vec<Possible>,
+    witness: Option<Vec<u32>>,
+}
+
+/// A kind of object, with the engines that decide its histories.
+trait Object {
+    /// Lets the engines decide the operations given, within `steps`. An error names an operation that makes no
+    /// sense, and what was expected.
+    fn decide(
+        &self,
+        history: &History,
+        operations: &[u32],
+        course: &mut Course,
+        race: &Race,
+    ) -> Result<Found, (u32, String)>;
+
+    /// Whether an operation leaves the object as it is.
+    fn observes(&self, history: &History, operation: &Operation) -> bool;
+
+    /// The initial value, if it is a register.
+    fn register(&self) -> Option<&Value> {
+        None
+    }
+}
+
+/// How a race is to be run.
+struct Race<'a> {
+    steps: u64,
+    remember: bool,
+    algorithm: Option<&'a str>,
+    /// Depth-first search begins.
+    is_open: bool,
+}
+
+impl Race<'_> {
+    fn wants(&self, algorithm: &str) -> bool {
+        self.algorithm.is_none_or(|only| only == algorithm)
+    }
+
+    fn order<'a>(&self, mut entrants: Vec<Entrant<'a>>) -> Vec<Entrant<'a>> {
+        if self.is_open {
+            entrants.reverse();
+        }
+        entrants
+    }
+}
+
+/// Registers, whose engines are made for them.
+struct Registers<'a> {
+    initial: &'a Value,
+    /// Its number among the history's values.
+    number: ValueId,
+}
+
+impl<'a> Registers<'a> {
+    fn new(history: &History, initial: &'a Value) -> Registers<'a> {
+        // A value that the history never names is as good as any other that it never names.
+        let number = history.values.find(initial).unwrap_or(history.values.len() as ValueId);
+        Registers { initial, number }
+    }
+}
+
+impl Object for Registers<'_> {
+    fn decide(
+        &self,
+        history: &History,
+        operations: &[u32],
+        course: &mut Course,
+        race: &Race,
+    ) -> Result<Found, (u32, String)> {
+        let register = register::prepare::prepare(history, operations.iter().copied(), self.number)?;
+        let mut entrants: Vec<Entrant> = Vec::new();
+        if race.wants("zones") {
+            entrants.push(Box::new(|memory| Box::new(register::ZoneSearch::new(&register, memory))));
+        }
+        if race.wants("frontier") {
+            entrants.push(Box::new(|memory| Box::new(register::Frontier::new(&register, history, memory))));
+        }
+        let finish = course.run(race.order(entrants), race.steps);
+        let operation = |step: u32| register.steps[step as usize].operation;
+        let is_required = |step: u32| register.steps[step as usize].required;
+        Ok(found(&register.moments, operation, is_required, register.steps.len(), finish))
+    }
+
+    fn observes(&self, history: &History, operation: &Operation) -> bool {
+        history.function(operation) == "read" || operation.ending == Ending::Fail
+    }
+
+    fn register(&self) -> Option<&Value> {
+        Some(self.initial)
+    }
+}
+
+/// Any model.
+struct Modelled<M> {
+    model: M,
+}
+
+impl<M: Model> Object for Modelled<M> {
+    fn decide(
+        &self,
+        history: &History,
+        operations: &[u32],
+        course: &mut Course,
+        race: &Race,
+    ) -> Result<Found, (u32, String)> {
+        let problem = problem::prepare(history, operations.iter().copied(), &self.model)?;
+        let mut entrants: Vec<Entrant> = Vec::new();
+        let (problem, model, remember) = (&problem, &self.model, race.remember);
+        if race.wants("frontier") {
+            entrants.push(Box::new(move |memory| {
+                Box::new(frontier::Frontier::new(problem, Interned::new(model, problem), memory, remember))
+            }));
+        }
+        if race.wants("depth-first") {
+            entrants.push(Box::new(move |memory| {
+                Box::new(depth_first::DepthFirst::new(problem, Interned::new(model, problem), memory))
+            }));
+        }
+        let finish = course.run(race.order(entrants), race.steps);
+        let operation = |step: u32| problem.steps[step as usize].operation;
+        let is_required = |step: u32| problem.steps[step as usize].required;
+        Ok(found(&problem.moments, operation, is_required, problem.steps.len(), finish))
+    }
+
+    fn observes(&self, history: &History, operation: &Operation) -> bool {
+        match self.model.read(&crate::Call::of(history, operation)) {
+            Ok(Reading::Certain(action) | Reading::Possible(action)) => self.model.is_observer(&action),
+            _ => true,
+        }
+    }
+}
+
+/// Translates what an engine found from steps to operations.
+fn found(
+    moments: &[Moment],
+    operation: impl Fn(u32) -> u32,
+    is_required: impl Fn(u32) -> bool,
+    steps: usize,
+    finish: Finish,
+) -> Found {
+    let completed = |until: usize| {
+        let count = moments[..until].iter().filter(|moment| matches!(moment, Moment::Return(_))).count();
+        (count, (0..steps as u32).filter(|step| is_required(*step)).count())
+    };
+    let step_at = |moment: usize| {
+        moments.get(moment).map(|moment| match moment {
+            Moment::Invoke(step) | Moment::Return(step) => operation(*step),
+        })
+    };
+    match finish {
+        Finish::Answered(engine, answer) => {
+            let moment = match answer {
+                Answer::Inexplicable { moment, .. } => moment,
+                _ => moments.len(),
+            };
+            let possible = engine.survivors().into_iter().map(|survivor| Possible {
+                state: survivor.state,
+                set_by: survivor.set_by.map(&operation),
+                done: survivor.done.into_iter().map(&operation).collect(),
+                why: survivor.why,
+            });
+            Found {
+                answer: Ok(answer),
+                algorithm: engine.name(),
+                at: step_at(moment),
+                completed: completed(moment),
+                possible: possible.collect(),
+                witness: engine.witness().map(|order| order.into_iter().map(&operation).collect()),
+            }
+        }
+        Finish::Exhausted(why, engine) => {
+            let verified = engine.as_ref().map_or(0, |engine| engine.verified().min(moments.len()));
+            Found {
+                answer: Err(why),
+                algorithm: engine.map_or("none", |engine| engine.name()),
+                at: step_at(verified),
+                completed: completed(verified),
+                possible: Vec::new(),
+                witness: None,
+            }
+        }
+    }
+}
+
+/// One check under way.
+struct Check<'a> {
+    history: &'a History,
+    name: &'a str,
+    options: &'a Options,
+    course: Course<'a>,
+}
+
+impl<'a> Check<'a> {
+    fn new(
+        history: &'a History,
+        name: &'a str,
+        options: &'a Options,
+        limits: &Limits,
+        watch: &'a dyn Watch,
+    ) -> Result<Check<'a>, String> {
+        match &options.algorithm {
+            Some(name) if !ALGORITHMS.contains(&name.as_str()) => {
+                Err(format!("no algorithm {name:?}; there are: {}", ALGORITHMS.join(", ")))
+            }
+            _ => Ok(Check { history, name, options, course: Course::new(*limits, watch) }),
+        }
+    }
+
+    fn run(mut self, object: &dyn Object, parted: bool) -> Result<Report, String> {
+        let known = match models::model_info(self.name) {
+            Some(info) if self.options.passes_over => info.functions,
+            _ => &[],
+        };
+        let parts = parts(self.history, parted, known);
+        let mut report = Report {
+            verdict: Verdict::Valid,
+            model: self.name.to_owned(),
+            reason: String::new(),
+            operations: self.history.operations.len(),
+            judged: parts.iter().map(Vec::len).sum(),
+            keys: parts.len(),
+            algorithms: BTreeMap::new(),
+            steps: 0,
+            peak_bytes: 0,
+            verified: None,
+            failure: None,
+            minimal: None,
+            witness: None,
+            timeline: None,
+        };
+        let mut undecided: Vec<usize> = (0..parts.len()).collect();
+        for steps in [FIRST_STEPS, u64::MAX] {
+            for at in std::mem::take(&mut undecided) {
+                let operations = &parts[at];
+                let found = match self.decide(object, operations, steps) {
+                    Ok(found) => found,
+                    Err((number, why)) => {
+                        return Err(format!(
+                            "event {}: {why}",
+                            self.history.operations[number as usize].invoked_at
+                        ));
+                    }
+                };
+                match found.answer {
+                    Ok(Answer::Linearizable) => *report.algorithms.entry(found.algorithm).or_default() += 1,
+                    // A violation on one key outweighs an exhausted budget on another.
+                    Ok(_) => {
+                        report.algorithms.clear();
+                        report.algorithms.insert(found.algorithm, 1);
+                        self.fail(&mut report, object, operations, found);
+                        return Ok(self.finish(report));
+                    }
+                    Err(Exhausted::Steps) if steps == FIRST_STEPS => undecided.push(at),
+                    Err(why) => self.give_up(&mut report, operations, &found, why),
+                }
+            }
+        }
+        if parts.is_empty() {
+            report.verdict = Verdict::Unknown;
+            report.reason = "there is no operation in the history to judge".to_owned();
+        } else if report.verdict == Verdict::Valid {
+            report.reason = self.passed(&parts);
+            if self.options.witness {
+                let orders =
+                    parts.iter().map(|part| Some((self.key(part), self.order(object, self.history, part)?)));
+                report.witness = Some(orders.flatten().collect());
+            }
+        }
+        report.timeline = self.options.timeline.map(|most| Timeline::first(self.history, &parts, most));
+        Ok(self.finish(report))
+    }
+
+    fn finish(self, report: Report) -> Report {
+        Report { steps: self.course.steps, peak_bytes: self.course.peak_bytes, ..report }
+    }
+
+    fn key(&self, operations: &[u32]) -> String {
+        let first = operations.first().map(|number| &self.history.operations[*number as usize]);
+        first.map_or_else(String::new, |operation| self.history.key(operation).to_owned())
+    }
+
+    fn decide(
+        &mut self,
+        object: &dyn Object,
+        operations: &[u32],
+        steps: u64,
+    ) -> Result<Found, (u32, String)> {
+        let race =
+            Race { steps, remember: false, algorithm: self.options.algorithm.as_deref(), is_open: false };
+        object.decide(self.history, operations, &mut self.course, &race)
+    }
+
+    fn passed(&self, parts: &[Vec<u32>]) -> String {
+        let operations: usize = parts.iter().map(Vec::len).sum();
+        match parts.len() {
+            1 => format!("an order explains all {operations} operations"),
+            keys => format!("for each of {keys} keys an order explains its operations, {operations} in all"),
+        }
+    }
+
+    fn give_up(&self, report: &mut Report, operations: &[u32], found: &Found, why: Exhausted) {
+        let of = match why {
+            Exhausted::Steps => "out of steps",
+            Exhausted::Memory => "out of memory",
+            Exhausted::NotApplicable => "no algorithm that was asked for is made for such a history",
+            Exhausted::Stopped(Stop::Time) => "out of time",
+            Exhausted::Stopped(Stop::Cancelled) => "cancelled",
+        };
+        report.verdict = Verdict::Unknown;
+        if report.verified.is_some() {
+            return;
+        }
+        let at = found.at.map(|number| &self.history.operations[number as usize]);
+        let verified = Verified {
+            key: self.key(operations),
+            operations: found.completed.0,
+            of: found.completed.1,
+            events: at.map_or(0, |operation| operation.invoked_at),
+            until_ns: at.map_or(0, |operation| operation.invoked_ns),
+        };
+        let what = if verified.key.is_empty() { "the history".to_owned() } else { verified.key.clone() };
+        report.reason = format!(
+            "{of}: {what} was verified up to event {} ({} of {} operations)",
+            verified.events, verified.operations, verified.of
+        );
+        report.verified = Some(verified);
+    }
+
+    fn fail(&mut self, report: &mut Report, object: &dyn Object, operations: &[u32], found: Found) {
+        let found = self.first(object, operations, found);
+        let (Some(number), Ok(Answer::Inexplicable { is_first, .. })) = (found.at, found.answer) else {
+            unreachable!("an inexplicable history names the moment at which it fails");
+        };
+        let blamed = &self.history.operations[number as usize];
+        let failure = explain::failure(
+            self.history,
+            Failed {
+                operations,
+                operation: number,
+                is_first,
+                possible: found.possible,
+                register: object.register(),
+            },
+        );
+        report.verdict = Verdict::Invalid;
+        report.reason = format!("{}, {}", explain::answered(self.history, blamed), failure.why);
+        report.verified = Some(Verified {
+            key: self.key(operations),
+            operations: found.completed.0,
+            of: found.completed.1,
+            events: blamed.completed_at,
+            until_ns: blamed.completed_ns,
+        });
+        report.failure = Some(failure);
+        if self.options.minimal {
+            report.minimal = Some(self.minimal(object, operations, number));
+        }
+        if self.options.witness {
+            report.witness = self.before(object, operations, number);
+        }
+        report.timeline = self.options.timeline.map(|most| {
+            let minimal = report.minimal.iter().flat_map(|minimal| &minimal.operations);
+            let minimal: Vec<u32> = minimal.map(|operation| operation.number).collect();
+            Timeline::around(self.history, operations, number, &minimal, most)
+        });
+    }
+
+    /// The first operation that cannot be explained, where the algorithm that decided did not find it: by the
+    /// frontier, within the prefix that is known to fail.
+    fn first(&mut self, object: &dyn Object, operations: &[u32], found: Found) -> Found {
+        if matches!(found.answer, Ok(Answer::Inexplicable { is_first: true, .. })) {
+            return found;
+        }
+        let race = Race {
+            steps: self.course.steps.saturating_mul(4).max(FIRST_STEPS),
+            remember: false,
+            algorithm: Some("frontier"),
+            is_open: false,
+        };
+        match object.decide(self.history, operations, &mut self.course, &race) {
+            Ok(again) if matches!(again.answer, Ok(Answer::Inexplicable { .. })) => again,
+            _ => found,
+        }
+    }
+
+    /// An order that explains everything before the completion of `failed`.
+    fn before(
+        &mut self,
+        object: &dyn Object,
+        operations: &[u32],
+        failed: u32,
+    ) -> Option<BTreeMap<String, Vec<u32>>> {
+        let until = self.history.operations[failed as usize].completed_at;
+        let mut prefix = self.history.clone();
+        let numbers: Vec<u32> = operations
+            .iter()
+            .copied()
+            .filter(|number| {
+                let operation = &self.history.operations[*number as usize];
+                operation.invoked_at < until
+                    && (operation.ending != Ending::Fail || operation.completed_at < until)
+            })
+            .collect();
+        for number in &numbers {
+            let operation = &mut prefix.operations[*number as usize];
+            if operation.completed_at >= until {
+                (operation.completed_at, operation.ending) = (NEVER, Ending::Unknown);
+            }
+        }
+        let order = self.order(object, &prefix, &numbers)?;
+        Some(BTreeMap::from([(self.key(operations), order)]))
+    }
+
+    /// An order that explains the operations, if the search for one ends within a budget of its own.
+    fn order(&self, object: &dyn Object, history: &History, operations: &[u32]) -> Option<Vec<u32>> {
+        let mut course = Course::new(self.course.limits, self.course.watch);
+        let race =
+            Race { steps: ORDER_STEPS, remember: true, algorithm: Some("depth-first"), is_open: false };
+        object.decide(history, operations, &mut course, &race).ok()?.witness
+    }
+
+    fn minimal(&mut self, object: &dyn Object, operations: &[u32], failed: u32) -> Minimal {
+        let history = self.history;
+        let mut course = Course::new(self.course.limits, self.course.watch);
+        let mut decide = |part: &History, question: Question| {
+            let race = Race {
+                steps: u64::MAX,
+                remember: false,
+                algorithm: None,
+                is_open: question == Question::Open,
+            };
+            let all: Vec<u32> = (0..part.operations.len() as u32).collect();
+            match object.decide(part, &all, &mut course, &race).map(|found| found.answer) {
+                Ok(Ok(Answer::Linearizable)) => Decided::Explained,
+                Ok(Ok(_)) => Decided::Inexplicable,
+                _ => Decided::Undecided,
+            }
+        };
+        let observes = |operation: &Operation| object.observes(history, operation);
+        let shrunk = minimal::shrink(history, operations, failed, observes, &mut decide);
+        Minimal {
+            operations: shrunk.kept.iter().map(|number| OperationReport::of(history, *number)).collect(),
+            is_minimal: shrunk.is_minimal,
+            tried: shrunk.tried,
+        }
+    }
+}
+
+/// The operations of each object, by number, ascending; objects in the order in which they first came.
+///
+/// Where `known` names functions, operations of others are left out.
+fn parts(history: &History, parted: bool, known: &[&str]) -> Vec<Vec<u32>> {
+    let counts: Vec<bool> =
+        history.functions.iter().map(|name| known.is_empty() || known.contains(&name)).collect();
+    let operations =
+        || (0_u32..).zip(&history.operations).filter(|(_, operation)| counts[operation.f as usize]);
+    let part = |operation: &Operation| if parted { operation.key as usize } else { 0 };
+    let mut sizes = vec![0; if parted { history.keys.len() } else { 1 }];
+    operations().for_each(|(_, operation)| sizes[part(operation)] += 1);
+    let mut parts: Vec<Vec<u32>> = sizes.into_iter().map(Vec::with_capacity).collect();
+    operations().for_each(|(number, operation)| parts[part(operation)].push(number));
+    parts.retain(|part| !part.is_empty());
+    parts
+}

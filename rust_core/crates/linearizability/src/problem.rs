@@ -57,7 +57,10 @@ pub fn prepare<M: Model>(
             Reading::Possible(action) => (action, false),
             Reading::Nothing => continue,
         };
-        debug_assert!(!required || operation.ending != Ending::Unknown, "an unknown outcome is never certain");
+        debug_assert!(
+            !required || operation.ending != Ending::Unknown,
+            "an unknown outcome is never certain"
+        );
         let next = problem.actions.len() as u32;
         let action = *numbers.entry(action).or_insert_with_key(|action| {
             problem.actions.push(action.clone());

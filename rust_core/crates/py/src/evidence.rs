@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mcp_chaos_checker::{Check, Judgement, Limits, jsonl};
+use mcp_chaos_checker::{Check, Limits, jsonl};
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, NodeId, TraceRecord, node_name, parse_node_name};
 use mcp_chaos_sim::{Run, Stats, fingerprint};
 use pyo3::prelude::*;
@@ -160,30 +160,6 @@ impl Evidence {
             self.nemesis.len()
         )
     }
-}
-
-/// Judges a history alone, of any system.
-#[pyfunction]
-#[pyo3(signature = (history, *, initial = "null", memory_bytes = None, steps = None))]
-pub fn check_linearizable(
-    py: Python<'_>,
-    history: PyBackedBytes,
-    initial: &str,
-    memory_bytes: Option<u64>,
-    steps: Option<u64>,
-) -> PyResult<String> {
-    let initial: serde_json::Value =
-        serde_json::from_str(initial).map_err(|error| value_error(format!("initial: {error}")))?;
-    let limits = Limits::default();
-    let (memory_bytes, steps) = (memory_bytes.unwrap_or(limits.memory_bytes), steps.unwrap_or(limits.steps));
-    py.detach(|| {
-        guarded(|| -> Result<Judgement, jsonl::ParseError> {
-            let events = jsonl::parse_history(&history)?;
-            Ok(mcp_chaos_checker::linearizable::judge(&events, &initial, memory_bytes, steps))
-        })
-    })?
-    .map(|judgement| to_json(&judgement))
-    .map_err(value_error)
 }
 
 /// The checks of these names, groups opened, each once and in order.

@@ -5,6 +5,8 @@
 
 mod errors;
 mod evidence;
+mod histories;
+mod model;
 mod trace;
 mod workload;
 mod world;
@@ -14,7 +16,9 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::evidence::{Evidence, check_linearizable};
+    use super::evidence::Evidence;
+    #[pymodule_export]
+    use super::histories::check_history;
     #[pymodule_export]
     use super::trace::{TraceChecker, check_trace};
     #[pymodule_export]

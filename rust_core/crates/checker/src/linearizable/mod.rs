@@ -1,31 +1,23 @@
-//! Linearizability: each operation seems to take effect at one instant between its invocation and its answer
-//! (Herlihy and Wing, Linearizability: a correctness condition for concurrent objects, 1990, §2).
+//! Linearizability of a run's registers: each operation seems to take effect at one instant between its invocation
+//! and its answer (Herlihy and Wing, Linearizability: a correctness condition for concurrent objects, 1990, §2).
 //!
-//! Registers are independent objects, and linearizability is local (§3.1, theorem 1): a history is
-//! linearizable if it is for each key apart. `fail` means no effect at all; a `cas` that failed with
-//! `mismatch` has seen another value than the expected one; an `info`, and whatever never ended, may take
-//! effect at any later time, or never.
+//! The search is the `linearizability` crate's. Here its answer becomes a judgement: with the nodes that answered,
+//! and, as far as their traces tell, with the rule that was broken.
 
-mod bits;
-mod blame;
-mod explain;
-mod frontier;
-mod register;
 mod shape;
 
-use std::collections::BTreeMap;
-
-use mcp_chaos_evidence::{Function, HistoryEvent, TraceRecord};
+use mcp_chaos_evidence::{HistoryEvent, TraceRecord, node_name};
+use mcp_chaos_history::History;
+use mcp_chaos_linearizability::{
+    Failure, Limits, ModelOptions, OperationReport, Options, Report, Unwatched, Verdict, check,
+};
 use serde_json::{Value, json};
 
-use self::{
-    frontier::{Budget, Found, search},
-    shape::Observed,
-};
+use self::shape::Observed;
 use crate::{
     Check, Judgement,
     operations::{Operation, pair},
-    words::seconds,
+    words::{call, seconds},
 };
 
 const CHECK: Check = Check::Linearizable;
@@ -45,64 +37,113 @@ pub(crate) fn judge_with_trace(
     memory_bytes: u64,
     steps: u64,
 ) -> Judgement {
-    let operations = match pair(history) {
-        Ok(operations) => operations,
+    let options = Options {
+        model: ModelOptions { initial: Some(initial.into()), ..ModelOptions::default() },
+        // A run's clients do more than registers know.
+        passes_over: true,
+        ..Options::default()
+    };
+    let checked = History::from_events(history).map_err(|error| error.to_string()).and_then(|compact| {
+        check(&compact, "cas-register", &options, &Limits { memory_bytes, steps }, &Unwatched)
+    });
+    let report = match checked {
+        Ok(report) => report,
         Err(why) => {
             return Judgement::unknown(CHECK, format!("the history makes no sense: {why}"), json!({}));
         }
     };
-    let mut keys: BTreeMap<&str, Vec<Operation>> = BTreeMap::new();
-    for operation in operations {
-        if !matches!(operation.invoke.f, Function::Other(_)) {
-            keys.entry(operation.invoke.key.as_str()).or_default().push(operation);
+    match (report.verdict, &report.failure) {
+        (Verdict::Invalid, Some(failure)) => {
+            inexplicable(&report, failure, initial, &Observed { history, traces })
         }
-    }
-    if keys.is_empty() {
-        return Judgement::unknown(CHECK, "no reads, writes or compare-and-sets in the history", json!({}));
-    }
-    let mut left = Budget { memory_bytes, steps };
-    let (mut verified, mut unknown) = (0, None);
-    for (&key, operations) in &keys {
-        let register = match register::prepare(operations, initial) {
-            Ok(register) => register,
-            Err(why) => {
-                return Judgement::unknown(
-                    CHECK,
-                    format!("the history makes no sense: {why}"),
-                    json!({"key": key}),
-                );
-            }
-        };
-        let (found, taken) = search(&register, left, true);
-        left.steps = left.steps.saturating_sub(taken);
-        match found {
-            Found::Linearizable { .. } => verified += operations.len(),
-            // A violation on one key outweighs an exhausted budget on another.
-            Found::Inexplicable { step, at, .. } => {
-                let blame = blame::find(operations, initial, &register, (step, at), taken, left);
-                return explain::inexplicable(
-                    key,
-                    operations,
-                    &blame,
-                    initial,
-                    &Observed { history, traces },
-                );
-            }
-            Found::Exhausted { at, of } => {
-                unknown.get_or_insert_with(|| explain::exhausted(key, operations, &register, at, of));
-            }
+        (Verdict::Valid, _) => {
+            let until = history.last().map_or(0, |event| event.time_ns);
+            let evidence = json!({"operations": report.judged, "keys": report.keys});
+            let reason = format!(
+                "{} operations on {} keys have an order that explains them, up to {}",
+                report.judged,
+                report.keys,
+                seconds(until)
+            );
+            Judgement::valid(CHECK, reason, evidence)
         }
+        _ => match report.verified {
+            Some(verified) => Judgement::unknown(
+                CHECK,
+                report.reason,
+                json!({
+                    "key": verified.key,
+                    "verified_operations": verified.operations,
+                    "verified_until_ns": verified.until_ns,
+                }),
+            ),
+            None => {
+                Judgement::unknown(CHECK, "no reads, writes or compare-and-sets in the history", json!({}))
+            }
+        },
     }
-    if let Some(judgement) = unknown {
-        return judgement;
+}
+
+/// The judgement on a history in which nothing explains the operation that is to blame.
+fn inexplicable(report: &Report, failure: &Failure, initial: &Value, observed: &Observed) -> Judgement {
+    let operations = match pair(observed.history) {
+        Ok(operations) => operations,
+        Err(why) => unreachable!("the history made sense: {why}"),
+    };
+    let of_key: Vec<Operation> =
+        operations.into_iter().filter(|operation| operation.invoke.key == failure.key).collect();
+    let blamed = of_key
+        .iter()
+        .find(|operation| operation.invoked_at == failure.operation.operation.invoked_at as usize)
+        .expect("the operation that failed is one of the key's");
+    let event = |at: u32| observed.history.get(at as usize);
+    let data = |of: &OperationReport| json!({"invoke": event(of.operation.invoked_at), "completion": event(of.operation.completed_at)});
+    let mut possible: Vec<(Option<u32>, Value)> = failure
+        .configurations
+        .iter()
+        .map(|one| match &one.set_by {
+            Some(by) => (
+                Some(by.operation.invoked_at),
+                json!({"value": produced(event(by.operation.invoked_at)), "set_by": data(by)}),
+            ),
+            None => (None, json!({"value": initial, "set_by": null})),
+        })
+        .collect();
+    possible.sort_by_key(|(by, _)| *by);
+    possible.dedup_by_key(|(by, _)| *by);
+    let evidence = json!({
+        "key": failure.key,
+        "operation": {"invoke": blamed.invoke, "completion": blamed.completion},
+        "concurrent": failure.concurrent.iter().map(data).collect::<Vec<_>>(),
+        "possible_values": possible.into_iter().map(|(_, value)| value).collect::<Vec<_>>(),
+        "overwritten_by": failure.overwritten_by.as_ref().map(data),
+        "is_first": failure.is_first,
+        "verified_operations": report.verified.as_ref().map(|verified| verified.operations),
+    });
+    let reason = format!("{}, {}", answered(blamed), failure.why);
+    Judgement::invalid(CHECK, observed.shape(&of_key, blamed, failure.shape), reason, evidence)
+}
+
+/// The value that an operation sets.
+fn produced(invoke: Option<&HistoryEvent>) -> Value {
+    let value = invoke.map_or(Value::Null, |invoke| invoke.value.clone());
+    match value {
+        Value::Array(pair) => pair.into_iter().nth(1).unwrap_or_default(),
+        written => written,
     }
-    let until = history.last().map_or(0, |event| event.time_ns);
-    let reason = format!(
-        "{verified} operations on {} keys have an order that explains them, up to {}",
-        keys.len(),
-        seconds(until)
-    );
-    Judgement::valid(CHECK, reason, json!({"operations": verified, "keys": keys.len()}))
+}
+
+/// `n1 answered read k0 = 3 at 4.210 s (process 500)`
+fn answered(operation: &Operation) -> String {
+    let completion = operation.completion.unwrap_or(operation.invoke);
+    let who = completion.node.map_or("the system".to_string(), node_name);
+    let outcome = if operation.is_mismatch() { " with mismatch" } else { "" };
+    format!(
+        "{who} answered {}{outcome} at {} (process {})",
+        call(operation),
+        seconds(completion.time_ns),
+        operation.invoke.process
+    )
 }
 
 #[cfg(test)]
@@ -187,7 +228,7 @@ mod tests {
     fn two_reads_that_disagree_about_the_order_fire() {
         invalid(
             "1 invoke write 1; 2 invoke write 2; 3 invoke read; 3 ok read 1; 3 invoke read; 3 ok read 2; 3 invoke read; 3 ok read 1",
-            &["read k0 = 1", "could only hold 2"],
+            &["read k0 = 1", "just before, it holds 2, not 1"],
         );
     }
 

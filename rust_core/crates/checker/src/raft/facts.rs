@@ -14,7 +14,9 @@ use super::{
     fate::Loss,
     log::{Entry, Log, differing_at},
 };
-use crate::{hash::Map, table::Table};
+use mcp_chaos_history::Map;
+
+use crate::table::Table;
 
 /// A node by the order in which nodes appeared, from 1.
 pub(super) type Slot = NonZeroU16;

@@ -1,5 +1,6 @@
 //! What the search needs to know of one key's history: a register with reads, writes, compare-and-set.
 
+pub use crate::problem::Moment;
 use mcp_chaos_history::{Ending, History, Operation, ValueId};
 
 /// A value's number among those that the history's operations on this register tell apart. Values that nobody
@@ -96,15 +97,6 @@ pub struct ValueFacts {
     pub producers: u32,
 }
 
-/// An invocation or a completion of a step, by the step's number.
-#[derive(Clone, Copy, Debug)]
-pub enum Moment {
-    /// The step may take effect from now on.
-    Invoke(u32),
-    /// The step has taken effect.
-    Return(u32),
-}
-
 /// One key's history, ready for the search.
 #[derive(Debug)]
 pub struct Register {
@@ -176,7 +168,7 @@ pub fn prepare_with(
     initial: ValueId,
     names: &mut Scratch,
 ) -> Result<Register, (u32, String)> {
-    names.begin(history.values.len());
+    names.begin(history.values.len() + 1);
     let initial_value = initial;
     let initial = names.number(initial_value);
     let pair = |operation: &Operation, number: u32| {

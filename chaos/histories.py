@@ -1,0 +1,125 @@
+"""Histories of any system, checked on their own: ``chaos.check``.
+
+The search is Rust's (``rust_core/crates/linearizability``, ``transactions``); a model may be a Python class, which is
+slower by about two orders of magnitude: every step that was not taken before calls it.
+"""
+
+import json
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from chaos import _core
+from chaos.errors import UsageError
+from chaos.verdict import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, Verdict
+
+DEFAULT_MODEL = "cas-register"
+MEMORY_BYTES = 1 << 30
+"""What the search may hold beside the history, unless something else is asked for."""
+
+Level = Literal["serializable", "strict-serializable"]
+
+
+class HistoryError(UsageError):
+    """A history that cannot be read, or a question about it that makes no sense. The message says where."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation as a model in Python sees it. Lists and maps arrive as tuples, so that states can be hashed."""
+
+    f: str
+    key: str
+    argument: Any
+    outcome: Literal["ok", "fail", "unknown"]
+    result: Any
+    """What it answered; None unless ``outcome`` is ok."""
+    error: str | None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A sequential object, written in Python. ``by_key = False`` keeps a history whole."""
+
+    initial: Hashable
+    """What the object holds at the beginning."""
+
+    def step(self, state: Any, call: Call) -> Iterable[Hashable]:
+        """Every state in which the call may leave the object; none if it is impossible in ``state``."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of a history found. ``data`` is all of it (docs/checkers.md, "What a check answers")."""
+
+    verdict: Verdict
+    reason: str
+    data: Mapping[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """0 valid, 1 invalid, 3 unknown."""
+        return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID}.get(self.verdict, EXIT_UNKNOWN)
+
+
+def check(  # noqa: PLR0913 every limit and option has a name of its own
+    history: bytes | str | Iterable[Mapping[str, Any]],
+    model: str | Model = DEFAULT_MODEL,
+    *,
+    history_format: Literal["jsonl", "edn", "etcd-log"] | None = None,
+    independent: bool = False,
+    initial: Any = None,
+    by_key: bool | None = None,
+    level: Level = "strict-serializable",
+    memory_bytes: int = MEMORY_BYTES,
+    seconds: float | None = None,
+    algorithm: Literal["zones", "frontier", "depth-first"] | None = None,
+    minimal: bool = False,
+    witness: bool = False,
+    timeline: int | None = None,
+    nemesis: bytes | None = None,
+) -> Checked:
+    """Whether a history is linearizable under a model (or, for ``list-append``, serializable at ``level``).
+
+    ``history``: the text of a file in one of the formats of docs/histories.md, or events as dicts.
+    ``model``: a name (``mcp-chaos check --help`` lists them) or a :class:`Model`.
+    ``independent``: values of an EDN history are ``[key value]`` tuples.
+    ``initial``: what a register holds at the beginning. ``by_key``: part the history by key, where the model can do both.
+    ``memory_bytes``, ``seconds``: beyond them the verdict is unknown, with how far the history was verified.
+    ``minimal``, ``witness``, ``timeline`` (the most operations drawn): on demand, each with a cost of its own.
+    ``nemesis``: a nemesis log (docs/formats.md), whose faults are told with the failure.
+
+    Raises HistoryError for a history that cannot be read and for wrong options; whatever a Python model raises; and
+    KeyboardInterrupt some milliseconds after Ctrl-C.
+    """
+    if isinstance(history, str):
+        text = history.encode()
+    elif isinstance(history, bytes):
+        text = history
+    else:
+        text = "".join(json.dumps(event) + "\n" for event in history).encode()
+    options = {
+        "model": model if isinstance(model, str) else type(model).__name__,
+        "format": history_format,
+        "independent": independent,
+        "initial": initial,
+        "parted": by_key,
+        "level": level,
+        "memory_bytes": memory_bytes,
+        "seconds": seconds,
+        "algorithm": algorithm,
+        "minimal": minimal,
+        "witness": witness,
+        "timeline": timeline,
+    }
+    own = None if isinstance(model, str) else model
+    try:
+        answer = _core.check_history(
+            text, json.dumps(options), nemesis=nemesis, model=own, call_type=Call if own is not None else None
+        )
+    except ValueError as error:
+        if own is not None and not str(error).startswith(("line ", "options", "no ")):
+            raise
+        raise HistoryError(str(error)) from error
+    data = json.loads(answer)
+    return Checked(Verdict(data["verdict"]), data["reason"], data)

@@ -1,0 +1,99 @@
+"""`check`: a history of any system, or the trace of any Raft, judged on its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.common import Json, reported_errors
+
+
+def check(  # noqa: PLR0913 one parameter for each option
+    history: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="HISTORY",
+            help="A history, a bundle, or `-` for standard input; with `--raft`, the traces of a cluster's nodes.",
+            show_default=False,
+            allow_dash=True,
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="What the object does: register, cas-register, versioned-register, key-value, log, counter, set, "
+            "queue, lock, registry; or list-append for transactions."
+        ),
+    ] = "cas-register",
+    raft: Annotated[bool, typer.Option("--raft", help="Judge Raft traces by Raft's own invariants.")] = False,
+    history_format: Annotated[
+        str | None,
+        typer.Option("--format", help="jsonl, edn (Jepsen) or etcd-log (Porcupine); else by its first lines."),
+    ] = None,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="Values of an EDN history are `[key value]` tuples.")
+    ] = False,
+    initial: Annotated[
+        str | None, typer.Option(help="What a register holds at the beginning, as JSON.", show_default="null")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Do not part the history by key (models that can do both).")
+    ] = False,
+    level: Annotated[
+        str, typer.Option(help="Of list-append: serializable or strict-serializable.")
+    ] = "strict-serializable",
+    memory: Annotated[
+        str, typer.Option(help="The most memory of the search, beside the history: `64MB`, `2GiB`.")
+    ] = "1GiB",
+    seconds: Annotated[
+        float | None,
+        typer.Option("--time", min=0, help="The most seconds of the search.", show_default="no limit"),
+    ] = None,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(help="Only this one of zones, frontier, depth-first.", show_default="all that fit"),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="A smallest sub-history that is still wrong, and a picture of it; of a valid history, an order.",
+        ),
+    ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", help="With --explain: write the picture as a page of its own.", dir_okay=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a history of any system, on its own: is it linearizable (or its transactions serializable)?
+
+    Formats are in docs/histories.md, models and limits in docs/checkers.md. Beyond `--memory` or `--time` the answer is
+    unknown, with how far the history was verified. Exit code: 0 valid, 1 invalid, 2 a history or option that makes no
+    sense, 3 unknown.
+    """
+    with reported_errors(as_json):
+        # Imported here: a check of a small history must not wait for what the other commands need.
+        from harness.check import Asked, check_histories, check_traces  # noqa: PLC0415
+
+        if raft:
+            outcome = check_traces(history, memory=memory)
+        else:
+            outcome = check_histories(
+                history,
+                Asked(
+                    model=model,
+                    history_format=history_format,
+                    independent=independent,
+                    initial=initial,
+                    whole=whole,
+                    level=level,
+                    memory=memory,
+                    seconds=seconds,
+                    algorithm=algorithm,
+                    explain=explain,
+                    page=page,
+                ),
+            )
+        outcome.show(as_json=as_json)
+        raise typer.Exit(outcome.exit_code)

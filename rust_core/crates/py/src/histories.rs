@@ -1,0 +1,200 @@
+//! Histories of any system, checked on their own.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mcp_chaos_history::{self as histories, Format, History, Value, fault_bands};
+use mcp_chaos_linearizability::models::ModelOptions;
+use mcp_chaos_linearizability::{Limits, Options, Stop, Watch, check, check_model};
+use mcp_chaos_transactions::{self as transactions, Level};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use serde::Deserialize;
+
+use crate::errors::{guarded, value_error};
+use crate::model::PythonModel;
+
+/// What a check is to do: the options of `chaos.check`, as JSON.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Asked {
+    model: String,
+    format: Option<String>,
+    independent: bool,
+    initial: Option<serde_json::Value>,
+    parted: Option<bool>,
+    algorithm: Option<String>,
+    level: Option<String>,
+    memory_bytes: u64,
+    steps: Option<u64>,
+    seconds: Option<f64>,
+    minimal: bool,
+    witness: bool,
+    timeline: Option<usize>,
+}
+
+impl Default for Asked {
+    fn default() -> Asked {
+        Asked {
+            model: "cas-register".into(),
+            format: None,
+            independent: false,
+            initial: None,
+            parted: None,
+            algorithm: None,
+            level: None,
+            memory_bytes: Limits::default().memory_bytes,
+            steps: None,
+            seconds: None,
+            minimal: false,
+            witness: false,
+            timeline: None,
+        }
+    }
+}
+
+/// The model that is no model: transactions over lists.
+const TRANSACTIONS: &str = "list-append";
+
+/// Stops a check when its time is over, or when Python wants to raise (Ctrl-C).
+struct Clock {
+    deadline: Option<Instant>,
+    raised: AtomicBool,
+}
+
+impl Watch for Clock {
+    fn stop(&self) -> Option<Stop> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(Stop::Time);
+        }
+        // Signals are Python's to handle; what its handler raises is raised again once the check has ended.
+        let raised = Python::attach(|py| py.check_signals().map_err(|error| error.restore(py)).is_err());
+        raised.then(|| {
+            self.raised.store(true, Ordering::Relaxed);
+            Stop::Cancelled
+        })
+    }
+}
+
+/// Judges a history of any system, on its own; `options` and the answer are JSON.
+#[pyfunction]
+#[pyo3(signature = (history, options, *, nemesis = None, model = None, call_type = None))]
+pub fn check_history(
+    py: Python<'_>,
+    history: PyBackedBytes,
+    options: &str,
+    nemesis: Option<PyBackedBytes>,
+    model: Option<Py<PyAny>>,
+    call_type: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let asked: Asked =
+        serde_json::from_str(options).map_err(|error| value_error(format!("options: {error}")))?;
+    let deadline =
+        asked.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+    let clock = Clock { deadline, raised: AtomicBool::new(false) };
+    let history =
+        py.detach(|| guarded(|| read_history(&history, &asked, nemesis.as_deref())))?.map_err(value_error)?;
+    let report = match (model, call_type) {
+        (Some(model), Some(call_type)) => by_python(py, &history, &asked, &clock, model, call_type)?,
+        _ => py.detach(|| guarded(|| judged(&history, &asked, &clock)))?.map_err(value_error)?,
+    };
+    if clock.raised.load(Ordering::Relaxed) {
+        return Err(PyErr::fetch(py));
+    }
+    Ok(report)
+}
+
+fn read_history(text: &[u8], asked: &Asked, nemesis: Option<&[u8]>) -> Result<History, String> {
+    let options = histories::Options { independent: asked.independent, ..histories::Options::default() };
+    let history = match asked.format.as_deref() {
+        None => histories::read_any(text, &options),
+        Some(name) => {
+            let names = || Format::ALL.map(Format::name).join(", ");
+            let format =
+                Format::parse(name).ok_or_else(|| format!("no format {name:?}; there are: {}", names()))?;
+            histories::read(text, format, &options)
+        }
+    };
+    let mut history = history.map_err(|error| error.to_string())?;
+    if let Some(nemesis) = nemesis {
+        let records = mcp_chaos_checker::jsonl::parse_nemesis(nemesis)
+            .map_err(|error| format!("nemesis.jsonl: {error}"))?;
+        history.faults = fault_bands(&records, end_ns(&history));
+    }
+    Ok(history)
+}
+
+fn end_ns(history: &History) -> u64 {
+    let ends = history.operations.iter().map(|operation| match operation.completed_ns {
+        u64::MAX => operation.invoked_ns,
+        completed_ns => completed_ns,
+    });
+    ends.max().unwrap_or(0)
+}
+
+fn judged(history: &History, asked: &Asked, clock: &Clock) -> Result<String, String> {
+    let limits = limits(asked);
+    if asked.model == TRANSACTIONS {
+        let name = asked.level.as_deref().unwrap_or(Level::StrictSerializable.name());
+        let names = || Level::ALL.map(Level::name).join(", ");
+        let level = Level::named(name).ok_or_else(|| format!("no level {name:?}; there are: {}", names()))?;
+        let report =
+            transactions::check(history, level, &limits, clock).map_err(|error| error.to_string())?;
+        return Ok(json(&report));
+    }
+    check(history, &asked.model, &wanted(asked), &limits, clock).map(|report| json(&report))
+}
+
+fn by_python(
+    py: Python<'_>,
+    history: &History,
+    asked: &Asked,
+    clock: &Clock,
+    model: Py<PyAny>,
+    call_type: Py<PyAny>,
+) -> PyResult<String> {
+    let model = PythonModel::new(py, model, call_type)?;
+    let watch = OfPython { clock, model: &model };
+    let report =
+        guarded(|| check_model(history, &asked.model, &model, &wanted(asked), &limits(asked), &watch))?;
+    match model.raised() {
+        Some(error) => Err(error),
+        None => report.map(|report| json(&report)).map_err(value_error),
+    }
+}
+
+/// Stops also when the model has raised.
+struct OfPython<'a> {
+    clock: &'a Clock,
+    model: &'a PythonModel,
+}
+
+impl Watch for OfPython<'_> {
+    fn stop(&self) -> Option<Stop> {
+        if self.model.has_raised() { Some(Stop::Cancelled) } else { self.clock.stop() }
+    }
+}
+
+fn limits(asked: &Asked) -> Limits {
+    let limits = Limits::default();
+    Limits { memory_bytes: asked.memory_bytes, steps: asked.steps.unwrap_or(limits.steps) }
+}
+
+fn wanted(asked: &Asked) -> Options {
+    Options {
+        model: ModelOptions {
+            initial: asked.initial.as_ref().map(Value::from),
+            parted: asked.parted,
+            ..ModelOptions::default()
+        },
+        minimal: asked.minimal,
+        witness: asked.witness,
+        timeline: asked.timeline,
+        algorithm: asked.algorithm.clone(),
+        passes_over: false,
+    }
+}
+
+fn json<T: serde::Serialize>(report: &T) -> String {
+    serde_json::to_string(report).expect("reports have string keys only")
+}
