@@ -14,7 +14,7 @@ use mcp_chaos_history::{Ending, History, NEVER, Operation, Value, ValueId};
 
 use crate::{
     depth_first,
-    engine::{Answer, Engine},
+    engine::Answer,
     explain::{self, Failed, Possible},
     frontier,
     limits::{Limits, Stop, Watch},
@@ -26,7 +26,6 @@ use crate::{
     race::{Course, Entrant, Exhausted, Finish},
     register,
     report::{Minimal, OperationReport, Report, Timeline, Verdict, Verified},
-    words,
 };
 
 /// Steps that each key gets before any key gets more.
@@ -479,10 +478,11 @@ impl<'a> Check<'a> {
         });
     }
 
-    /// The first operation that cannot be explained, where the algorithm that decided did not find it: by the
-    /// frontier, within the prefix that is known to fail.
+    /// The first operation that cannot be explained, and what was possible before it, where the algorithm that
+    /// decided did not find them: by the frontier, within the prefix that is known to fail.
     fn first(&mut self, object: &dyn Object, operations: &[u32], found: Found) -> Found {
-        if matches!(found.answer, Ok(Answer::Inexplicable { is_first: true, .. })) {
+        let is_first = matches!(found.answer, Ok(Answer::Inexplicable { is_first: true, .. }));
+        if is_first && !found.possible.is_empty() {
             return found;
         }
         let race = Race {
@@ -492,7 +492,9 @@ impl<'a> Check<'a> {
             is_open: false,
         };
         match object.decide(self.history, operations, &mut self.course, &race) {
-            Ok(again) if matches!(again.answer, Ok(Answer::Inexplicable { .. })) => again,
+            Ok(again) if matches!(again.answer, Ok(Answer::Inexplicable { .. })) => {
+                Found { algorithm: found.algorithm, ..again }
+            }
             _ => found,
         }
     }
