@@ -323,3 +323,19 @@ fn it_agrees_with_trying_every_order() {
     }
     assert!(good > number / 4 && bad > number / 6, "{good} {bad}");
 }
+
+/// More operations at once than fit into one word, or into two: the same verdicts.
+#[test]
+fn wide_histories_are_judged_alike() {
+    for (width, found) in [(3, 3), (70, 3), (200, 3), (600, 3), (70, 9), (200, 9), (600, 9)] {
+        // So many readers are open while one value is written after another; each saw a value in its turn, the
+        // last one perhaps a value that nobody wrote.
+        let mut events: Vec<String> =
+            (0..width).map(|reader| format!("{} invoke read", reader + 10)).collect();
+        events.extend((1..=3).map(|value| format!("1 invoke write {value}; 1 ok")));
+        events.extend((1..width).map(|reader| format!("{} ok {}", reader + 10, 1 + reader % 3)));
+        events.push(format!("10 ok {found}"));
+        let (answer, _) = check(&events.join("; "));
+        assert_eq!(answer == Answer::Linearizable, found == 3, "{width} {found}: {answer:?}");
+    }
+}
