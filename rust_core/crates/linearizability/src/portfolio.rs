@@ -8,7 +8,7 @@
 //! Every key gets a little time first, then those that are left get the rest: a violation on an easy key is
 //! found although another key is hopeless.
 
-use std::{any::Any, collections::BTreeMap};
+use std::{any::Any, cell::RefCell, collections::BTreeMap};
 
 use mcp_chaos_history::{Ending, History, NEVER, Operation, Value, ValueId};
 
@@ -24,7 +24,10 @@ use crate::{
     models::{self, ModelOptions, Visitor},
     problem::{self, Moment},
     race::{Course, Entrant, Exhausted, Finish},
-    register,
+    register::{
+        self,
+        prepare::{Scratch, prepare_with},
+    },
     report::{Minimal, OperationReport, Report, Timeline, Verdict, Verified},
 };
 
@@ -75,7 +78,7 @@ pub fn check(
             // Registers have engines of their own. Their options were looked at like any other model's.
             match (&model as &dyn Any).downcast_ref::<models::Register>() {
                 Some(register) => {
-                    let registers = Registers::new(self.0.history, &register.initial);
+                    let registers = Registers::new(self.0.history, register);
                     self.0.run(&registers, parted)
                 }
                 None => self.0.run(&Modelled { model }, parted),
@@ -159,16 +162,17 @@ impl Race<'_> {
 
 /// Registers, whose engines are made for them.
 struct Registers<'a> {
-    initial: &'a Value,
-    /// Its number among the history's values.
-    number: ValueId,
+    model: &'a models::Register,
+    /// The initial value's number among the history's.
+    initial: ValueId,
+    scratch: RefCell<Scratch>,
 }
 
 impl<'a> Registers<'a> {
-    fn new(history: &History, initial: &'a Value) -> Registers<'a> {
+    fn new(history: &History, model: &'a models::Register) -> Registers<'a> {
         // A value that the history never names is as good as any other that it never names.
-        let number = history.values.find(initial).unwrap_or(history.values.len() as ValueId);
-        Registers { initial, number }
+        let initial = history.values.find(&model.initial).unwrap_or(history.values.len() as ValueId);
+        Registers { model, initial, scratch: RefCell::default() }
     }
 }
 
@@ -180,13 +184,21 @@ impl Object for Registers<'_> {
         course: &mut Course,
         race: &Race,
     ) -> Result<Found, (u32, String)> {
-        let register = register::prepare::prepare(history, operations.iter().copied(), self.number)?;
+        if race.remember {
+            // These engines skip what nobody saw, and so know no whole order.
+            return Modelled { model: self.model }.decide(history, operations, course, race);
+        }
+        let scratch = &mut self.scratch.borrow_mut();
+        let register = prepare_with(history, operations.iter().copied(), self.initial, scratch)?;
         let mut entrants: Vec<Entrant> = Vec::new();
         if race.wants("zones") {
             entrants.push(Box::new(|memory| Box::new(register::ZoneSearch::new(&register, memory))));
         }
         if race.wants("frontier") {
             entrants.push(Box::new(|memory| Box::new(register::Frontier::new(&register, history, memory))));
+        }
+        if race.wants("depth-first") {
+            entrants.push(Box::new(|memory| Box::new(register::DepthFirst::new(&register, memory))));
         }
         let finish = course.run(race.order(entrants), race.steps);
         let operation = |step: u32| register.steps[step as usize].operation;
@@ -199,7 +211,7 @@ impl Object for Registers<'_> {
     }
 
     fn register(&self) -> Option<&Value> {
-        Some(self.initial)
+        Some(&self.model.initial)
     }
 }
 
@@ -529,10 +541,16 @@ impl<'a> Check<'a> {
 
     /// An order that explains the operations, if the search for one ends within a budget of its own.
     fn order(&self, object: &dyn Object, history: &History, operations: &[u32]) -> Option<Vec<u32>> {
-        let mut course = Course::new(self.course.limits, self.course.watch);
-        let race =
-            Race { steps: ORDER_STEPS, remember: true, algorithm: Some("depth-first"), is_open: false };
-        object.decide(history, operations, &mut course, &race).ok()?.witness
+        ["zones", "depth-first"].iter().find_map(|algorithm| {
+            let mut course = Course::new(self.course.limits, self.course.watch);
+            let race = Race {
+                steps: ORDER_STEPS,
+                remember: *algorithm != "zones",
+                algorithm: Some(algorithm),
+                is_open: false,
+            };
+            object.decide(history, operations, &mut course, &race).ok()?.witness
+        })
     }
 
     fn minimal(&mut self, object: &dyn Object, operations: &[u32], failed: u32) -> Minimal {
