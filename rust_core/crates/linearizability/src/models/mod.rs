@@ -156,7 +156,7 @@ pub trait Visitor {
     type Output;
 
     /// Does it.
-    fn visit<M: Model + 'static>(self, model: M) -> Self::Output;
+    fn visit<M: Model + Clone + 'static>(self, model: M) -> Self::Output;
 }
 
 /// A model that cannot be had.

@@ -718,7 +718,7 @@ impl<'a, const N: usize> Search<'a, N> {
     }
 
     /// Whether a write serves right after it took effect. To set the present value again serves only to free
-    /// what is fresh, before a compare-and-set.
+    /// what is fresh, before a compare-and-set: one whose value somebody finds, or that a mismatch waits for.
     fn serves(&self, before: &Configuration<N>, new: Held, wish: &Wish) -> bool {
         if new == before.value && !wish.frees {
             return false;
@@ -728,7 +728,10 @@ impl<'a, const N: usize> Search<'a, N> {
             || !self.group(new).cas.without(&before.done).is_empty()
             || self.unknown_cas.get(&new).is_some_and(|classes| {
                 let produced = |class: &u32| self.classes[*class as usize].action.produces();
-                classes.iter().filter_map(produced).any(|last| self.is_found(before, last))
+                classes
+                    .iter()
+                    .filter_map(produced)
+                    .any(|last| wish.is_refused && last != new || self.is_found(before, last))
             })
     }
 

@@ -17,6 +17,13 @@ use crate::{
 
 const SIZE: Size = Size { operations: (2, 7), clients: 4 };
 
+/// Seeds beyond those of every day that found something.
+const FAILED_ONCE: &[(&str, u64)] = &[
+    // A register's frontier named a read as the first that nothing explains, and it was the one after it: an
+    // unknown compare-and-set had made a mismatch, then what was read.
+    ("cas-register", 355_465),
+];
+
 /// How many histories of each model.
 #[expect(clippy::disallowed_methods, reason = "how many tests to run is the business of whoever runs them")]
 fn histories() -> u64 {
@@ -42,7 +49,8 @@ fn agrees<O: Object>(parted: Option<bool>) {
     let histories = histories();
     let mut counts = Counts::new();
     let (mut valid, mut invalid) = (0, 0);
-    for seed in 0..histories {
+    let failed_once = FAILED_ONCE.iter().filter(|(model, _)| *model == O::MODEL).map(|(_, seed)| *seed);
+    for seed in (0..histories).chain(failed_once) {
         let recorded = Recorded::<O>::random(seed, SIZE);
         let history = recorded.history();
         let options = options(&recorded.initial, parted);

@@ -1,9 +1,9 @@
 //! Every engine that there is for a model.
 
-use mcp_chaos_history::{History, Value};
+use mcp_chaos_history::{History, NEVER, Value};
 use mcp_chaos_linearizability::{
-    Answer, Engine, Frontier, Interned, Model, ModelOptions, Moment, Progress, Visitor, prepare, register,
-    with_model,
+    Answer, Call, DepthFirst, Engine, Frontier, Interned, Model, ModelOptions, Moment, Online, OnlineLimits,
+    Progress, Standing, Visitor, prepare, register, with_model,
 };
 
 use crate::{object::Object, plain::Plain};
@@ -97,27 +97,26 @@ struct Run<'a> {
 impl Visitor for Run<'_> {
     type Output = Vec<Found>;
 
-    fn visit<M: Model + 'static>(self, model: M) -> Vec<Found> {
+    fn visit<M: Model + Clone + 'static>(self, model: M) -> Vec<Found> {
         let problem = prepare(self.history, self.operations.iter().copied(), &model).unwrap();
         let operation = |step: u32| problem.steps[step as usize].operation;
         let event = |moment: usize| match problem.moments[moment] {
             Moment::Invoke(step) => Event::Begin(operation(step)),
             Moment::Return(step) => Event::End(operation(step)),
         };
-        let frontier = |memory_bytes, remember| {
-            Frontier::new(&problem, Interned::new(&model, &problem), memory_bytes, remember)
-        };
-        vec![
-            self.run("plain", &mut Plain::new(&model, &problem), MEMORY_BYTES, event, operation),
-            self.run("frontier", &mut frontier(MEMORY_BYTES, true), MEMORY_BYTES, event, operation),
-            self.run(
-                "frontier, little memory",
-                &mut frontier(LITTLE_BYTES, false),
-                LITTLE_BYTES,
-                event,
-                operation,
-            ),
-        ]
+        let machine = || Interned::new(&model, &problem);
+        let frontier = |memory_bytes, remember| Frontier::new(&problem, machine(), memory_bytes, remember);
+        let depth_first = |memory_bytes| DepthFirst::new(&problem, machine(), memory_bytes);
+        let [much, little] = [MEMORY_BYTES, LITTLE_BYTES];
+        let mut found = vec![
+            self.run("plain", &mut Plain::new(&model, &problem), much, event, operation),
+            self.run("frontier", &mut frontier(much, true), much, event, operation),
+            self.run("frontier, little memory", &mut frontier(little, false), little, event, operation),
+            self.run("depth-first", &mut depth_first(much), much, event, operation),
+            self.run("depth-first, little memory", &mut depth_first(little), little, event, operation),
+        ];
+        found.push(self.run_online(model));
+        found
     }
 }
 
@@ -128,6 +127,47 @@ enum Event {
 }
 
 impl Run<'_> {
+    /// The check that takes events as they come.
+    fn run_online<M: Model + Clone>(&self, model: M) -> Found {
+        let mut online = Online::new(model, OnlineLimits::default());
+        let mut events: Vec<(u32, u32, bool)> = Vec::new();
+        for number in self.operations {
+            let operation = &self.history.operations[*number as usize];
+            events.push((operation.invoked_at, *number, false));
+            if operation.completed_at != NEVER {
+                events.push((operation.completed_at, *number, true));
+            }
+        }
+        events.sort_unstable();
+        for (_, number, is_end) in events {
+            let operation = &self.history.operations[number as usize];
+            let call = Call::of(self.history, operation);
+            if is_end {
+                online.end(operation.process, call.outcome).unwrap();
+            } else {
+                online.invoke(operation.process, call.f, call.key, call.argument).unwrap();
+            }
+            online.advance(self.fuel);
+        }
+        online.finish();
+        while online.advance(self.fuel) == Standing::Running {}
+        assert!(online.doubts().is_empty(), "{:?}", online.doubts());
+        let violated = online.violation().map(|violation| self.operations[violation.operation as usize]);
+        let failed_at = violated.map(|number| self.history.operations[number as usize].completed_at as usize);
+        Found {
+            engine: "online",
+            answer: match failed_at {
+                // It counts no moments.
+                Some(_) => Answer::Inexplicable { moment: 0, is_first: true },
+                None => Answer::Linearizable,
+            },
+            failed_at,
+            verified: failed_at.unwrap_or(0),
+            witness: None,
+            steps: online.steps(),
+        }
+    }
+
     /// Engines made for registers.
     fn register_engines(&self, initial: Value) -> Vec<Found> {
         let mut history = self.history.clone();

@@ -258,6 +258,10 @@ fn other_values_change_nothing() {
                 run_all(O::MODEL, &options, &history, &parts(&history, false)[0], 64)
             });
             for (before, after) in before.iter().zip(&after) {
+                // How much memory a set of values takes does depend on them.
+                if before.engine.ends_with("little memory") {
+                    continue;
+                }
                 assert_eq!(before.answer, after.answer, "seed {seed}\n{}", recorded.text());
             }
         }
