@@ -181,12 +181,21 @@ impl Run<'_> {
         };
         let frontier = |memory_bytes| register::Frontier::new(&register, &history, memory_bytes);
         let zones = |memory_bytes| register::ZoneSearch::new(&register, memory_bytes);
+        let depth_first = |memory_bytes| register::DepthFirst::new(&register, memory_bytes);
         let [much, little] = [MEMORY_BYTES, LITTLE_BYTES];
         vec![
             self.run("register: frontier", &mut frontier(much), much, event, operation),
             self.run("register: frontier, little memory", &mut frontier(little), little, event, operation),
             self.run("register: zones", &mut zones(much), much, event, operation),
             self.run("register: zones, little memory", &mut zones(little), little, event, operation),
+            self.run("register: depth-first", &mut depth_first(much), much, event, operation),
+            self.run(
+                "register: depth-first, little memory",
+                &mut depth_first(little),
+                little,
+                event,
+                operation,
+            ),
         ]
     }
 
