@@ -29,6 +29,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("CHECKS", super::checks())?;
+        module.add("MODELS", super::models())?;
         module.add("PLANTS", super::plants())?;
         module.add("START_NS", mcp_chaos_sim::START_NS)
     }
@@ -44,6 +45,17 @@ fn checks() -> Vec<(&'static str, &'static str, &'static str, Vec<&'static str>)
     mcp_chaos_checker::CHECKS
         .iter()
         .map(|info| (info.name, info.about, info.section, info.needs.iter().map(need).collect()))
+        .collect()
+}
+
+/// A model's name, what it is, its functions, and which errors of which function are observations.
+type ModelRow = (&'static str, &'static str, Vec<&'static str>, Vec<(&'static str, &'static str)>);
+
+/// Each sequential model.
+fn models() -> Vec<ModelRow> {
+    mcp_chaos_linearizability::models::MODELS
+        .iter()
+        .map(|model| (model.name, model.about, model.functions.to_vec(), model.observations.to_vec()))
         .collect()
 }
 

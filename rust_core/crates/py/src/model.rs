@@ -134,7 +134,7 @@ impl PythonModel {
 }
 
 /// A state's number and a call's number.
-impl Model for PythonModel {
+impl Model for &PythonModel {
     type State = u32;
     type Action = u32;
 
