@@ -5,19 +5,23 @@ from typing import Final, Literal, TypedDict, final, type_check_only
 
 __all__ = [
     "CHECKS",
+    "MODELS",
     "PLANTS",
     "START_NS",
     "Evidence",
     "TraceChecker",
     "Workload",
     "World",
-    "check_linearizable",
+    "check_history",
     "check_trace",
     "simulate",
 ]
 
 CHECKS: Final[list[tuple[str, str, str, list[str]]]]
 """Each check: name, what it holds a system to, where it is defined, what evidence it needs."""
+
+MODELS: Final[list[tuple[str, str, list[str], list[tuple[str, str]]]]]
+"""Each sequential model: name, what it is, its functions, and which errors of which function saw something."""
 
 PLANTS: Final[list[tuple[str, str, str]]]
 """Each planted bug: name, what a node with it does, where the failure was published."""
@@ -251,12 +255,19 @@ def simulate(compiled_plan: str, plants: Sequence[str] = ()) -> Evidence:
     Raises ``ValueError`` that names the path of what is wrong in the plan, or an unknown planted bug.
     """
 
-def check_linearizable(
-    history: bytes, *, initial: str = "null", memory_bytes: int | None = None, steps: int | None = None
+def check_history(
+    history: bytes,
+    options: str,
+    *,
+    nemesis: bytes | None = None,
+    model: object | None = None,
+    call_type: type | None = None,
 ) -> str:
-    """Judges a history alone, of any system; gives one judgement as JSON (see :meth:`Evidence.judge`).
+    """Judges a history of any system; ``options`` and the answer are JSON (see :func:`chaos.histories.check`).
 
-    ``initial`` is the JSON value that registers start from. Raises ``ValueError`` that names line and column.
+    ``model``: a Python object instead of a named model; ``call_type`` makes the calls that it sees. Looks for Ctrl-C
+    every few milliseconds. Raises ``ValueError`` that names line and column or the wrong option, and what ``model``
+    raises.
     """
 
 def check_trace(

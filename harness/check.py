@@ -1,6 +1,7 @@
 """Histories and traces from files, judged on their own: what `mcp-chaos check` does."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,19 @@ from typing import Any
 from chaos.errors import UsageError
 from chaos.histories import Checked, HistoryError, check
 from chaos.verdict import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, Verdict, merge
-from harness.files import write_whole
-from harness.output import people, print_json, write
-from harness.report.text import words
+from harness.output import complain, print_json, write
 
 DRAWN = 200
 """The most operations in a picture: more cannot be told apart."""
 
+TRANSACTIONS = "list-append"
+
 _CHUNK_BYTES = 1 << 22
+_FORMATS = ("jsonl", "edn", "etcd-log")
+_LEVELS = ("serializable", "strict-serializable")
+_ALGORITHMS = ("zones", "frontier", "depth-first")
+_WIDTH_OF_A_FILE = 120
+_NARROWEST = 40
 _EXIT_CODES = {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID, Verdict.UNKNOWN: EXIT_UNKNOWN}
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
@@ -57,21 +63,21 @@ class Outcome:
         else:
             write(self.text)
         for note in self.notes:
-            people(True).print(note, markup=False)
+            complain(note)
 
 
 def check_histories(files: Sequence[Path], asked: Asked) -> Outcome:
     """Judges each file by itself. Raises UsageError for what cannot be read, with file, line and column."""
-    if asked.page is not None and (not asked.explain or len(files) != 1):
-        raise UsageError("--html: expected --explain and one history")
+    _validate(files, asked)
     found = [(str(file), _check_file(file, asked)) for file in files]
     notes: tuple[str, ...] = ()
     if asked.page is not None:
-        from harness.report.page import page  # noqa: PLC0415 only pictures need it
+        from harness.files import write_whole  # noqa: PLC0415 only pictures need them
+        from harness.report.page import page  # noqa: PLC0415
 
         name, checked = found[0]
         write_whole(asked.page, page(checked.data, name).encode())
-        notes = (f"picture: {asked.page}",)
+        notes = (f"the picture is in {asked.page}",)
     verdict = merge(checked.verdict for _, checked in found)
     if len(found) == 1:
         data = {"history": found[0][0], **found[0][1].data}
@@ -80,58 +86,118 @@ def check_histories(files: Sequence[Path], asked: Asked) -> Outcome:
             "verdict": verdict.value,
             "histories": [{"history": name, **checked.data} for name, checked in found],
         }
-    text = "".join(words(name, checked, explained=asked.explain) for name, checked in found)
+    from harness.report.text import words  # noqa: PLC0415 not needed where a file cannot be read
+
+    width = _width()
+    text = "".join(words(name, checked, explained=asked.explain, width=width) for name, checked in found)
     return Outcome(_EXIT_CODES[verdict], text, data, notes)
 
 
 def check_traces(files: Sequence[Path], *, memory: str) -> Outcome:
-    """Judges the traces of one cluster's nodes, in files of any size, by Raft's invariants."""
+    """Judges the traces of one cluster's nodes, in files of any size, by Raft's invariants. Raises UsageError."""
     from chaos import _core  # noqa: PLC0415
 
-    checker = _core.TraceChecker(["raft"], memory_bytes=bytes_of(memory))
-    for file in files:
-        try:
-            for chunk in _chunks(file):
-                checker.feed(str(file), chunk)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    judged = json.loads(checker.finish())
+    paths = {str(file): file for file in files}
+    try:
+        checker = _core.TraceChecker(list(paths), memory_bytes=bytes_of(memory))
+        pieces = {name: _chunks(file) for name, file in paths.items()}
+        while (name := checker.wants) is not None:
+            checker.feed(name, next(pieces[name], b""))
+        judged = json.loads(checker.finish())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     verdict = merge(Verdict(one["verdict"]) for one in judged)
     width = max(len(one["check"]) for one in judged)
     lines = [f"{one['verdict']:<8} {one['check']:<{width}}  {one['reason']}\n" for one in judged]
     return Outcome(_EXIT_CODES[verdict], "".join(lines), {"verdict": verdict.value, "judgements": judged})
 
 
+def models_in_words() -> str:
+    """A table of the models: what each is, its functions, and which errors say something about the order."""
+    from chaos._core import MODELS  # noqa: PLC0415
+
+    width = max(len(name) for name, *_ in MODELS) + 2
+    lines = []
+    for name, about, functions, observations in MODELS:
+        lines.append(f"{name:<{width}}{about}")
+        lines.append(f"{'':<{width}}f: {', '.join(functions)}")
+        if observations:
+            seen = ", ".join(f"{f} {error}" for f, error in observations)
+            lines.append(f"{'':<{width}}errors that saw something: {seen}")
+    lines.append(f"{TRANSACTIONS:<{width}}transactions over lists (--level)")
+    lines.append(f"{'':<{width}}f: txn, of [\"append\", key, value] and [\"r\", key, null]")
+    return "\n".join(lines) + "\n"
+
+
+def _validate(files: Sequence[Path], asked: Asked) -> None:
+    """Raises UsageError for options that make no sense, before anything is read."""
+    from chaos._core import MODELS  # noqa: PLC0415
+
+    if asked.page is not None and (not asked.explain or len(files) != 1):
+        raise UsageError("--html: expected --explain and one history")
+    if sum(str(file) == "-" for file in files) > 1:
+        raise UsageError("-: standard input can be read only once")
+    _one_of("--model", asked.model, (*(name for name, *_ in MODELS), TRANSACTIONS))
+    _one_of("--level", asked.level, _LEVELS)
+    if asked.history_format is not None:
+        _one_of("--format", asked.history_format, _FORMATS)
+    if asked.algorithm is not None:
+        _one_of("--algorithm", asked.algorithm, _ALGORITHMS)
+    if asked.initial is not None:
+        try:
+            json.loads(asked.initial)
+        except ValueError as error:
+            raise UsageError(f"--initial {asked.initial}: expected JSON: {error}") from error
+    bytes_of(asked.memory)
+
+
+def _one_of(option: str, given: str, expected: Sequence[str]) -> None:
+    if given in expected:
+        return
+    from difflib import get_close_matches  # noqa: PLC0415 only mistakes need it
+
+    near = get_close_matches(given, expected, 1)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(expected)}"
+    raise UsageError(f"{option} {given}: {hint}")
+
+
 def _check_file(file: Path, asked: Asked) -> Checked:
-    nemesis: bytes | None = None
+    name, nemesis = str(file), None
     if file.is_dir():
-        # A bundle: what was done to the cluster lies beside the history.
-        file, log = file / "history.jsonl", file / "nemesis.jsonl"
-        nemesis = log.read_bytes() if log.is_file() else None
-    try:
-        initial = None if asked.initial is None else json.loads(asked.initial)
-    except ValueError as error:
-        raise UsageError(f"--initial {asked.initial}: expected JSON: {error}") from error
+        file, nemesis = _in_directory(file)
+        name = str(file)
     text = b"".join(_chunks(file))
+    if not text.strip():
+        raise UsageError(f"{name}: empty: expected a history (docs/histories.md)")
     try:
         return check(
             text,
             asked.model,
-            history_format=asked.history_format,
+            history_format=asked.history_format,  # type: ignore[arg-type] validated before
             independent=asked.independent,
-            initial=initial,
+            initial=None if asked.initial is None else json.loads(asked.initial),
             by_key=False if asked.whole else None,
-            level=asked.level,
+            level=asked.level,  # type: ignore[arg-type]
             memory_bytes=bytes_of(asked.memory),
             seconds=asked.seconds,
-            algorithm=asked.algorithm,
+            algorithm=asked.algorithm,  # type: ignore[arg-type]
             minimal=asked.explain,
             witness=asked.explain,
             timeline=DRAWN if asked.explain else None,
             nemesis=nemesis,
         )
     except HistoryError as error:
-        raise UsageError(f"{file}: {error}") from error
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _in_directory(directory: Path) -> tuple[Path, bytes | None]:
+    """The history of a bundle, and what was done to the cluster; or Jepsen's of a test."""
+    for name in ("history.jsonl", "history.edn"):
+        history = directory / name
+        if history.is_file():
+            log = directory / "nemesis.jsonl"
+            return history, b"".join(_chunks(log)) if log.is_file() else None
+    raise UsageError(f"{directory}: expected a bundle: there is no history.jsonl or history.edn in it")
 
 
 def _chunks(file: Path) -> Iterator[bytes]:
@@ -139,10 +205,18 @@ def _chunks(file: Path) -> Iterator[bytes]:
         if str(file) == "-":
             yield from iter(lambda: sys.stdin.buffer.read(_CHUNK_BYTES), b"")
             return
-        with file.open("rb") as opened:
+        with file.open("rb", buffering=0) as opened:
             yield from iter(lambda: opened.read(_CHUNK_BYTES), b"")
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def _width() -> int:
+    """Columns to write to: the terminal's, or a page's where nobody watches."""
+    try:
+        return max(_NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (AttributeError, OSError, ValueError):
+        return _WIDTH_OF_A_FILE
 
 
 def bytes_of(text: str) -> int:

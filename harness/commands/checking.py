@@ -8,6 +8,16 @@ import typer
 from harness.commands.common import Json, reported_errors
 
 
+def _print_models(wanted: bool) -> None:
+    if wanted:
+        with reported_errors(as_json=False):
+            from harness.check import models_in_words  # noqa: PLC0415
+            from harness.output import write  # noqa: PLC0415
+
+            write(models_in_words())
+        raise typer.Exit
+
+
 def check(  # noqa: PLR0913 one parameter for each option
     history: Annotated[
         list[Path],
@@ -21,10 +31,16 @@ def check(  # noqa: PLR0913 one parameter for each option
     model: Annotated[
         str,
         typer.Option(
-            help="What the object does: register, cas-register, versioned-register, key-value, log, counter, set, "
-            "queue, lock, registry; or list-append for transactions."
+            help="What the object is: register, cas-register, key-value, queue, … (`--models`), or list-append for "
+            "transactions."
         ),
     ] = "cas-register",
+    _models: Annotated[
+        bool,
+        typer.Option(
+            "--models", help="List the models, with their functions.", is_eager=True, callback=_print_models
+        ),
+    ] = False,
     raft: Annotated[bool, typer.Option("--raft", help="Judge Raft traces by Raft's own invariants.")] = False,
     history_format: Annotated[
         str | None,

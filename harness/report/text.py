@@ -4,133 +4,147 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chaos.histories import Checked
-from chaos.timeline import counted
 from chaos.verdict import Verdict
-
-Operation = Mapping[str, Any]
+from harness.report.scene import Bar, Scene, names_of, scene
+from harness.report.wording import Operation, call, counted, cut, effort, micro, seconds
 
 _MARKS = {Verdict.VALID: "✓", Verdict.INVALID: "✗", Verdict.UNKNOWN: "?"}
-_LANE = 64
 _CONFIGURATIONS = 8
+_FAULTS = 5
+_ANOMALIES = 8
+_DRAWN = 24
+"""The most operations in a picture: one line each."""
+_LEAST_BAR = 12
+_INDENT = "    "
 
 
-def words(name: str, checked: Checked, *, explained: bool) -> str:
-    """What `mcp-chaos check` prints of one history."""
+def words(name: str, checked: Checked, *, explained: bool, width: int) -> str:
+    """What `mcp-chaos check` prints of one history, in lines of about ``width`` columns."""
     lines = [f"{_MARKS[checked.verdict]} {name}: {checked.verdict.value}: {checked.reason}"]
     if "anomalies" in checked.data:
         lines += _anomalies(checked.data)
     else:
         lines += _failure(checked.data)
-        lines.append(f"  {_effort(checked.data)}")
-        if checked.data.get("minimal"):
-            lines += _minimal(checked.data)
-        elif explained and checked.verdict is Verdict.VALID:
-            lines += _witness(checked.data)
-    return "".join(f"{line}\n" for line in lines)
-
-
-def call(operation: Operation) -> str:
-    """``read k0 = 3``, ``write k0 = 7``, ``cas k0 3 -> 4``: as short as it can be said."""
-    key = f" {operation['key']}" if operation["key"] else ""
-    f, argument, result = operation["f"], operation["argument"], operation["result"]
-    if f == "cas" and isinstance(argument, list) and len(argument) == 2:  # noqa: PLR2004 expected and new
-        text = f"cas{key} {shown(argument[0])} -> {shown(argument[1])}"
-    elif f == "write":
-        text = f"write{key} = {shown(argument)}"
-    elif argument is None:
-        text = f"{f}{key}" + (f" = {shown(result)}" if operation["outcome"] == "ok" else "")
-    else:
-        told = operation["outcome"] == "ok" and result not in (None, argument)
-        text = f"{f}{key} {shown(argument)}" + (f" = {shown(result)}" if told else "")
-    if operation["outcome"] == "fail":
-        text += f" ({operation['error'] or 'failed'})"
-    return text
-
-
-def shown(value: Any) -> str:
-    """A value for people: nested lists in brackets, texts bare unless they would mislead."""
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return f"[{', '.join(shown(one) for one in value)}]"
-    return str(value)
+        lines.append(f"  {effort(checked.data)}")
+        if checked.data["minimal"]:
+            lines += _minimal(checked.data, width)
+        elif explained:
+            lines += _explained(checked.data, width)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def _failure(data: Mapping[str, Any]) -> Iterator[str]:
     failure = data["failure"]
     if failure is None:
         return
-    configurations = failure["configurations"]
-    if configurations:
+    known = names_of(data)
+    told = failure["configurations"][:_CONFIGURATIONS]
+    if told:
         total = failure["configurations_in_all"]
-        yield f"  what was possible just before ({counted(total, 'way')} to explain all that came earlier):"
-        for one in configurations[:_CONFIGURATIONS]:
-            by = f", left so by {call(one['set_by'])} (process {one['set_by']['process']})" if one["set_by"] else ""
-            pending = len(one["pending"])
-            open_words = f"; {counted(pending, 'operation')} in flight not yet in effect" if pending else ""
-            yield f"    {one['state']}{by}: {one['why']}{open_words}"
-        if total > _CONFIGURATIONS:
-            yield f"    … and {total - _CONFIGURATIONS} more"
-    for band in failure["faults"]:
-        yield f"  in force at the time: {band['words']} ({_seconds(band['from_ns'])} to {_seconds(band['to_ns'])})"
+        yield f"  {counted(total, 'way')} to explain all that came earlier, and none allows it:"
+        for one in told:
+            by = one["set_by"]
+            setter = f", left so by {call(by)} (process {by['process']})" if by else ""
+            yield f"{_INDENT}{one['state']}{setter}: {one['why']}{_pending(one['pending'], known)}"
+        if total > len(told):
+            yield f"{_INDENT}… and {total - len(told):,} more"
+    for band in failure["faults"][:_FAULTS]:
+        yield f"  in force at the time: {band['words']} ({seconds(band['from_ns'])} to {seconds(band['to_ns'])})"
+    if len(failure["faults"]) > _FAULTS:
+        yield f"  and {counted(len(failure['faults']) - _FAULTS, 'fault')} more"
     if not failure["is_first"]:
-        yield "  (whether an earlier operation is already inexplicable could not be found within the limits)"
+        yield "  (whether an earlier operation is already inexplicable was not found within the limits)"
 
 
-def _effort(data: Mapping[str, Any]) -> str:
-    algorithms = ", ".join(
-        name if count == 1 and len(data["algorithms"]) == 1 else f"{name} ({counted(count, 'key')})"
-        for name, count in data["algorithms"].items()
-    )
-    by = f" by {algorithms}" if algorithms else ""
-    return (
-        f"{counted(data['operations'], 'operation')} on {counted(data['keys'], 'key')}{by}; "
-        f"{data['steps']} steps, {data['peak_bytes'] / 1e6:.1f} MB"
-    )
+def _pending(numbers: Sequence[int], known: Mapping[int, Operation]) -> str:
+    if not numbers:
+        return ""
+    if len(numbers) <= 2 and all(number in known for number in numbers):
+        return f"; not yet in effect: {', '.join(call(known[number]) for number in numbers)}"
+    return f"; {counted(len(numbers), 'operation')} in flight not yet in effect"
 
 
-def _minimal(data: Mapping[str, Any]) -> Iterator[str]:
+def _minimal(data: Mapping[str, Any], width: int) -> Iterator[str]:
     minimal = data["minimal"]
     operations: Sequence[Operation] = minimal["operations"]
-    least = "the smallest part that is still wrong" if minimal["is_minimal"] else "a smaller part that is still wrong"
-    yield f"  {least} ({counted(len(operations), 'operation')}; x is what cannot be explained):"
-    yield from lanes(operations, data["failure"]["operation"]["number"])
+    least = "the smallest part that is still wrong" if minimal["is_minimal"] else "a smaller part, still wrong"
+    yield f"  {least} ({counted(len(operations), 'operation')}; x: what no order explains):"
+    yield from lanes(scene(operations), width, impossible=data["failure"]["operation"]["number"])
 
 
-def lanes(operations: Sequence[Operation], impossible: int | None) -> Iterator[str]:
-    """Each operation as a bar from its invocation to its completion, in the order of events."""
-    moments = sorted(
-        {at for one in operations for at in (one["invoked_at"], one["completed_at"]) if at is not None}
-    )
-    place = {at: index for index, at in enumerate(moments)}
-    scale = max(1, _LANE // max(1, len(moments)))
-    width = len(moments) * scale
-    process = max((len(str(one["process"])) for one in operations), default=0)
-    for one in operations:
-        start = place[one["invoked_at"]] * scale
-        ended = one["outcome"] != "unknown" and one["completed_at"] is not None
-        end = place[one["completed_at"]] * scale if ended else width
-        mark = "x" if one["number"] == impossible else "="
-        bar = " " * start + "|" + mark * max(0, end - start - 1) + ("|" if ended else ">")
-        yield f"    {one['process']:>{process}} {bar:<{width + 1}}  {call(one)}"
+def _explained(data: Mapping[str, Any], width: int) -> Iterator[str]:
+    timeline = data["timeline"]
+    if not timeline or not timeline["operations"]:
+        return
+    orders = data["witness"] or {}
+    operations = timeline["operations"][:_DRAWN]
+    drawn = scene(operations, orders)
+    if drawn.paths:
+        yield "  an order that explains it (o: the operation takes effect):"
+    else:
+        yield "  the beginning:"
+    yield from lanes(drawn, width, impossible=None)
+    more = timeline["left_out"] + len(timeline["operations"]) - len(operations)
+    if more:
+        yield f"{_INDENT}… and {counted(more, 'operation')} more"
 
 
-def _witness(data: Mapping[str, Any]) -> Iterator[str]:
-    timeline = data.get("timeline") or {"operations": []}
-    known = {one["number"]: one for one in timeline["operations"]}
-    for key, order in (data.get("witness") or {}).items():
-        head = [known[number] for number in order if number in known][:12]
-        if head:
-            more = f", … ({len(order)} in all)" if len(order) > len(head) else ""
-            yield f"  an order for {key or 'it'}: " + ", ".join(call(one) for one in head) + more
+def lanes(drawn: Scene, width: int, *, impossible: int | None) -> Iterator[str]:
+    """Each operation as a bar from its invocation to its completion, on a line of its own, in order of invocation.
+
+    Words stand right of the bars; in a narrow terminal bars give way first, then words are cut.
+    """
+    bars = drawn.bars[:_DRAWN]
+    process = min(12, max((len(name) for name in drawn.lanes), default=0))
+    texts = [call(bar.operation) for bar in bars]
+    room = max(20, width - len(_INDENT) - process - 3)
+    label = min(max((len(text) for text in texts), default=0), max(10, room // 2))
+    # At least two columns for each event, so that bars that touch in time do not touch on the screen.
+    space = max(_LEAST_BAR, min(room - label, 6 * drawn.length))
+    points = {point.bar.number: point.at for path in drawn.paths.values() for point in path}
+    for bar, text in zip(bars, texts, strict=True):
+        name = cut(drawn.lanes[bar.lane], process)
+        picture = _bar(bar, drawn.length, space, points.get(bar.number), wrong=bar.number == impossible)
+        yield f"{_INDENT}{name:>{process}} {picture:<{space}}  {cut(text, room - space)}"
+    if len(drawn.bars) > len(bars):
+        yield f"{_INDENT}… and {counted(len(drawn.bars) - len(bars), 'operation')} more"
+
+
+def _bar(bar: Bar, length: int, space: int, point: float | None, *, wrong: bool) -> str:
+    def column(at: float) -> int:
+        return min(space - 1, int(at * (space - 1) / max(1, length - 1)))
+
+    start = column(bar.start)
+    end = max(column(bar.end), min(start + 1, space - 1)) if bar.ended else space - 1
+    inside = {"ok": "=", "fail": "-", "unknown": "."}[bar.operation["outcome"]]
+    cells = ["x" if wrong else inside] * (end - start + 1)
+    cells[0] = "|"
+    cells[-1] = "|" if bar.ended else ">"
+    if point is not None:
+        cells[max(0, min(len(cells) - 1, column(point) - start))] = "o"
+    return " " * start + "".join(cells)
 
 
 def _anomalies(data: Mapping[str, Any]) -> Iterator[str]:
-    for anomaly in data["anomalies"]:
-        yield f"  {anomaly['name']} ({counted(anomaly['count'], 'time')}): {anomaly['about']}"
-        for sentence in anomaly["sentences"]:
-            yield f"    {sentence}"
+    anomalies = data["anomalies"]
+    for anomaly in anomalies[:_ANOMALIES]:
+        if not anomaly["cycle"]:
+            yield f"  {anomaly['name']} ({counted(anomaly['count'], 'time')}): {cut(anomaly['says'], 400)}"
+            continue
+        steps = anomaly["cycle"]
+        what = counted(anomaly["count"], "group") + " of transactions with such a cycle"
+        yield f"  {anomaly['name']} ({what}); each of these must come before the next, and the last before the first:"
+        for step in steps:
+            yield f"{_INDENT}T{step['from']} -> T{step['to']}  {step['kind']:<8}  {cut(step['says'], 400)}"
+    if len(anomalies) > _ANOMALIES:
+        yield f"  and {len(anomalies) - _ANOMALIES} kinds of anomaly more"
+    named = {number for anomaly in anomalies for number in anomaly["transactions"]}
+    nodes = [node for node in data["graph"]["nodes"] if node["transaction"] in named]
+    if nodes:
+        yield "  these transactions:"
+    for node in nodes[:_DRAWN]:
+        did = ", ".join(micro(one) for one in node["micro_operations"] or [])
+        outcome = "" if node["outcome"] == "ok" else f" ({node['outcome']})"
+        yield f"{_INDENT}T{node['transaction']}, process {node['process']}{outcome}: {cut(did, 300)}"
+    yield f"  {counted(data['transactions'], 'transaction')}"
 
-
-def _seconds(time_ns: int) -> str:
-    return f"{time_ns / 1e9:.3f} s"
