@@ -18,6 +18,8 @@ MEMORY_BYTES = 1 << 30
 """What the search may hold beside the history, unless something else is asked for."""
 
 Level = Literal["serializable", "strict-serializable"]
+Format = Literal["jsonl", "edn", "etcd-log"]
+Algorithm = Literal["zones", "frontier", "depth-first"]
 
 
 class HistoryError(UsageError):
@@ -62,18 +64,18 @@ class Checked:
         return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID}.get(self.verdict, EXIT_UNKNOWN)
 
 
-def check(  # noqa: PLR0913 every limit and option has a name of its own
+def check(
     history: bytes | str | Iterable[Mapping[str, Any]],
     model: str | Model = DEFAULT_MODEL,
     *,
-    history_format: Literal["jsonl", "edn", "etcd-log"] | None = None,
+    history_format: Format | None = None,
     independent: bool = False,
     initial: Any = None,
     by_key: bool | None = None,
     level: Level = "strict-serializable",
     memory_bytes: int = MEMORY_BYTES,
     seconds: float | None = None,
-    algorithm: Literal["zones", "frontier", "depth-first"] | None = None,
+    algorithm: Algorithm | None = None,
     minimal: bool = False,
     witness: bool = False,
     timeline: int | None = None,
@@ -82,9 +84,10 @@ def check(  # noqa: PLR0913 every limit and option has a name of its own
     """Whether a history is linearizable under a model (or, for ``list-append``, serializable at ``level``).
 
     ``history``: the text of a file in one of the formats of docs/histories.md, or events as dicts.
-    ``model``: a name (``mcp-chaos check --help`` lists them) or a :class:`Model`.
+    ``model``: a name (``mcp-chaos check --models`` lists them) or a :class:`Model`.
     ``independent``: values of an EDN history are ``[key value]`` tuples.
-    ``initial``: what a register holds at the beginning. ``by_key``: part the history by key, where the model can do both.
+    ``initial``: what a register holds at the beginning.
+    ``by_key``: part the history by key, for models that can do both.
     ``memory_bytes``, ``seconds``: beyond them the verdict is unknown, with how far the history was verified.
     ``minimal``, ``witness``, ``timeline`` (the most operations drawn): on demand, each with a cost of its own.
     ``nemesis``: a nemesis log (docs/formats.md), whose faults are told with the failure.

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from chaos.errors import UsageError
-from chaos.histories import Checked, HistoryError, check
+from chaos.histories import Algorithm, Checked, Format, HistoryError, Level, check
 from chaos.verdict import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, Verdict, merge
 from harness.output import complain, print_json, write
 
@@ -20,13 +20,22 @@ DRAWN = 200
 TRANSACTIONS = "list-append"
 
 _CHUNK_BYTES = 1 << 22
-_FORMATS = ("jsonl", "edn", "etcd-log")
-_LEVELS = ("serializable", "strict-serializable")
-_ALGORITHMS = ("zones", "frontier", "depth-first")
+_FORMATS = get_args(Format)
+_LEVELS = get_args(Level)
+_ALGORITHMS = get_args(Algorithm)
 _WIDTH_OF_A_FILE = 120
 _NARROWEST = 40
 _EXIT_CODES = {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID, Verdict.UNKNOWN: EXIT_UNKNOWN}
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def models_in_words() -> str:
             seen = ", ".join(f"{f} {error}" for f, error in observations)
             lines.append(f"{'':<{width}}errors that saw something: {seen}")
     lines.append(f"{TRANSACTIONS:<{width}}transactions over lists (--level)")
-    lines.append(f"{'':<{width}}f: txn, of [\"append\", key, value] and [\"r\", key, null]")
+    lines.append(f'{"":<{width}}f: txn, of ["append", key, value] and ["r", key, null]')
     return "\n".join(lines) + "\n"
 
 
@@ -173,14 +182,14 @@ def _check_file(file: Path, asked: Asked) -> Checked:
         return check(
             text,
             asked.model,
-            history_format=asked.history_format,  # type: ignore[arg-type] validated before
+            history_format=cast("Format | None", asked.history_format),
             independent=asked.independent,
             initial=None if asked.initial is None else json.loads(asked.initial),
             by_key=False if asked.whole else None,
-            level=asked.level,  # type: ignore[arg-type]
+            level=cast("Level", asked.level),
             memory_bytes=bytes_of(asked.memory),
             seconds=asked.seconds,
-            algorithm=asked.algorithm,  # type: ignore[arg-type]
+            algorithm=cast("Algorithm | None", asked.algorithm),
             minimal=asked.explain,
             witness=asked.explain,
             timeline=DRAWN if asked.explain else None,
@@ -222,7 +231,9 @@ def _width() -> int:
 def bytes_of(text: str) -> int:
     """A size such as ``64MB`` or ``2GiB``, in bytes. Raises UsageError."""
     match = re.fullmatch(r"(\d+)\s*([KMG]?I?B?)", text.strip(), re.IGNORECASE)
-    unit = match and _UNITS.get(match[2].upper() + ("" if match[2].upper().endswith("B") or not match[2] else "B"))
+    unit = match and _UNITS.get(
+        match[2].upper() + ("" if match[2].upper().endswith("B") or not match[2] else "B")
+    )
     if not match or not unit:
         raise UsageError(f"--memory {text}: expected a size such as 64MB or 2GiB")
     return int(match[1]) * unit

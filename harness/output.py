@@ -9,42 +9,26 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import Any, TextIO
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, TextIO
 
 from chaos.errors import InfrastructureError
 
-_WIDTH_OF_A_FILE = 120
+if TYPE_CHECKING:
+    from harness.console import Output
 
 
-class Output(Console):
-    """A console whose reader may go away."""
-
-    def on_broken_pipe(self) -> None:
-        """Rich would end the process with 1, which means a violation."""
-        raise BrokenPipeError
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """As rich prints. Raises InfrastructureError if the text cannot be written."""
-        try:
-            super().print(*objects, **options)
-        except BrokenPipeError:
-            self._silence()
-        except OSError as error:
-            self._silence()
-            raise InfrastructureError(f"the output cannot be written: {error.strerror or error}") from error
-
-    def _silence(self) -> None:
-        _discard(sys.stderr if self.stderr else sys.stdout)
-
-
-def people(as_json: bool) -> Output:
+def people(as_json: bool) -> "Output":
     """Where people's text goes: stdout, unless that belongs to the JSON object."""
-    console = Output(stderr=as_json, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH_OF_A_FILE)
-    return console
+    from harness.console import Output  # noqa: PLC0415 rich takes long to load, and plain text does without
+
+    return Output.for_people(stderr=as_json)
+
+
+def escaped(text: str) -> str:
+    """A text in which the console sees no markup."""
+    from rich.markup import escape  # noqa: PLC0415 as above
+
+    return escape(text)
 
 
 def print_json(data: Any) -> None:
@@ -60,9 +44,9 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard(sys.stdout)
+        discard(sys.stdout)
     except OSError as error:
-        _discard(sys.stdout)
+        discard(sys.stdout)
         raise InfrastructureError(f"the output cannot be written: {error.strerror or error}") from error
 
 
@@ -75,7 +59,7 @@ def complain(message: str) -> None:
         sys.stderr.flush()
 
 
-def _discard(stream: TextIO | None) -> None:
+def discard(stream: TextIO | None) -> None:
     """Sends what is still buffered, and all that follows, nowhere: the interpreter flushes when it ends."""
     if stream is None:
         return

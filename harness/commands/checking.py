@@ -18,7 +18,7 @@ def _print_models(wanted: bool) -> None:
         raise typer.Exit
 
 
-def check(  # noqa: PLR0913 one parameter for each option
+def check(
     history: Annotated[
         list[Path],
         typer.Argument(
@@ -44,7 +44,9 @@ def check(  # noqa: PLR0913 one parameter for each option
     raft: Annotated[bool, typer.Option("--raft", help="Judge Raft traces by Raft's own invariants.")] = False,
     history_format: Annotated[
         str | None,
-        typer.Option("--format", help="jsonl, edn (Jepsen) or etcd-log (Porcupine); else by its first lines."),
+        typer.Option(
+            "--format", help="jsonl, edn (Jepsen) or etcd-log (Porcupine); else by its first lines."
+        ),
     ] = None,
     independent: Annotated[
         bool, typer.Option("--independent", help="Values of an EDN history are `[key value]` tuples.")
@@ -78,7 +80,9 @@ def check(  # noqa: PLR0913 one parameter for each option
     ] = False,
     page: Annotated[
         Path | None,
-        typer.Option("--html", help="With --explain: write the picture as a page of its own.", dir_okay=False),
+        typer.Option(
+            "--html", help="With --explain: write the picture as a page of its own.", dir_okay=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from chaos.errors import ChaosError
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED
@@ -102,5 +101,7 @@ def progress() -> Callable[[str], None]:
     """Progress in one line each on stderr; silent where nobody watches."""
     if not sys.stderr.isatty():
         return lambda _: None
+    from rich.console import Console  # noqa: PLC0415 takes long to load
+
     console = Console(stderr=True, highlight=False)
     return lambda text: console.print(text, style="dim", markup=False)

@@ -15,7 +15,7 @@ from harness.commands.common import (
     ToxiproxyImage,
     reported_errors,
 )
-from harness.output import Output, people, print_json
+from harness.output import people, print_json
 
 DEFAULT_STATE = Path("chaos-hunt")
 
@@ -109,6 +109,8 @@ def hunt(
             junit=junit,
             summary=summary,
         )
+        from harness.console import Output  # noqa: PLC0415 keeps --help fast
+
         watcher = Output(stderr=True, highlight=False)
         if not watcher.is_terminal:
             watcher = people(as_json=True)

@@ -3,11 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from chaos.verdict import EXIT_HARNESS, EXIT_VALID
 from harness.commands.common import Json, NodeBinary, ToxiproxyBinary, reported_errors
-from harness.output import people, print_json
+from harness.output import escaped, people, print_json
 
 
 def doctor(
@@ -30,9 +29,9 @@ def doctor(
                 if finding.optional
                 else "[red]✗[/red]"
             )
-            console.print(f"{mark} {finding.name}: {escape(finding.found)}")
+            console.print(f"{mark} {finding.name}: {escaped(finding.found)}")
             if finding.cure:
-                console.print(f"    {escape(finding.cure)}")
+                console.print(f"    {escaped(finding.cure)}")
         works = all(finding.ok or finding.optional for finding in findings)
         if as_json:
             print_json({"works": works, "findings": [finding.to_dict() for finding in findings]})
@@ -56,7 +55,7 @@ def clean(
             console.print("nothing to remove")
         for kind, names in removed.to_dict().items():
             for name in names:
-                console.print(f"removed {kind.removesuffix('s')} {escape(name)}")
+                console.print(f"removed {kind.removesuffix('s')} {escaped(name)}")
         if as_json:
             print_json(removed.to_dict())
 
@@ -77,4 +76,4 @@ def plants(as_json: Json = False) -> None:
             return
         console = people(as_json)
         for name, about, source in _core.PLANTS:
-            console.print(f"[bold]{name}[/bold]\n  {escape(about)}\n  [dim]{escape(source)}[/dim]")
+            console.print(f"[bold]{name}[/bold]\n  {escaped(about)}\n  [dim]{escaped(source)}[/dim]")

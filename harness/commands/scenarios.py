@@ -3,11 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from chaos.verdict import EXIT_USAGE, EXIT_VALID
 from harness.commands.common import Json, Scenarios, reported_errors
-from harness.output import people, print_json
+from harness.output import escaped, people, print_json
 
 
 def validate(scenarios: Scenarios, as_json: Json = False) -> None:
@@ -24,9 +23,9 @@ def validate(scenarios: Scenarios, as_json: Json = False) -> None:
             if result["valid"]:
                 holes = result["holes"]
                 kind = "one plan (no holes)" if holes == 0 else f"a family with {holes} holes"
-                console.print(f"[green]✓[/green] {escape(result['file'])}: {kind}")
+                console.print(f"[green]✓[/green] {escaped(result['file'])}: {kind}")
             else:
-                console.print(f"[red]✗[/red] {escape(result['error'])}")
+                console.print(f"[red]✗[/red] {escaped(result['error'])}")
         bad = not all(result["valid"] for result in results)
         if as_json:
             print_json({"valid": not bad, "files": results})

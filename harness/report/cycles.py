@@ -62,7 +62,7 @@ def cycle_picture(
         for row, line in enumerate(lines):
             parts.append(
                 f'<text x="{x - half_width + 8:.1f}" y="{y - half_height + 18 + row * _LINE:.1f}"'
-                f'{" class=head" if row == 0 else ""}>{escape(printable(line))}</text>'
+                f"{' class=head' if row == 0 else ''}>{escape(printable(line))}</text>"
             )
     return "".join([*parts, *labels, "</svg></figure>"])
 
@@ -87,9 +87,7 @@ def _micro(operation: Any) -> str:
             return shown(operation, 30)
 
 
-def _arrow(
-    a: Place, size_a: Place, b: Place, size_b: Place, bend: float
-) -> tuple[str, Place]:
+def _arrow(a: Place, size_a: Place, b: Place, size_b: Place, bend: float) -> tuple[str, Place]:
     """A path from the border of a box to the border of the next, and the place of its label."""
     middle = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
     length = math.hypot(b[0] - a[0], b[1] - a[1]) or 1.0
@@ -106,9 +104,7 @@ def _arrow(
 def _border(centre: Place, half: Place, towards: Place) -> Place:
     """Where the line from the middle of a box to a place leaves it."""
     dx, dy = towards[0] - centre[0], towards[1] - centre[1]
-    scale = min(
-        half[0] / abs(dx) if dx else math.inf, half[1] / abs(dy) if dy else math.inf, 1.0
-    )
+    scale = min(half[0] / abs(dx) if dx else math.inf, half[1] / abs(dy) if dy else math.inf, 1.0)
     return centre[0] + dx * scale, centre[1] + dy * scale
 
 

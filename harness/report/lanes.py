@@ -61,7 +61,8 @@ class _Picture:
         yield f'<figure class="picture{" small" if self.small else ""}">'
         if not self.small:
             yield from self.tools()
-        yield '<div class="scroll" tabindex="0" role="group" aria-label="Operations; arrow keys go from one to the next">'
+        yield '<div class="scroll" tabindex="0" role="group"'
+        yield ' aria-label="Operations; arrow keys go from one to the next">'
         yield f'<div class="names" style="padding-top:{self.head}px" aria-hidden="true">'
         for name in scene.lanes:
             yield f'<div title="process {_text(name)}">{_text(cut(name, 14))}</div>'
@@ -104,10 +105,11 @@ class _Picture:
         elif bar.number in self.emphasised:
             kinds.append("key")
         end = bar.end if bar.ended else max(bar.end, bar.start + 1)
+        words = _text(label(one, with_key=self.with_key))
         return (
             f'<svg class="op {" ".join(kinds)}" data-x="{bar.start} {end}" x="{self.x(bar.start)}" y="4"'
             f' width="{self.x(end - bar.start)}" height="{_BAR}"><title>{_text(self.told(bar))}</title>'
-            f'<rect width="100%" height="100%" rx="3"/><text x="5" y="14">{_text(label(one, with_key=self.with_key))}</text></svg>'
+            f'<rect width="100%" height="100%" rx="3"/><text x="5" y="14">{words}</text></svg>'
         )
 
     def told(self, bar: Bar) -> str:
@@ -133,7 +135,8 @@ class _Picture:
             yield f'<rect class="fault" data-x="{start:.2f} {end:.2f}" x="{self.x(start)}" y="{_AXIS + row * _BAND}"'
             yield f' width="{self.x(end - start)}" height="{self.height}"><title>{_text(words)}</title></rect>'
             yield f'<svg class="words" data-x="{start:.2f} {end:.2f}" x="{self.x(start)}" y="{_AXIS + row * _BAND}"'
-            yield f' width="{self.x(end - start)}" height="{_BAND}"><text x="4" y="12">{_text(cut(band["words"], 80))}</text></svg>'
+            yield f' width="{self.x(end - start)}" height="{_BAND}">'
+            yield f'<text x="4" y="12">{_text(cut(band["words"], 80))}</text></svg>'
 
     def path(self, path: Sequence[Point]) -> Iterator[str]:
         places = [(self.x(one.at), self.y(one.bar.lane)) for one in path]
@@ -149,7 +152,8 @@ class _Picture:
         for bar in self.scene.bars:
             if bar.number == self.impossible:
                 at = bar.end
-                yield f'<path class="until" data-x="{at}" transform="translate({self.x(at)},0)" d="M0 {self.head}V{self.height}"/>'
+                yield f'<path class="until" data-x="{at}" transform="translate({self.x(at)},0)"'
+                yield f' d="M0 {self.head}V{self.height}"/>'
 
     def tools(self) -> Iterator[str]:
         yield '<div class="tools" hidden><button data-do="in" title="Zoom in (+)">+</button>'
@@ -160,7 +164,7 @@ class _Picture:
         if self.scene.has_times:
             yield '<span role="group" aria-label="Axis"><button data-do="events" aria-pressed="true">Events</button>'
             yield '<button data-do="time" aria-pressed="false" title="Key t">Time</button></span>'
-        yield '<small>wheel: zoom · drag: move · arrow keys: next operation</small></div>'
+        yield "<small>wheel: zoom · drag: move · arrow keys: next operation</small></div>"
 
     def legend(self) -> Iterator[str]:
         if self.small:

@@ -63,9 +63,11 @@ def _history(data: Mapping[str, Any]) -> Iterator[str]:
         yield '<div class="why">'
         if minimal:
             title = (
-                "The smallest part that is still wrong" if minimal["is_minimal"] else "A smaller part, still wrong"
+                "The smallest part that is still wrong"
+                if minimal["is_minimal"]
+                else "A smaller part, still wrong"
             )
-            yield f'<section><h2>{title} <small>{counted(len(minimal["operations"]), "operation")}</small></h2>'
+            yield f"<section><h2>{title} <small>{counted(len(minimal['operations']), 'operation')}</small></h2>"
             yield picture(
                 scene(minimal["operations"]), f"{title}: {data['reason']}", impossible=impossible, small=True
             )
@@ -96,8 +98,10 @@ def _configurations(data: Mapping[str, Any]) -> Iterator[str]:
     yield "<section><h2>Why no order explains it</h2>"
     operation = failure["operation"]
     yield f'<p><b class="bad">{_text(call(operation))}</b> of process {_text(operation["process"])} '
-    yield "can take effect in none of the states that explain all that came earlier:</p>" if told else (
-        "fits no order of what came earlier.</p>"
+    yield (
+        "can take effect in none of the states that explain all that came earlier:</p>"
+        if told
+        else ("fits no order of what came earlier.</p>")
     )
     if told:
         yield '<ol class="states">'
@@ -156,7 +160,8 @@ def _transactions(data: Mapping[str, Any]) -> Iterator[str]:
             yield cycle_picture(anomaly["cycle"], nodes, f"{anomaly['name']}: {anomaly['says']}")
             yield "<ol>"
             for step in anomaly["cycle"]:
-                yield f'<li><b class="{_text(step["kind"])}">{_text(step["kind"])}</b> {_text(cut(step["says"], 400))}</li>'
+                kind = _text(step["kind"])
+                yield f'<li><b class="{kind}">{kind}</b> {_text(cut(step["says"], 400))}</li>'
             yield "</ol><p>Each must come before the next, and the last before the first: there is no order.</p>"
         else:
             yield f"<p>{_text(cut(anomaly['says'], 800))}</p>"
@@ -167,8 +172,7 @@ def _transactions(data: Mapping[str, Any]) -> Iterator[str]:
         for node in list(nodes.values())[:_TRANSACTIONS]:
             end = node["completed_at"]
             did = ", ".join(micro(one) for one in node["micro_operations"] or [])
-            yield f'<tr{" class=named" if node["named"] else ""}><td>T{node["transaction"]}'
+            yield f"<tr{' class=named' if node['named'] else ''}><td>T{node['transaction']}"
             yield f"<td>{_text(node['process'])}<td>{_text(node['outcome'])}"
             yield f"<td>{node['invoked_at']}–{'' if end is None else end}<td>{_text(cut(did, 300))}</tr>"
         yield "</table></section>"
-

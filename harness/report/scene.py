@@ -53,9 +53,10 @@ class Scene:
     @property
     def has_times(self) -> bool:
         """Whether the history has times of its own: else its positions stand for them."""
-        return any(
-            bar.operation["invoked_ns"] != bar.operation["invoked_at"] for bar in self.bars
-        ) and self.times_ns[0] < self.times_ns[-1]
+        return (
+            any(bar.operation["invoked_ns"] != bar.operation["invoked_at"] for bar in self.bars)
+            and self.times_ns[0] < self.times_ns[-1]
+        )
 
     def position_of(self, time_ns: int) -> float:
         """Where a time is among the events."""
@@ -86,17 +87,13 @@ def scene(operations: Sequence[Operation], orders: Mapping[str, Sequence[int]] |
         following[process] = start
         bars.append(Bar(one, lane_of[process], start, end, ended))
     bars.reverse()
-    return Scene(
-        lanes, tuple(bars), length, _times(operations, place), _paths(bars, length, orders or {})
-    )
+    return Scene(lanes, tuple(bars), length, _times(operations, place), _paths(bars, length, orders or {}))
 
 
 def _lanes(operations: Sequence[Operation]) -> tuple[str, ...]:
     """Processes, numbers by value and before names."""
     names = {str(one["process"]) for one in operations}
-    return tuple(
-        sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
-    )
+    return tuple(sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)))
 
 
 def _times(operations: Iterable[Operation], place: Mapping[int, int]) -> tuple[int, ...]:

@@ -67,7 +67,9 @@ def _pending(numbers: Sequence[int], known: Mapping[int, Operation]) -> str:
 def _minimal(data: Mapping[str, Any], width: int) -> Iterator[str]:
     minimal = data["minimal"]
     operations: Sequence[Operation] = minimal["operations"]
-    least = "the smallest part that is still wrong" if minimal["is_minimal"] else "a smaller part, still wrong"
+    least = (
+        "the smallest part that is still wrong" if minimal["is_minimal"] else "a smaller part, still wrong"
+    )
     yield f"  {least} ({counted(len(operations), 'operation')}; x: what no order explains):"
     yield from lanes(scene(operations), width, impossible=data["failure"]["operation"]["number"])
 
@@ -147,4 +149,3 @@ def _anomalies(data: Mapping[str, Any]) -> Iterator[str]:
         outcome = "" if node["outcome"] == "ok" else f" ({node['outcome']})"
         yield f"{_INDENT}T{node['transaction']}, process {node['process']}{outcome}: {cut(did, 300)}"
     yield f"  {counted(data['transactions'], 'transaction')}"
-

@@ -111,10 +111,14 @@ def effort(data: Mapping[str, Any]) -> str:
     """What the search was given and what it took."""
     algorithms = data["algorithms"]
     names = (
-        next(iter(algorithms))
-        if len(algorithms) == 1 and data["keys"] == 1
-        else ", ".join(f"{name} ({counted(count, 'key')})" for name, count in algorithms.items())
-    ) if algorithms else ""
+        (
+            next(iter(algorithms))
+            if len(algorithms) == 1 and data["keys"] == 1
+            else ", ".join(f"{name} ({counted(count, 'key')})" for name, count in algorithms.items())
+        )
+        if algorithms
+        else ""
+    )
     passed = data["operations"] - data["judged"]
     return (
         f"{counted(data['operations'], 'operation')}"
