@@ -69,9 +69,10 @@ format:  ## apply the formatters
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: setup  ## the speed of the simulator and of hunt, where the time goes, and the micro-benchmarks
+bench: setup  ## the speed of the simulator, of hunt and of the checkers (beside Porcupine), and the micro-benchmarks
 	cargo run --quiet --release --locked --manifest-path $(RUST) --package mcp-chaos-sim --example speed
 	$(BIN)/python ci/bench_hunt.py
+	$(BIN)/python ci/bench_checkers.py
 	cargo bench --locked --manifest-path $(RUST) --workspace
 
 wheel: setup  ## build the wheel, assert what is in it, use it outside the checkout
