@@ -34,6 +34,11 @@ use crate::{
 /// Steps that each key gets before any key gets more.
 const FIRST_STEPS: u64 = 4_000_000;
 
+/// Steps for which a search runs alone: far more than it takes where little is open at once.
+fn head_start(moments: usize) -> u64 {
+    400_000 + 400 * moments as u64
+}
+
 /// Steps that the search for a witness may take for each key.
 const ORDER_STEPS: u64 = 200_000_000;
 
@@ -190,15 +195,16 @@ impl Object for Registers<'_> {
         }
         let scratch = &mut self.scratch.borrow_mut();
         let register = prepare_with(history, operations.iter().copied(), self.initial, scratch)?;
+        let alone = head_start(register.moments.len());
         let mut entrants: Vec<Entrant> = Vec::new();
         if race.wants("zones") {
-            entrants.push(Box::new(|memory| Box::new(register::ZoneSearch::new(&register, memory))));
+            entrants.push(Entrant::new(u64::MAX, |memory| register::ZoneSearch::new(&register, memory)));
         }
         if race.wants("frontier") {
-            entrants.push(Box::new(|memory| Box::new(register::Frontier::new(&register, history, memory))));
+            entrants.push(Entrant::new(alone, |memory| register::Frontier::new(&register, history, memory)));
         }
         if race.wants("depth-first") {
-            entrants.push(Box::new(|memory| Box::new(register::DepthFirst::new(&register, memory))));
+            entrants.push(Entrant::new(alone, |memory| register::DepthFirst::new(&register, memory)));
         }
         let finish = course.run(race.order(entrants), race.steps);
         let operation = |step: u32| register.steps[step as usize].operation;
@@ -229,16 +235,17 @@ impl<M: Model> Object for Modelled<M> {
         race: &Race,
     ) -> Result<Found, (u32, String)> {
         let problem = problem::prepare(history, operations.iter().copied(), &self.model)?;
+        let alone = head_start(problem.moments.len());
         let mut entrants: Vec<Entrant> = Vec::new();
         let (problem, model, remember) = (&problem, &self.model, race.remember);
         if race.wants("frontier") {
-            entrants.push(Box::new(move |memory| {
-                Box::new(frontier::Frontier::new(problem, Interned::new(model, problem), memory, remember))
+            entrants.push(Entrant::new(alone, move |memory| {
+                frontier::Frontier::new(problem, Interned::new(model, problem), memory, remember)
             }));
         }
         if race.wants("depth-first") {
-            entrants.push(Box::new(move |memory| {
-                Box::new(depth_first::DepthFirst::new(problem, Interned::new(model, problem), memory))
+            entrants.push(Entrant::new(alone, move |memory| {
+                depth_first::DepthFirst::new(problem, Interned::new(model, problem), memory)
             }));
         }
         let finish = course.run(race.order(entrants), race.steps);

@@ -1,6 +1,6 @@
 //! Several engines on one problem: the first answer counts, the others are dropped.
 //!
-//! The race is run on one thread, in turns, so it is deterministic. The first engine has a head start: most
+//! The race is run on one thread, in turns, so it is deterministic. Each engine has a head start on the next: most
 //! histories are decided before a second engine is even made.
 
 use crate::{
@@ -8,14 +8,22 @@ use crate::{
     limits::{Limits, Stop, Watch},
 };
 
-/// Steps for which the first engine runs alone.
-const HEAD_START: u64 = 400_000;
-
 /// Steps between two looks at the clock: one to three milliseconds.
 const SLICE: u64 = 50_000;
 
-/// An engine that has not been made yet: called with the memory it may hold.
-pub(crate) type Entrant<'a> = Box<dyn FnOnce(u64) -> Box<dyn Engine + 'a> + 'a>;
+/// An engine that has not been made yet.
+pub(crate) struct Entrant<'a> {
+    /// Steps after which the next one joins, if this one has no answer by then.
+    pub head_start: u64,
+    /// Makes it, given the memory that it may hold.
+    pub make: Box<dyn FnOnce(u64) -> Box<dyn Engine + 'a> + 'a>,
+}
+
+impl<'a> Entrant<'a> {
+    pub(crate) fn new<E: Engine + 'a>(head_start: u64, make: impl FnOnce(u64) -> E + 'a) -> Entrant<'a> {
+        Entrant { head_start, make: Box::new(|memory| Box::new(make(memory))) }
+    }
+}
 
 /// How a race ended.
 pub(crate) enum Finish<'a> {
@@ -57,14 +65,16 @@ impl<'c> Course<'c> {
         let steps = steps.min(self.limits.steps.saturating_sub(self.steps));
         let share = self.limits.memory_bytes / entrants.len().max(1) as u64;
         let mut waiting = entrants.into_iter();
-        let mut running: Vec<Box<dyn Engine + 'a>> =
-            waiting.next().map(|make| make(share)).into_iter().collect();
-        let mut taken = 0;
+        let mut running: Vec<Box<dyn Engine + 'a>> = Vec::new();
+        let (mut taken, mut next_joins_at) = (0_u64, 0_u64);
         let mut out_of_memory = false;
         let mut farthest: Option<Box<dyn Engine + 'a>> = None;
         let exhausted = loop {
-            if running.is_empty() || taken >= HEAD_START {
-                running.extend(waiting.next().map(|make| make(share)));
+            if (running.is_empty() || taken >= next_joins_at)
+                && let Some(entrant) = waiting.next()
+            {
+                next_joins_at = taken.saturating_add(entrant.head_start);
+                running.push((entrant.make)(share));
             }
             if running.is_empty() {
                 break if out_of_memory { Exhausted::Memory } else { Exhausted::NotApplicable };
