@@ -45,7 +45,9 @@ pub(crate) fn shrink(
     observes: impl Fn(&Operation) -> bool,
     decide: &mut dyn FnMut(&History, Question) -> Decided,
 ) -> Shrunk {
-    let mut trial = Trial { scratch: history.clone(), history, failed, decide, tried: 0, spent: false };
+    // Behind the last event there is room for an operation that comes after all others.
+    let scratch = History { events: history.events + 2, ..history.clone() };
+    let mut trial = Trial { scratch, history, failed, decide, tried: 0, spent: false };
     let mut kept = prefix(history, operations, failed);
     // What fails alone, or whose cause is no order at all, has nothing to be compared with.
     if trial.is_inexplicable(&[failed]) && !trial.has_explanation(&kept) {

@@ -21,7 +21,7 @@ use crate::{
     machine::Interned,
     minimal::{self, Decided, Question},
     model::{Model, Reading},
-    models::{self, ModelOptions, Visitor},
+    models::{self, ModelInfo, ModelOptions, Visitor},
     problem::{self, Moment},
     race::{Course, Entrant, Exhausted, Finish},
     register::{
@@ -339,10 +339,12 @@ impl<'a> Check<'a> {
     }
 
     fn run(mut self, object: &dyn Object, parted: bool) -> Result<Report, String> {
-        let known = match models::model_info(self.name) {
+        let info = models::model_info(self.name);
+        let known = match info {
             Some(info) if self.options.passes_over => info.functions,
             _ => &[],
         };
+        self.knows_all(info)?;
         let parts = parts(self.history, parted, known);
         let mut report = Report {
             verdict: Verdict::Valid,
@@ -400,6 +402,23 @@ impl<'a> Check<'a> {
         }
         report.timeline = self.options.timeline.map(|most| Timeline::first(self.history, &parts, most));
         Ok(self.finish(report))
+    }
+
+    /// A function that the model does not know may have changed the object: to pass over it could make the verdict
+    /// wrong either way.
+    fn knows_all(&self, info: Option<&ModelInfo>) -> Result<(), String> {
+        let (Some(info), false) = (info, self.options.passes_over) else { return Ok(()) };
+        let history = self.history;
+        let stranger = |operation: &&Operation| !info.functions.contains(&history.function(operation));
+        history.operations.iter().find(stranger).map_or(Ok(()), |operation| {
+            Err(format!(
+                "event {}: model {} knows {}, not {}",
+                operation.invoked_at,
+                info.name,
+                info.functions.join(", "),
+                history.function(operation)
+            ))
+        })
     }
 
     fn finish(self, report: Report) -> Report {

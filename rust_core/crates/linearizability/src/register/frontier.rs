@@ -1043,7 +1043,7 @@ impl<'a, const N: usize> Search<'a, N> {
 
 impl<const N: usize> Engine for Search<'_, N> {
     fn name(&self) -> &'static str {
-        "register frontier"
+        "frontier"
     }
 
     fn advance(&mut self, fuel: u64) -> Progress {

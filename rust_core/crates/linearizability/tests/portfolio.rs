@@ -1,0 +1,172 @@
+//! `check` as a user calls it: verdicts, words, limits, what is explained on demand.
+
+use std::cell::Cell;
+
+use mcp_chaos_history::{History, jsonl};
+use mcp_chaos_linearizability::{Limits, Options, Report, Stop, Unwatched, Verdict, Watch, check};
+use serde_json::{Value, json};
+
+/// Events as `process type f value`, each line one; a key may follow after `@`.
+fn history(text: &str) -> History {
+    let mut lines = String::new();
+    for (at, line) in text.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate() {
+        let (line, key) = line.split_once('@').unwrap_or((line, ""));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let value: Value = words.get(3).map_or(Value::Null, |value| serde_json::from_str(value).unwrap());
+        let mut event = json!({
+            "index": at, "time_ns": at * 1_000_000, "process": words[0], "type": words[1], "f": words[2],
+            "key": key.trim(), "value": value,
+        });
+        if let Some(error) = words.get(4) {
+            event["error"] = json!(error);
+        }
+        lines += &format!("{event}\n");
+    }
+    jsonl::read(lines.as_bytes()).unwrap()
+}
+
+fn explained(history: &History, model: &str) -> Report {
+    let options = Options { minimal: true, witness: true, timeline: Some(100), ..Options::default() };
+    check(history, model, &options, &Limits::default(), &Unwatched).unwrap()
+}
+
+/// A long correct history, then a read of what was overwritten long ago.
+fn stale_read_among_many() -> String {
+    let mut text = String::from("0 invoke write 1\n0 ok write 1\n");
+    for value in 2..60 {
+        text += &format!("0 invoke write {value}\n1 invoke read\n0 ok write {value}\n1 ok read {value}\n");
+    }
+    text + "2 invoke read\n2 ok read 30\n"
+}
+
+#[test]
+fn a_stale_read_is_explained_by_three_operations() {
+    let history = history(&stale_read_among_many());
+    let report = explained(&history, "cas-register");
+    assert_eq!(report.verdict, Verdict::Invalid);
+    let failure = report.failure.unwrap();
+    assert!(failure.is_first && failure.shape == "overwritten-value", "{}", failure.why);
+    assert_eq!(failure.configurations.len(), 1);
+    assert!(failure.configurations[0].why.contains("it holds 59, not 30"), "{:?}", failure.configurations);
+    let minimal = report.minimal.unwrap();
+    assert!(minimal.is_minimal);
+    let calls: Vec<Value> = minimal.operations.iter().map(|one| serde_json::to_value(one).unwrap()).collect();
+    let calls: Vec<(&str, &Value)> = calls
+        .iter()
+        .map(|one| {
+            (one["f"].as_str().unwrap(), if one["f"] == "read" { &one["result"] } else { &one["argument"] })
+        })
+        .collect();
+    assert_eq!(calls.len(), 3, "{calls:?}");
+    assert_eq!((calls[0], calls[2]), (("write", &json!(30)), ("read", &json!(30))));
+    assert_eq!(calls[1].0, "write");
+    // All before the read is explained, and drawn.
+    assert_eq!(report.witness.unwrap()[""].len(), 59 + 58);
+    let timeline = report.timeline.unwrap();
+    assert!(timeline.operations.len() <= 100 && timeline.left_out > 0);
+}
+
+#[test]
+fn a_value_from_nowhere_fails_alone() {
+    let report =
+        explained(&history("0 invoke write 1\n0 ok write 1\n1 invoke read\n1 ok read 9"), "register");
+    assert_eq!(report.failure.unwrap().shape, "value-from-nowhere");
+    assert_eq!(report.minimal.unwrap().operations.len(), 1);
+}
+
+#[test]
+fn other_models_are_explained_too() {
+    let text = "0 invoke enqueue 1\n0 ok enqueue 1\n0 invoke enqueue 2\n0 ok enqueue 2\n\
+                0 invoke enqueue 3\n0 ok enqueue 3\n1 invoke dequeue\n1 ok dequeue 2";
+    let report = explained(&history(text), "queue");
+    assert_eq!(report.verdict, Verdict::Invalid);
+    assert!(report.reason.contains("dequeue = 2"), "{}", report.reason);
+    assert_eq!(report.minimal.unwrap().operations.len(), 3, "1, 2, and the answer that came too soon");
+    let valid = explained(&history(&text.replace("dequeue 2", "dequeue 1")), "queue");
+    assert_eq!(valid.witness.unwrap()[""], [0, 1, 2, 3]);
+}
+
+#[test]
+fn keys_are_judged_apart_and_one_violation_is_enough() {
+    let text = "0 invoke write 1 @a\n0 ok write 1 @a\n1 invoke read null @b\n1 ok read 1 @b";
+    let report = explained(&history(text), "register");
+    assert_eq!((report.verdict, report.keys), (Verdict::Invalid, 2));
+    assert_eq!(report.failure.unwrap().key, "b");
+    let report = explained(
+        &history(&text.replace("read 1 @b", "read 1 @a").replace("read null @b", "read null @a")),
+        "register",
+    );
+    assert_eq!((report.verdict, report.keys), (Verdict::Valid, 1));
+}
+
+#[test]
+fn what_makes_no_sense_is_named() {
+    let asked = |text: &str, model: &str| {
+        check(&history(text), model, &Options::default(), &Limits::default(), &Unwatched).unwrap_err()
+    };
+    assert!(
+        asked("0 invoke enqueue 1", "register")
+            .contains("event 0: model register knows read, write, not enqueue")
+    );
+    assert!(asked("0 invoke cas 1", "cas-register").contains("event 0: a cas takes [expected, new], not 1"));
+    assert!(asked("", "cas-regster").contains("cas-register"));
+    let nothing =
+        check(&history(""), "register", &Options::default(), &Limits::default(), &Unwatched).unwrap();
+    assert_eq!(nothing.verdict, Verdict::Unknown);
+}
+
+/// Many operations of unknown outcome, few values: hard for every algorithm.
+fn hard(writers: usize) -> History {
+    let mut text = String::new();
+    for n in 0..writers {
+        text += &format!("{n} invoke cas [{},{}]\n{n} info cas [{},{}]\n", n % 5, n % 7, n % 5, n % 7);
+    }
+    for n in 0..400 {
+        text += &format!(
+            "r{n} invoke read\nw{n} invoke write {}\nr{n} ok read {}\nw{n} ok write {}\n",
+            n % 5,
+            (n * 3) % 7,
+            n % 5
+        );
+    }
+    history(&text)
+}
+
+#[test]
+fn beyond_a_limit_the_answer_is_unknown_and_says_how_far_it_came() {
+    struct After(Cell<u32>);
+    impl Watch for After {
+        fn stop(&self) -> Option<Stop> {
+            self.0.set(self.0.get() + 1);
+            (self.0.get() > 3).then_some(Stop::Time)
+        }
+    }
+    let history = hard(60);
+    let limited = |limits: Limits, watch: &dyn Watch| {
+        let report = check(&history, "cas-register", &Options::default(), &limits, watch).unwrap();
+        assert_eq!(report.verdict, Verdict::Unknown, "{}", report.reason);
+        let verified = report.verified.unwrap();
+        assert!(verified.operations < verified.of, "{verified:?}");
+        assert!(report.peak_bytes <= limits.memory_bytes / 10 * 11, "{}", report.peak_bytes);
+        report.reason
+    };
+    let steps = limited(Limits { steps: 1_000, ..Limits::default() }, &Unwatched);
+    assert!(steps.starts_with("out of steps"), "{steps}");
+    let time = limited(Limits::default(), &After(Cell::new(0)));
+    assert!(time.starts_with("out of time"), "{time}");
+}
+
+#[test]
+fn one_algorithm_alone_can_be_asked_for() {
+    let history = history(&stale_read_among_many());
+    for algorithm in ["zones", "frontier", "depth-first"] {
+        let options = Options { algorithm: Some(algorithm.into()), ..Options::default() };
+        let report = check(&history, "register", &options, &Limits::default(), &Unwatched).unwrap();
+        assert_eq!(report.verdict, Verdict::Invalid);
+        assert_eq!(report.algorithms.keys().copied().collect::<Vec<_>>(), [algorithm]);
+        assert!(report.failure.unwrap().is_first, "{algorithm}");
+    }
+    let options = Options { algorithm: Some("zone".into()), ..Options::default() };
+    let error = check(&history, "register", &options, &Limits::default(), &Unwatched).unwrap_err();
+    assert!(error.contains("zones, frontier, depth-first"), "{error}");
+}
