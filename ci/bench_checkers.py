@@ -167,9 +167,8 @@ def raft() -> list[str]:
     command = [CARGO[0], "run", "--quiet", "--release", *CARGO[1:]]
     command += ["--package", "mcp-chaos-checker", "--example", "raft_speed"]
     subprocess.run([*command[:1], "build", *command[2:]], check=True)
-    seconds = statistics.median(
-        json.loads(pinned(command, timeout_s=120).stdout)["seconds"] for _ in range(3)
-    )
+    # Making the trace takes a minute.
+    seconds = json.loads(pinned(command, timeout_s=900).stdout)["seconds"]
     return [RAFT, "1.0 s", seconds_in_words(seconds), "", "yes" if seconds <= 1 else "**no**", "", "", ""]
 
 
