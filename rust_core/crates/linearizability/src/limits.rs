@@ -28,6 +28,9 @@ pub enum Stop {
 pub trait Watch {
     /// Whether to stop, and why.
     fn stop(&self) -> Option<Stop>;
+
+    /// The verdict is there. What is wanted besides has as much time again.
+    fn begin_explanation(&self) {}
 }
 
 /// Never stops a check.

@@ -395,6 +395,7 @@ impl<'a> Check<'a> {
         } else if report.verdict == Verdict::Valid {
             report.reason = self.passed(&parts);
             if self.options.witness {
+                self.course.watch.begin_explanation();
                 let orders =
                     parts.iter().map(|part| Some((self.key(part), self.order(object, self.history, part)?)));
                 report.witness = Some(orders.flatten().collect());
@@ -503,6 +504,7 @@ impl<'a> Check<'a> {
             until_ns: blamed.completed_ns,
         });
         report.failure = Some(failure);
+        self.course.watch.begin_explanation();
         if self.options.minimal {
             report.minimal = Some(self.minimal(object, operations, number));
         }

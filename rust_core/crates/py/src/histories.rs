@@ -1,6 +1,6 @@
 //! Histories of any system, checked on their own.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mcp_chaos_history::{self as histories, Format, History, Value, fault_bands};
@@ -23,6 +23,7 @@ struct Asked {
     independent: bool,
     initial: Option<serde_json::Value>,
     parted: Option<bool>,
+    missing: Option<serde_json::Value>,
     algorithm: Option<String>,
     level: Option<String>,
     memory_bytes: u64,
@@ -41,6 +42,7 @@ impl Default for Asked {
             independent: false,
             initial: None,
             parted: None,
+            missing: None,
             algorithm: None,
             level: None,
             memory_bytes: Limits::default().memory_bytes,
@@ -58,21 +60,43 @@ const TRANSACTIONS: &str = "list-append";
 
 /// Stops a check when its time is over, or when Python wants to raise (Ctrl-C).
 struct Clock {
-    deadline: Option<Instant>,
-    raised: AtomicBool,
+    limit: Option<Duration>,
+    deadline: Mutex<Option<Instant>>,
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    fn new(seconds: Option<f64>) -> Clock {
+        let limit = seconds.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+        let clock = Clock { limit, deadline: Mutex::default(), raised: Mutex::default() };
+        clock.begin_explanation();
+        clock
+    }
+
+    /// What Python wants to raise.
+    fn raised(self) -> Option<PyErr> {
+        self.raised.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Watch for Clock {
     fn stop(&self) -> Option<Stop> {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some(Stop::Time);
         }
-        // Signals are Python's to handle; what its handler raises is raised again once the check has ended.
-        let raised = Python::attach(|py| py.check_signals().map_err(|error| error.restore(py)).is_err());
-        raised.then(|| {
-            self.raised.store(true, Ordering::Relaxed);
-            Stop::Cancelled
-        })
+        let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        if raised.is_none() {
+            // Signals are Python's to handle; what its handler raises is raised again once the check has ended.
+            *raised = Python::attach(|py| py.check_signals().err());
+        }
+        raised.is_some().then_some(Stop::Cancelled)
+    }
+
+    fn begin_explanation(&self) {
+        let deadline = self.limit.map(|limit| Instant::now() + limit);
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
     }
 }
 
@@ -89,19 +113,14 @@ pub fn check_history(
 ) -> PyResult<String> {
     let asked: Asked =
         serde_json::from_str(options).map_err(|error| value_error(format!("options: {error}")))?;
-    let deadline =
-        asked.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
-    let clock = Clock { deadline, raised: AtomicBool::new(false) };
     let history =
         py.detach(|| guarded(|| read_history(&history, &asked, nemesis.as_deref())))?.map_err(value_error)?;
+    let clock = Clock::new(asked.seconds);
     let report = match (model, call_type) {
         (Some(model), Some(call_type)) => by_python(py, &history, &asked, &clock, model, call_type)?,
         _ => py.detach(|| guarded(|| judged(&history, &asked, &clock)))?.map_err(value_error)?,
     };
-    if clock.raised.load(Ordering::Relaxed) {
-        return Err(PyErr::fetch(py));
-    }
-    Ok(report)
+    clock.raised().map_or(Ok(report), Err)
 }
 
 fn read_history(text: &[u8], asked: &Asked, nemesis: Option<&[u8]>) -> Result<History, String> {
@@ -173,6 +192,10 @@ impl Watch for OfPython<'_> {
     fn stop(&self) -> Option<Stop> {
         if self.model.has_raised() { Some(Stop::Cancelled) } else { self.clock.stop() }
     }
+
+    fn begin_explanation(&self) {
+        self.clock.begin_explanation();
+    }
 }
 
 fn limits(asked: &Asked) -> Limits {
@@ -185,7 +208,7 @@ fn wanted(asked: &Asked) -> Options {
         model: ModelOptions {
             initial: asked.initial.as_ref().map(Value::from),
             parted: asked.parted,
-            ..ModelOptions::default()
+            missing: asked.missing.as_ref().map(Value::from),
         },
         minimal: asked.minimal,
         witness: asked.witness,
