@@ -9,6 +9,7 @@ __all__ = [
     "PLANTS",
     "START_NS",
     "Evidence",
+    "OnlineCheck",
     "TraceChecker",
     "Workload",
     "World",
@@ -188,6 +189,29 @@ class World:
 
     def finish(self) -> Evidence:
         """Lets the rest of the plan happen: faults, heal, recovery, final operations."""
+
+@final
+class OnlineCheck:
+    """Linearizability of a run's registers (which start as null), judged while the run goes on.
+
+    What it calls a violation is one, however the run goes on. It judges an answer once all operations that were
+    invoked before it, on the same key, have ended. Its methods may be called from any thread.
+    """
+
+    def __new__(cls) -> OnlineCheck: ...
+    def push(self, events: bytes, steps: int = 1_000_000) -> None:
+        """Takes the next events, whole lines of `history.jsonl` (or none), and judges for about so many steps.
+
+        What is left is judged in the next call. Operations other than reads, writes and compare-and-sets are
+        passed over. Releases the GIL. Raises ``ValueError`` for what is no event, or makes no sense after those
+        before it.
+        """
+
+    def violation(self) -> str | None:
+        """The first violation as JSON: ``{"key", "words"}``, such as `n1 answered read k0 = 3 at …`; or None."""
+
+    def doubts(self) -> list[str]:
+        """What could not be judged, in words: the key, since which event, why."""
 
 @final
 class TraceChecker:

@@ -280,8 +280,8 @@ class RunClock:
 class Progress:
     """Something to tell whoever watches a run.
 
-    ``phase`` is `build`, `start`, `ready`, `fault`, `heal`, `recovery`, `collect`, `stop` or `problem`;
-    ``record`` is the nemesis record behind a `fault` or `heal`.
+    ``phase`` is `build`, `start`, `ready`, `fault`, `heal`, `recovery`, `violation`, `collect`, `stop` or
+    `problem`; ``record`` is the nemesis record behind a `fault` or `heal`.
     """
 
     phase: str
@@ -311,6 +311,8 @@ class RunOptions:
     """How long a cluster may take from its start to a leader."""
     collect_data: bool = False
     """Also keep a tar of each node's data directory."""
+    stop_at_violation: bool = False
+    """End a run in real time early, once its history is not linearizable."""
     recorded_anchors: Mapping[int, str] = field(default_factory=dict)
     """Step → node: targets as they were resolved in an earlier run, instead of afresh."""
 
@@ -342,11 +344,18 @@ class RunResult:
     (exit 4)."""
     signal: str | None = None
     """The signal that ended the run early (`SIGINT`, `SIGTERM`), if one did."""
+    stopped: str | None = None
+    """The violation that ended the run early, in words, if one did."""
 
     @property
     def interrupted(self) -> bool:
         """Whether a signal ended the run early."""
         return self.signal is not None
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the run ended early, for whatever reason."""
+        return self.interrupted or self.stopped is not None
 
 
 def as_json(compiled: str | Mapping[str, Any]) -> Json:

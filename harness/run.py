@@ -72,7 +72,7 @@ def run_plan(plan: Plan, options: RunOptions, progress: Progress) -> Finished:
 def judge_result(plan: Plan, result: RunResult) -> RunVerdict:
     """The verdict over all the plan's checks.
 
-    A run that the harness could not finish is judged by safety alone: what it did see counts, but nothing
+    A run that the harness did not finish is judged by safety alone: what it did see counts, but nothing
     can be said of recovery or availability.
     """
     nemesis = [json.loads(line) for line in result.evidence.nemesis_jsonl().splitlines()]
@@ -87,7 +87,7 @@ def judge_result(plan: Plan, result: RunResult) -> RunVerdict:
         if record["status"] == "failed"
     ]
     failures += result.problems
-    complete = not failures and not result.interrupted
+    complete = not failures and not result.cut_short
     judgements = judge(result.evidence, plan, complete=complete)
     return RunVerdict(judgements, tuple(doubts), tuple(failures), result.interrupted)
 

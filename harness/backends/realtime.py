@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from chaos import _core
 from chaos.errors import InfrastructureError
+from harness.backends.watching import CHECK, OnlineWatch
 from harness.client import History, Home, Network, Operation, Roaming, Setting, jsonl
 from harness.cluster import (
     Cluster,
@@ -161,8 +162,13 @@ class LiveRun:
         compiled: Mapping[str, Any],
         skips: Sequence[tuple[Mapping[str, Any], Skip]],
         on_progress: OnProgress,
+        *,
+        stop_at_violation: bool = False,
     ) -> None:
-        """``skips``: steps that the backend cannot carry out; ``compiled`` has them no more."""
+        """``skips``: steps that the backend cannot carry out; ``compiled`` has them no more.
+
+        ``stop_at_violation``: end the run early, as a signal would, once its history is not linearizable.
+        """
         self._backend = backend
         self._compiled = compiled
         self._skips = skips
@@ -175,13 +181,17 @@ class LiveRun:
         self._ready_s = 0.0
         self._run_s = 0.0
         self._network: Network | None = None
+        self._watch: OnlineWatch | None = None
+        if stop_at_violation and CHECK in compiled["checks"]:
+            self._watch = OnlineWatch(lambda: [] if self._history is None else self._history.events)
+        self._stopped: str | None = None
 
     async def carry_out(self, interruption: Interruption, cluster: LiveCluster, build_s: float) -> RunResult:
         """Runs the plan. Raises only what is a bug of ours, and even then the cluster is removed first."""
         collected = Collected()
         try:
             try:
-                await interruption.guard(self._live(cluster), cluster.lost.wait())
+                await interruption.guard(self._live(cluster), cluster.lost.wait(), *self._watched(cluster))
             except* InfrastructureError as group:
                 self._problems += map(str, _leaves(group))
             began_s = time.monotonic()
@@ -227,6 +237,14 @@ class LiveRun:
         clock.begin_plan()
         self.begun = True
         began_s = time.monotonic()
+        try:
+            await self._play(cluster, roaming, homes)
+        finally:
+            self._run_s = time.monotonic() - began_s
+
+    async def _play(self, cluster: LiveCluster, roaming: Sequence[Roaming], homes: Sequence[Home]) -> None:
+        """The plan, from its time 0 to the last operation."""
+        clock, workload = cluster.clock, self._compiled["workload"]
         self._nemesis = Nemesis(self._compiled, cluster, clock, self._tell_record)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._nemesis.run())
@@ -244,7 +262,20 @@ class LiveRun:
         )
         await asyncio.gather(*(home.read_finally() for home in homes))
         await _agreed(cluster, clock.now_ns() + _SETTLE_NS)
-        self._run_s = time.monotonic() - began_s
+
+    def _watched(self, cluster: LiveCluster) -> list[Coroutine[Any, Any, None]]:
+        """What else may end the run."""
+        watch = self._watch
+        if watch is None:
+            return []
+
+        async def stop_at_violation() -> None:
+            await watch.until_violation()
+            at_s = cluster.clock.now_ns() / 1e9
+            self._stopped = f"stopped at {at_s:.3f} s: {watch.violation}, which cannot be explained"
+            self._tell("violation", self._stopped)
+
+        return [stop_at_violation()]
 
     async def _remove(self, cluster: LiveCluster) -> None:
         if self._network is not None:
@@ -269,6 +300,10 @@ class LiveRun:
             deaths = [death for death in cluster.deaths if death.node == node]
             traces[node], found = trace_of(collected.traces.get(node, b""), node, shift_ns, deaths)
             notes += found
+        if self._stopped is not None:
+            notes.insert(0, self._stopped)
+        elif self._watch is not None:
+            notes += [f"not watched for a violation: {doubt}" for doubt in self._watch.doubts]
         return RunResult(
             backend=self._backend,
             evidence=_core.Evidence.from_jsonl(history, traces, jsonl(records)),
@@ -282,6 +317,7 @@ class LiveRun:
             deaths=list(cluster.deaths),
             problems=[*self._problems, *cluster.problems, *collected.problems],
             signal=interruption.signal,
+            stopped=self._stopped,
         )
 
     def _tell(self, phase: str, message: str) -> None:

@@ -2,7 +2,7 @@
 
 Kept are network, Toxiproxy and certificates. What could carry anything from one plan into the next is made anew:
 nodes are fresh containers without data, founded under a new name; all proxies are deleted, with their toxics and
-connections, and made again. Whatever goes wrong in a run, nothing at all is kept.
+connections, and made again. Whatever goes wrong in a run, or ends it early, nothing at all is kept.
 """
 
 import asyncio
@@ -139,12 +139,18 @@ class WarmCluster:
         build_s = time.monotonic() - began_s
         with Interruption() as interruption:
             cluster = ContainerCluster(ground, compiled, self._options)
-            run = LiveRun("docker", compiled, left_out, self._on_progress)
+            run = LiveRun(
+                "docker",
+                compiled,
+                left_out,
+                self._on_progress,
+                stop_at_violation=self._options.stop_at_violation,
+            )
             result = None
             try:
                 result = await run.carry_out(interruption, cluster, build_s)
             finally:
-                kept = self._lasting and result is not None and not (result.problems or result.interrupted)
+                kept = self._lasting and result is not None and not (result.problems or result.cut_short)
                 began_s = time.monotonic()
                 problems = [] if kept else await to_its_end(self.close())
             result.problems += problems

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from chaos.errors import ChaosError
+from chaos.errors import ChaosError, UsageError
 from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED
 from harness.output import complain, print_json
 
@@ -60,6 +60,15 @@ KeepData = Annotated[
     typer.Option("--keep-data", help="Keep each container's data directory in the bundle, as a tar."),
 ]
 
+StopAtViolation = Annotated[
+    bool | None,
+    typer.Option(
+        "--stop-at-violation/--no-stop-at-violation",
+        help="End a run early, once its history is not linearizable. On real backends only; `hunt` does it there.",
+        show_default=False,
+    ),
+]
+
 DEFAULT_OUT = Path("chaos-runs")
 
 
@@ -95,6 +104,16 @@ def fail(message: str, exit_code: int, as_json: bool) -> NoReturn:
         with suppress(ChaosError):
             print_json({"error": message, "exit_code": exit_code})
     raise typer.Exit(exit_code)
+
+
+def stops_at_violation(asked: bool | None, backend: str, *, default: bool) -> bool:
+    """Whether runs end early. ``default``: on real backends, where nothing was asked for. Raises UsageError."""
+    if asked and backend == "sim":
+        raise UsageError(
+            "--stop-at-violation: a simulated run is over at once, and its bundle holds all of it; expected a real "
+            "backend, such as --backend docker"
+        )
+    return asked if asked is not None else default and backend != "sim"
 
 
 def progress() -> Callable[[str], None]:

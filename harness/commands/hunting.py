@@ -11,9 +11,11 @@ from harness.commands.common import (
     NodeBinary,
     Plant,
     Scenarios,
+    StopAtViolation,
     ToxiproxyBinary,
     ToxiproxyImage,
     reported_errors,
+    stops_at_violation,
 )
 from harness.output import people, print_json
 
@@ -65,6 +67,7 @@ def hunt(
     summary: Annotated[
         Path | None, typer.Option(help="Write a summary in Markdown here.", dir_okay=False)
     ] = None,
+    stop_at_violation: StopAtViolation = None,
     node_binary: NodeBinary = None,
     toxiproxy_binary: ToxiproxyBinary = None,
     toxiproxy_image: ToxiproxyImage = None,
@@ -95,6 +98,7 @@ def hunt(
                 node_binary=node_binary,
                 toxiproxy_binary=toxiproxy_binary,
                 toxiproxy_image=toxiproxy_image,
+                stop_at_violation=stops_at_violation(stop_at_violation, backend, default=True),
             ),
             examples=examples,
             time=time,

@@ -16,10 +16,12 @@ from harness.commands.common import (
     Out,
     Plant,
     Scenarios,
+    StopAtViolation,
     ToxiproxyBinary,
     ToxiproxyImage,
     progress,
     reported_errors,
+    stops_at_violation,
 )
 from harness.output import complain, people, print_json
 
@@ -52,6 +54,7 @@ def run(
             help="Draw only what this backend too can do: kinds of faults and choices that it lacks are passed over.",
         ),
     ] = None,
+    stop_at_violation: StopAtViolation = None,
     out: Out = DEFAULT_OUT,
     node_binary: NodeBinary = None,
     toxiproxy_binary: ToxiproxyBinary = None,
@@ -83,6 +86,7 @@ def run(
             toxiproxy_binary=toxiproxy_binary,
             toxiproxy_image=toxiproxy_image,
             collect_data=keep_data,
+            stop_at_violation=stops_at_violation(stop_at_violation, backend, default=False),
         )
         console = people(as_json)
         # Every file is read before the first run: a mistake in the last one is told at once.
@@ -135,6 +139,7 @@ def replay(
             help="Print all events in time order, one a line; with --until, those before the moment.",
         ),
     ] = False,
+    stop_at_violation: StopAtViolation = None,
     out: Out = DEFAULT_OUT,
     node_binary: NodeBinary = None,
     toxiproxy_binary: ToxiproxyBinary = None,
@@ -161,14 +166,16 @@ def replay(
         if until is not None or events:
             exit_code = _look(opened, backend, times, resolve, until, events, as_json)
             raise typer.Exit(exit_code)
+        again_on = backend or opened.manifest.backend
         options = RunOptions(
-            backend=backend or opened.manifest.backend,
+            backend=again_on,
             plants=tuple(opened.manifest.plants),
             out=out,
             node_binary=node_binary,
             toxiproxy_binary=toxiproxy_binary,
             toxiproxy_image=toxiproxy_image,
             collect_data=keep_data,
+            stop_at_violation=stops_at_violation(stop_at_violation, again_on, default=False),
         )
         report = replay_bundle(
             opened, options, times=times, resolve=resolve, console=people(as_json), progress=progress()

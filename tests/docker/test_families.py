@@ -11,7 +11,7 @@ from chaos.plan import Plan
 from chaos.scenario import load_scenario
 from chaos.verdict import Verdict
 from harness.backends import run_on
-from harness.cluster import RunOptions
+from harness.cluster import PLAN_START_NS, RunOptions
 from harness.run import judge_result
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
@@ -60,3 +60,21 @@ def test_a_stale_read_is_found_behind_a_real_proxy(engine: docker.DockerClient) 
     assert verdict is Verdict.INVALID
     assert "answered read" in reason
     assert "overwritten" in reason
+
+
+def test_a_run_ends_with_the_first_stale_read(engine: docker.DockerClient) -> None:
+    del engine
+    plan = draw_plan(load_scenario(ISOLATED_LEADER.read_text(), str(ISOLATED_LEADER)), Sampler(0))
+    options = RunOptions(backend="docker", plants=("stale-read",), stop_at_violation=True)
+    result = run_on(plan, options, lambda _: None)
+    assert result.stopped is not None
+    assert "answered read" in result.stopped
+    assert result.problems == []
+    last = json.loads(result.evidence.history_jsonl().splitlines()[-1])
+    assert last["time_ns"] < PLAN_START_NS + plan.workload_ns, "the plan would have gone on"
+
+    verdict = judge_result(plan, result)
+    judged = {one.check: one for one in verdict.judgements}
+    assert judged["linearizable"].reason.partition(",")[0] in result.stopped
+    assert "cut short" in judged["recovers"].reason
+    assert verdict.exit_code == 1

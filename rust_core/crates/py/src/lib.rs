@@ -7,6 +7,7 @@ mod errors;
 mod evidence;
 mod histories;
 mod model;
+mod online;
 mod trace;
 mod workload;
 mod world;
@@ -19,6 +20,8 @@ mod _core {
     use super::evidence::Evidence;
     #[pymodule_export]
     use super::histories::check_history;
+    #[pymodule_export]
+    use super::online::OnlineCheck;
     #[pymodule_export]
     use super::trace::{TraceChecker, check_trace};
     #[pymodule_export]

@@ -4,6 +4,7 @@
 //! The search is the `linearizability` crate's. Here its answer becomes a judgement: with the nodes that answered,
 //! and, as far as their traces tell, with the rule that was broken.
 
+mod online;
 mod shape;
 
 use mcp_chaos_evidence::{HistoryEvent, TraceRecord, node_name};
@@ -13,6 +14,7 @@ use mcp_chaos_linearizability::{
 };
 use serde_json::{Value, json};
 
+pub use self::online::{Inexplicable, OnlineRegisters};
 use self::shape::Observed;
 use crate::{
     Check, Judgement,
