@@ -140,7 +140,8 @@ struct Wish {
     read: Option<Held>,
     /// Some open mismatch waits for another value than the present one.
     is_refused: bool,
-    /// Something is fresh.
+    /// Something is fresh, or an open read may find what a write of unknown outcome left that was invoked after
+    /// the last write took effect.
     frees: bool,
 }
 
@@ -615,7 +616,9 @@ impl<'a, const N: usize> Search<'a, N> {
                 _ => None,
             },
             is_refused: !self.group(before.value).mismatches.without(&before.done).is_empty(),
-            frees: !before.fresh.is_empty(),
+            frees: !before.fresh.is_empty()
+                || before.unknown < self.unknown_invoked
+                    && !self.masks.observers.without(&self.mismatch_mask).without(&before.done).is_empty(),
         };
         self.taken += 1 + self.mutations.len() as u64;
         for at in 0..self.mutations.len() {
@@ -718,7 +721,7 @@ impl<'a, const N: usize> Search<'a, N> {
     }
 
     /// Whether a write serves right after it took effect. To set the present value again serves only to free
-    /// what is fresh, before a compare-and-set: one whose value somebody finds, or that a mismatch waits for.
+    /// what is not yet free, before a compare-and-set: one whose value somebody finds, or that a mismatch waits for.
     fn serves(&self, before: &Configuration<N>, new: Held, wish: &Wish) -> bool {
         if new == before.value && !wish.frees {
             return false;

@@ -339,3 +339,17 @@ fn wide_histories_are_judged_alike() {
         assert_eq!(answer == Answer::Linearizable, found == 3, "{width} {found}: {answer:?}");
     }
 }
+
+/// The present value was not set again where that alone lets a write of unknown outcome have been hidden: an open
+/// read found its value before a compare-and-set.
+#[test]
+fn a_hidden_write_of_unknown_outcome_may_come_after_the_write_of_the_present_value() {
+    for end in ["2 ok", "2 info"] {
+        let text = format!(
+            "1 invoke read; 2 invoke write 1; 3 invoke write 1; 3 ok; 4 invoke write 2; 5 invoke cas 1 3; 5 ok; \
+             1 ok 2; 6 invoke read; 6 ok 3; {end}"
+        );
+        assert!(explicable(&history(&text), u32::MAX));
+        valid(&text);
+    }
+}
