@@ -11,6 +11,11 @@
 //! what was old is forgotten (Horn and Kroening, Faster linearizability checking via P-compositionality, 2015,
 //! bound theirs too). To forget costs time, never the answer.
 //!
+//! Steps of different parts of the object commute ([`crate::Model::part`]), so only those of the completing step's
+//! part are tried before it, and where none of them helps, nor does a choice among those of another part: the
+//! search goes back to the last completion in the same part (conflict-directed backjumping: Prosser, Hybrid
+//! algorithms for the constraint satisfaction problem, 1993).
+//!
 //! As completions are demanded in the order of the history, the furthest one that no configuration got past is
 //! the first that cannot be explained.
 
@@ -36,6 +41,7 @@ struct Place {
     /// [`NONE`] for a step that is never worth taking.
     slot: u32,
     returns_at: u32,
+    part: u32,
     /// The unknown step with the same action that comes before this one.
     twin: u32,
 }
@@ -51,6 +57,12 @@ struct Frame {
     /// Which open mutation comes next, and which of its successors.
     candidate: u32,
     successor: u32,
+    part: u32,
+    /// Its place among the configurations seen, and the generation in which it was young.
+    seen: u32,
+    born: u32,
+    /// Whether some way on led nowhere for no part that is known.
+    is_blurred: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +79,8 @@ enum Mode {
 #[derive(Debug, Default)]
 struct Generation {
     words: Vec<u64>,
+    /// The part in which each led nowhere, as far as that is known.
+    parts: Vec<u32>,
     index: Index,
     len: usize,
     room: usize,
@@ -74,23 +88,25 @@ struct Generation {
 
 impl Generation {
     fn bytes(&self) -> u64 {
-        (self.words.capacity() * 8) as u64 + self.index.bytes()
+        (self.words.capacity() * 8 + self.parts.capacity() * 4) as u64 + self.index.bytes()
     }
 
-    fn has(&self, hash: u64, key: &[u64]) -> bool {
-        self.index.find(hash, |at| self.words[at as usize * key.len()..][..key.len()] == *key).is_some()
+    fn find(&self, hash: u64, key: &[u64]) -> Option<u32> {
+        let found = self.index.find(hash, |at| self.words[at as usize * key.len()..][..key.len()] == *key)?;
+        Some(self.parts[found as usize])
     }
 
     /// Makes room within so many bytes; false if it cannot.
     fn grow(&mut self, bytes_left: u64, stride: usize) -> bool {
         let room = (self.room * 2).max(256);
         let slots = Index::slots_for(room);
-        let words = (room * stride * 8) as u64;
+        let words = (room * (stride * 8 + 4)) as u64;
         if words + Index::bytes_of(slots) > bytes_left + self.bytes() || room > NONE as usize / 2 {
             return false;
         }
         self.room = room;
         self.words.reserve_exact(room * stride - self.words.len());
+        self.parts.reserve_exact(room - self.parts.len());
         let words = &self.words;
         self.index.rebuild(slots, (0..).zip(words.chunks_exact(stride).map(hash_of)));
         true
@@ -98,12 +114,14 @@ impl Generation {
 
     fn insert(&mut self, hash: u64, key: &[u64]) {
         self.words.extend_from_slice(key);
+        self.parts.push(NONE);
         self.index.insert(hash, self.len as u32);
         self.len += 1;
     }
 
     fn clear(&mut self) {
         self.words.clear();
+        self.parts.clear();
         self.index.clear();
         self.len = 0;
     }
@@ -140,6 +158,10 @@ pub struct DepthFirst<'a, K: Machine> {
     saved: Vec<u64>,
     young: Generation,
     old: Generation,
+    /// How many generations there were before the young one.
+    generation: u32,
+    /// The part in which what is being left led nowhere; [`NONE`] if that is not known.
+    conflict: u32,
     key: Vec<u64>,
     states: Vec<StateId>,
     furthest: usize,
@@ -151,12 +173,15 @@ pub struct DepthFirst<'a, K: Machine> {
 impl<'a, K: Machine> DepthFirst<'a, K> {
     /// Begins. It holds at most `memory_bytes`.
     pub fn new<A>(problem: &'a Problem<A>, mut machine: K, memory_bytes: u64) -> DepthFirst<'a, K> {
-        let (places, slots) = places(problem, &machine);
+        let state = machine.initial();
+        let needed = (problem.steps.len() * size_of::<Place>()) as u64 + machine.bytes();
+        let has_room = needed <= memory_bytes;
+        let (places, slots) = if has_room { places(problem, &machine) } else { (Vec::new(), 0) };
         let bit_words = slots.div_ceil(64).max(1) as usize;
         DepthFirst {
             steps: &problem.steps,
             moments: &problem.moments,
-            state: machine.initial(),
+            state,
             machine,
             memory_bytes,
             places,
@@ -173,11 +198,13 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
             saved: Vec::new(),
             young: Generation::default(),
             old: Generation::default(),
+            generation: 0,
+            conflict: NONE,
             key: Vec::new(),
             states: Vec::new(),
             furthest: 0,
             stuck: Vec::new(),
-            answer: None,
+            answer: (!has_room).then_some(Answer::OutOfMemory),
             failure: None,
         }
     }
@@ -230,7 +257,7 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
             Moment::Return(number) => {
                 let Place { slot, .. } = self.places[number as usize];
                 if !self.has(slot) {
-                    return self.meet();
+                    return self.meet(number);
                 }
                 self.bits[slot as usize / 64] &= !(1 << (slot % 64));
                 self.close(number);
@@ -271,7 +298,7 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
     }
 
     /// At a completion of a step that has not taken effect: a frame, unless the configuration led nowhere before.
-    fn meet(&mut self) -> Result<(), Trouble> {
+    fn meet(&mut self, number: u32) -> Result<(), Trouble> {
         if self.at > self.furthest {
             self.furthest = self.at;
             self.stuck.clear();
@@ -290,14 +317,16 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
         self.key.push((self.at as u64) << 32 | u64::from(self.state));
         self.key.extend_from_slice(&self.bits);
         let hash = hash_of(&self.key);
-        if self.young.has(hash, &self.key) || self.old.has(hash, &self.key) {
-            self.mode = Mode::Back;
+        if let Some(part) = self.young.find(hash, &self.key).or_else(|| self.old.find(hash, &self.key)) {
+            self.leave(part);
             return Ok(());
         }
         self.make_room()?;
         self.key[0] = (self.at as u64) << 32 | u64::from(self.state);
         let hash = hash_of(&self.key);
+        let mut seen = NONE;
         if self.young.len < self.young.room {
+            seen = self.young.len as u32;
             self.young.insert(hash, &self.key);
         }
         self.saved.extend_from_slice(&self.bits);
@@ -308,6 +337,10 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
             order: self.order.len() as u32,
             candidate: 0,
             successor: 0,
+            part: self.places[number as usize].part,
+            seen,
+            born: self.generation,
+            is_blurred: false,
         });
         self.mode = Mode::Choose;
         Ok(())
@@ -322,7 +355,7 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
             + ahead(self.saved.capacity(), self.saved.len(), 8)
             + ahead(self.order.capacity(), self.order.len(), 4)) as u64;
         if self.machine.bytes() > self.memory_bytes / 2 {
-            (self.young, self.old) = Default::default();
+            self.forget();
             let stuck = self.stuck.iter().map(|(state, ..)| *state);
             let frames = self.frames.iter().map(|frame| frame.state);
             let mut live: Vec<StateId> = std::iter::once(self.state).chain(stuck).chain(frames).collect();
@@ -339,7 +372,7 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
         if self.bytes() + ahead > self.memory_bytes {
             self.old = Generation::default();
             if self.bytes() + ahead > self.memory_bytes {
-                self.young = Generation::default();
+                self.forget();
             }
             if self.bytes() + ahead > self.memory_bytes {
                 return Err(Trouble::OutOfMemory);
@@ -351,9 +384,16 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
             if !self.young.grow(left / 2, self.key.len()) && self.young.room > 0 {
                 std::mem::swap(&mut self.young, &mut self.old);
                 self.young.clear();
+                self.generation += 1;
             }
         }
         Ok(())
+    }
+
+    /// Forgets all configurations seen.
+    fn forget(&mut self) {
+        (self.young, self.old) = Default::default();
+        self.generation += 2;
     }
 
     fn choose(&mut self) -> Result<(), Trouble> {
@@ -366,14 +406,16 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
             self.required.get(candidate)
         };
         let Some(&number) = number else {
-            self.frames.pop();
-            self.saved.truncate(self.saved.len() - self.bits.len());
-            self.mode = Mode::Back;
+            self.drop_frame(if frame.is_blurred { NONE } else { frame.part });
+            self.leave(if frame.is_blurred { NONE } else { frame.part });
             return Ok(());
         };
-        let Place { slot, twin, .. } = self.places[number as usize];
+        let Place { slot, twin, part, .. } = self.places[number as usize];
         self.states.clear();
-        if !self.has(slot) && (twin == NONE || self.has(self.places[twin as usize].slot)) {
+        if part == frame.part
+            && !self.has(slot)
+            && (twin == NONE || self.has(self.places[twin as usize].slot))
+        {
             self.machine.step(self.state, self.steps[number as usize].action, &mut self.states)?;
             if is_unknown {
                 self.states.retain(|next| *next != frame.state);
@@ -391,14 +433,37 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
         self.taken += self.observers.len() as u64;
         for which in 0..self.observers.len() {
             let observer = self.observers[which];
-            let slot = self.places[observer as usize].slot;
-            if !self.has(slot) && self.machine.is_possible(next, self.steps[observer as usize].action)? {
+            let Place { slot, part: seen, .. } = self.places[observer as usize];
+            if seen == part
+                && !self.has(slot)
+                && self.machine.is_possible(next, self.steps[observer as usize].action)?
+            {
                 self.set(slot);
                 self.order.push(observer);
             }
         }
         self.mode = Mode::Forward;
         Ok(())
+    }
+
+    /// Gives a configuration up that leads nowhere because of what this part's steps can do.
+    fn leave(&mut self, part: u32) {
+        self.conflict = part;
+        self.mode = Mode::Back;
+    }
+
+    /// Forgets the last frame, whose configuration leads nowhere because of this part.
+    fn drop_frame(&mut self, part: u32) {
+        let frame = self.frames.pop().expect("there is one to drop");
+        self.saved.truncate(self.saved.len() - self.bits.len());
+        let generation = match self.generation.wrapping_sub(frame.born) {
+            0 => &mut self.young,
+            1 => &mut self.old,
+            _ => return,
+        };
+        if let Some(known) = generation.parts.get_mut(frame.seen as usize) {
+            *known = part;
+        }
     }
 
     /// One moment back, or to the frame.
@@ -409,6 +474,12 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
                 Moment::Invoke(number) => self.close(number),
                 Moment::Return(number) => self.open(number),
             }
+            return;
+        }
+        if self.conflict == NONE {
+            self.frames.last_mut().expect("it is the last").is_blurred = true;
+        } else if self.conflict != frame.part {
+            self.drop_frame(self.conflict);
             return;
         }
         self.state = frame.state;
@@ -422,7 +493,7 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
 
 /// Slots for the steps, each used again once it is free, and how many it takes.
 fn places<A>(problem: &Problem<A>, machine: &impl Machine) -> (Vec<Place>, u32) {
-    let mut places = vec![Place { slot: NONE, returns_at: NONE, twin: NONE }; problem.steps.len()];
+    let mut places = vec![Place { slot: NONE, returns_at: NONE, part: 0, twin: NONE }; problem.steps.len()];
     let (mut free, mut slots) = (Vec::new(), 0);
     let mut last_unknown: Map<u32, u32> = Map::default();
     for (at, moment) in (0..).zip(&problem.moments) {
@@ -433,6 +504,7 @@ fn places<A>(problem: &Problem<A>, machine: &impl Machine) -> (Vec<Place>, u32) 
                     continue;
                 }
                 let place = &mut places[*number as usize];
+                place.part = machine.part(action);
                 place.slot = free.pop().unwrap_or_else(|| {
                     slots += 1;
                     slots - 1

@@ -37,6 +37,12 @@ pub trait Machine {
     /// Whether the action leaves every state as it is wherever it is possible.
     fn is_observer(&self, action: u32) -> bool;
 
+    /// The number of the part of the object that the action is about: see [`Model::part`].
+    fn part(&self, action: u32) -> u32 {
+        let _ = action;
+        0
+    }
+
     /// Memory held, in bytes. Asked often: it must be known, not counted.
     fn bytes(&self) -> u64;
 
@@ -71,6 +77,11 @@ struct Memo {
 pub struct Interned<'a, M: Model> {
     model: M,
     actions: Cow<'a, [M::Action]>,
+    /// Each action's part, by number.
+    parts: Vec<u32>,
+    part_numbers: Map<Box<str>, u32>,
+    /// What the names hold.
+    names_bytes: u64,
     states: Vec<M::State>,
     index: Index,
     /// What states hold outside themselves.
@@ -95,9 +106,12 @@ impl<'a, M: Model> Interned<'a, M> {
     }
 
     pub(crate) fn over(model: M, actions: Cow<'a, [M::Action]>) -> Interned<'a, M> {
-        Interned {
+        let mut machine = Interned {
             model,
-            actions,
+            actions: Cow::Borrowed(&[]),
+            parts: Vec::with_capacity(actions.len()),
+            part_numbers: Map::default(),
+            names_bytes: 0,
             states: Vec::new(),
             index: Index::default(),
             heap_bytes: 0,
@@ -106,7 +120,31 @@ impl<'a, M: Model> Interned<'a, M> {
             several: Map::default(),
             several_bytes: 0,
             scratch: Vec::new(),
-        }
+        };
+        machine.take_over(actions);
+        machine
+    }
+
+    fn take_over(&mut self, actions: Cow<'a, [M::Action]>) {
+        self.parts.clear();
+        self.part_numbers.clear();
+        self.names_bytes = 0;
+        actions.iter().for_each(|action| self.number_part(action));
+        self.actions = actions;
+    }
+
+    fn number_part(&mut self, action: &M::Action) {
+        let name = self.model.part(action);
+        let part = match self.part_numbers.get(name) {
+            Some(known) => *known,
+            None => {
+                let number = self.part_numbers.len() as u32;
+                self.names_bytes += name.len().next_multiple_of(16) as u64;
+                self.part_numbers.insert(name.into(), number);
+                number
+            }
+        };
+        self.parts.push(part);
     }
 
     pub(crate) fn state(&self, state: StateId) -> &M::State {
@@ -119,6 +157,7 @@ impl<'a, M: Model> Interned<'a, M> {
 
     /// Another action; its number.
     pub(crate) fn add_action(&mut self, action: M::Action) -> u32 {
+        self.number_part(&action);
         let actions = self.actions.to_mut();
         actions.push(action);
         actions.len() as u32 - 1
@@ -126,7 +165,7 @@ impl<'a, M: Model> Interned<'a, M> {
 
     /// Forgets all actions but these (ascending), which get the numbers of their places.
     pub(crate) fn keep_only_actions(&mut self, live: &[u32]) {
-        self.actions = live.iter().map(|action| self.actions[*action as usize].clone()).collect();
+        self.take_over(live.iter().map(|action| self.actions[*action as usize].clone()).collect());
         (self.memos, self.missed) = (Vec::new(), 0);
         (self.several, self.several_bytes) = (Map::default(), 0);
     }
@@ -219,6 +258,11 @@ impl<'a, M: Model> Interned<'a, M> {
     }
 }
 
+/// The memory of a standard hash table of this capacity: eight places for seven entries, a control byte each.
+pub(crate) fn table_bytes(capacity: usize, entry: usize) -> u64 {
+    (capacity.div_ceil(7) * 8 * (entry + 1)) as u64
+}
+
 fn hash_of(state: &impl Hash) -> u64 {
     let mut hasher = Mix::default();
     state.hash(&mut hasher);
@@ -250,9 +294,17 @@ impl<M: Model> Machine for Interned<'_, M> {
     }
 
     #[inline]
+    fn part(&self, action: u32) -> u32 {
+        self.parts[action as usize]
+    }
+
+    #[inline]
     fn bytes(&self) -> u64 {
         (self.states.capacity() * size_of::<M::State>() + self.memos.capacity() * size_of::<Memo>()) as u64
             + self.index.bytes()
+            + (self.parts.capacity() * 4) as u64
+            + table_bytes(self.part_numbers.capacity(), size_of::<(Box<str>, u32)>())
+            + self.names_bytes
             + self.heap_bytes
             + self.several_bytes
     }

@@ -71,6 +71,15 @@ pub trait Model {
         false
     }
 
+    /// The part of the object that the action is about, by name. Actions of different parts commute: neither
+    /// enables, hinders or changes what the other does, and whether one is possible shows in its own part alone.
+    /// One name for all is always safe; a map that names its keys is searched without trying in which order
+    /// operations on different keys took effect.
+    fn part<'a>(&self, action: &'a Self::Action) -> &'a str {
+        let _ = action;
+        ""
+    }
+
     /// Memory in bytes that the state holds beyond its own size and shares with none of the states it came
     /// from: what one more such state costs an engine.
     fn state_bytes(&self, state: &Self::State) -> usize {
@@ -111,6 +120,10 @@ impl<M: Model> Model for &M {
 
     fn is_observer(&self, action: &M::Action) -> bool {
         (**self).is_observer(action)
+    }
+
+    fn part<'a>(&self, action: &'a M::Action) -> &'a str {
+        (**self).part(action)
     }
 
     fn state_bytes(&self, state: &M::State) -> usize {

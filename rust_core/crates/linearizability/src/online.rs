@@ -17,7 +17,7 @@ use mcp_chaos_history::{Map, Outcome, Value};
 
 use crate::{
     engine::Survivor,
-    machine::Interned,
+    machine::{Interned, table_bytes},
     model::{Call, Model, Reading},
     window::{Entry, Trouble, Window, Worked},
 };
@@ -119,6 +119,9 @@ enum Slot<M: Model> {
 /// How many keys with nothing open keep their searches ready.
 const MOST_READY: usize = 64;
 
+/// What each of them may remember of states that are past, about.
+const REMEMBERED_BYTES: u64 = 64 << 10;
+
 /// The check. Events go in by [`Online::invoke`] and [`Online::end`]; [`Online::advance`] judges.
 pub struct Online<M: Model + Clone> {
     model: M,
@@ -133,6 +136,7 @@ pub struct Online<M: Model + Clone> {
     operations: u32,
     events: u64,
     steps: u64,
+    /// What searches and parked states hold, and what names, and operations in flight hold outside themselves.
     bytes: u64,
     violation: Option<OnlineViolation>,
     doubts: Vec<Doubt>,
@@ -177,6 +181,7 @@ impl<M: Model + Clone> Online<M> {
         self.operations += 1;
         self.events += 1;
         let flight = Flight { operation, object, f: f.into(), key: key.into(), argument: argument.clone() };
+        self.bytes += flight.heap_bytes();
         self.flights.insert(process, flight);
         if let Some(object) = self.wake(object) {
             object.waiting.push_back(Moment::Invoke(operation));
@@ -197,6 +202,18 @@ impl<M: Model + Clone> Online<M> {
         let call = Call { f: &flight.f, key: &flight.key, argument: &flight.argument, outcome };
         let reading = self.model.read(&call)?;
         let (operation, at) = (flight.operation, flight.object);
+        // A read that failed is what it was taken for.
+        let told_nothing = || {
+            let unknown = Call {
+                f: &flight.f,
+                key: &flight.key,
+                argument: &flight.argument,
+                outcome: Outcome::Unknown,
+            };
+            reading == Reading::Nothing && self.model.read(&unknown) == Ok(Reading::Nothing)
+        };
+        let tells = outcome != Outcome::Unknown && !told_nothing();
+        self.bytes -= flight.heap_bytes();
         self.flights.remove(&process);
         self.events += 1;
         let mut is_late = false;
@@ -207,7 +224,7 @@ impl<M: Model + Clone> Online<M> {
                 }
                 *outlook = Outlook::Ended(reading);
             } else {
-                is_late = outcome != Outcome::Unknown;
+                is_late = tells;
             }
         }
         if is_late {
@@ -223,6 +240,7 @@ impl<M: Model + Clone> Online<M> {
     /// No more events will come: operations in flight are of unknown outcome.
     pub fn finish(&mut self) {
         for (_, flight) in std::mem::take(&mut self.flights) {
+            self.bytes -= flight.heap_bytes();
             if let Slot::Live(object) = &mut self.slots[flight.object]
                 && let Some(outlook) = object.outlooks.get_mut(&flight.operation)
             {
@@ -240,12 +258,14 @@ impl<M: Model + Clone> Online<M> {
             if self.steps >= until {
                 return Standing::Running;
             }
+            let tables = self.tables_bytes();
             let Slot::Live(object) = &mut self.slots[at] else {
                 self.due.pop_front();
                 continue;
             };
             self.bytes -= object.bytes;
-            object.window.memory_bytes = self.limits.memory_bytes.saturating_sub(self.bytes);
+            let held = self.bytes + tables;
+            object.window.memory_bytes = self.limits.memory_bytes.saturating_sub(held);
             let before = object.window.steps_taken;
             let ended = object.go(before + (until - self.steps), self.limits.patience_events);
             self.steps += object.window.steps_taken - before + 1;
@@ -296,9 +316,17 @@ impl<M: Model + Clone> Online<M> {
         self.steps
     }
 
-    /// Memory that searches and parked states hold, in bytes.
+    /// Memory held, in bytes: searches, parked states, key names, operations in flight.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.tables_bytes()
+    }
+
+    fn tables_bytes(&self) -> u64 {
+        table_bytes(self.keys.capacity(), size_of::<(Box<str>, usize)>())
+            + table_bytes(self.flights.capacity(), size_of::<(u32, Flight)>())
+            + (self.names.capacity() * size_of::<Box<str>>()
+                + self.slots.capacity() * size_of::<Slot<M>>()
+                + self.due.capacity() * size_of::<usize>()) as u64
     }
 
     fn doubt(&mut self, object: usize, why: String) {
@@ -316,6 +344,7 @@ impl<M: Model + Clone> Online<M> {
         let number = self.slots.len();
         self.keys.insert(key.into(), number);
         self.names.push(key.into());
+        self.bytes += 2 * allocated(key.len());
         let states: Box<[M::State]> = [self.model.initial()].into();
         self.bytes += parked_bytes(&self.model, &states);
         self.slots.push(Slot::Parked(states));
@@ -360,6 +389,29 @@ impl<M: Model + Clone> Online<M> {
     }
 }
 
+/// What the allocator takes for so many bytes.
+fn allocated(bytes: usize) -> u64 {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) as u64 }
+}
+
+impl Flight {
+    /// What it holds outside itself.
+    fn heap_bytes(&self) -> u64 {
+        allocated(self.f.len()) + allocated(self.key.len()) + value_bytes(&self.argument)
+    }
+}
+
+/// What a value holds outside itself, if nobody shares it.
+fn value_bytes(value: &Value) -> u64 {
+    if let Some(text) = value.as_text() {
+        allocated(text.len() + 16)
+    } else if let Some(list) = value.as_list() {
+        allocated(size_of_val(list) + 16) + list.iter().map(value_bytes).sum::<u64>()
+    } else {
+        0
+    }
+}
+
 fn parked_bytes<M: Model>(model: &M, states: &[M::State]) -> u64 {
     states.iter().map(|state| (size_of::<M::State>() + model.state_bytes(state)) as u64).sum()
 }
@@ -377,6 +429,7 @@ impl<M: Model> Object<M> {
     fn new(model: M, states: Box<[M::State]>, memory_bytes: u64) -> Result<Object<M>, Trouble> {
         let mut machine = Interned::over(model, Vec::new().into());
         let mut window = Window::new(&mut machine, memory_bytes, false)?;
+        window.forget_bytes = REMEMBERED_BYTES;
         let states: Vec<u32> = states.into_iter().map(|state| machine.intern(state)).collect();
         window.start_from(&machine, &states)?;
         let mut object = Object {
@@ -394,12 +447,12 @@ impl<M: Model> Object<M> {
     }
 
     fn bytes(&self) -> u64 {
-        let action = 2 * size_of::<M::Action>() + 16;
-        let outlook = size_of::<Outlook<M::Action>>() + 16;
         self.window.bytes(&self.machine)
-            + (self.numbers.capacity() * action
-                + self.outlooks.capacity() * outlook
+            + (size_of::<Object<M>>()
+                + size_of_val(self.machine.actions())
                 + self.waiting.capacity() * size_of::<Moment>()) as u64
+            + table_bytes(self.numbers.capacity(), size_of::<(M::Action, u32)>())
+            + table_bytes(self.outlooks.capacity(), size_of::<(u32, Outlook<M::Action>)>())
     }
 
     /// Takes events in, until about `until` steps of the window are taken.
@@ -441,7 +494,7 @@ impl<M: Model> Object<M> {
             Reading::Possible(action) => (action, false),
             Reading::Nothing => return Ok(()),
         };
-        if self.machine.actions().len() > self.actions_kept * 2 + 1024 {
+        if self.machine.actions().len() > self.actions_kept * 2 + 128 {
             self.forget_actions();
         }
         let Object { numbers, machine, .. } = self;
@@ -458,13 +511,9 @@ impl<M: Model> Object<M> {
 
     /// Keeps only actions of operations in the window.
     fn forget_actions(&mut self) {
-        let mut live: Vec<u32> = self.window.actions().map(|action| *action).collect();
-        live.sort_unstable();
-        live.dedup();
-        for action in self.window.actions() {
-            *action = live.binary_search(action).expect("it is live") as u32;
-        }
+        let live = self.window.actions();
         self.machine.keep_only_actions(&live);
+        self.window.renumber_actions(&self.machine, &live);
         self.numbers =
             (0..).zip(self.machine.actions()).map(|(number, action)| (action.clone(), number)).collect();
         self.actions_kept = live.len();

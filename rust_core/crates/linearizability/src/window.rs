@@ -12,6 +12,9 @@
 //!   with more observers done and fewer unknown steps spent can do all that the other can.
 //! - *Twins.* Open unknown steps with the same action are interchangeable: used in the order of invocations.
 //! - *Idle unknown steps.* A step that may never happen need only happen where it changes the state.
+//! - *Parts.* Steps of different parts of the object commute ([`crate::Model::part`]), so only those of the
+//!   completing step's part take effect before it: the others can do so later as well. (A persistent set:
+//!   Godefroid, Partial-order methods for the verification of concurrent systems, 1996, ch. 4.)
 //! - *No step without need.* To let m take effect right before the completing step r is of use only if it
 //!   makes a difference: if r, then m lead to the same state and let the same observers take effect, then the
 //!   configuration in which r took effect alone represents this one, for m is still open. (A form of sleep
@@ -52,6 +55,7 @@ struct Open {
     slot: u32,
     step: u32,
     action: u32,
+    part: u32,
     required: bool,
     /// The slot of the open unknown step with the same action that comes before this one.
     twin: Option<u32>,
@@ -87,6 +91,8 @@ const MOST_SURVIVORS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Window {
     pub memory_bytes: u64,
+    /// When the machine is asked to forget, beyond twice what it kept last.
+    pub forget_bytes: u64,
     pub steps_taken: u64,
     bit_words: usize,
     /// Slots that were in use and are not.
@@ -127,6 +133,7 @@ impl Window {
         let initial = machine.initial();
         let mut window = Window {
             memory_bytes,
+            forget_bytes: FORGET_BYTES,
             steps_taken: 0,
             bit_words: 1,
             free: Vec::new(),
@@ -196,9 +203,21 @@ impl Window {
         self.mutations.is_empty() && self.observers.is_empty()
     }
 
-    /// The actions of open steps.
-    pub fn actions(&mut self) -> impl Iterator<Item = &mut u32> {
-        self.mutations.iter_mut().chain(&mut self.observers).map(|open| &mut open.action)
+    /// The actions of open steps, ascending, once each.
+    pub fn actions(&self) -> Vec<u32> {
+        let open = self.mutations.iter().chain(&self.observers);
+        let mut actions: Vec<u32> = open.map(|open| open.action).collect();
+        actions.sort_unstable();
+        actions.dedup();
+        actions
+    }
+
+    /// The machine knows these actions by their places now.
+    pub fn renumber_actions(&mut self, machine: &impl Machine, live: &[u32]) {
+        for open in self.mutations.iter_mut().chain(&mut self.observers) {
+            open.action = live.binary_search(&open.action).expect("it is live") as u32;
+            open.part = machine.part(open.action);
+        }
     }
 
     /// A step may take effect from now on. The window must be idle; then [`Window::work`].
@@ -209,7 +228,8 @@ impl Window {
         if is_observer && !required {
             return Ok(());
         }
-        let mut open = Open { slot: self.take_slot(machine)?, step, action, required, twin: None };
+        let part = machine.part(action);
+        let mut open = Open { slot: self.take_slot(machine)?, step, action, part, required, twin: None };
         let (word, bit) = (open.slot as usize / 64, 1 << (open.slot % 64));
         if is_observer {
             self.masks.observers[word] |= bit;
@@ -358,12 +378,13 @@ impl Window {
 
     /// Lets one more step take effect.
     fn expand(&mut self, machine: &mut impl Machine, at: usize, open: Open) -> Result<(), Trouble> {
-        if configuration::has(&self.before, open.slot)
+        let target = self.target.expect("a step completes");
+        if open.part != target.part
+            || configuration::has(&self.before, open.slot)
             || open.twin.is_some_and(|twin| !configuration::has(&self.before, twin))
         {
             return Ok(());
         }
-        let target = self.target.expect("a step completes");
         let is_target = open.slot == target.slot;
         if is_target && self.visited.is_flagged(at) {
             return Ok(());
@@ -384,7 +405,8 @@ impl Window {
             self.steps_taken += self.observers.len() as u64;
             for which in 0..self.observers.len() {
                 let observer = self.observers[which];
-                if !configuration::has(&self.after, observer.slot)
+                if observer.part == open.part
+                    && !configuration::has(&self.after, observer.slot)
                     && machine.is_possible(*next, observer.action)?
                 {
                     configuration::set(&mut self.after, observer.slot);
@@ -458,7 +480,7 @@ impl Window {
     /// Forgets states and log entries that no configuration leads to any more, once there are many.
     fn forget(&mut self, machine: &mut impl Machine) {
         let bytes = machine.bytes();
-        if bytes > self.machine_kept_bytes * 2 + FORGET_BYTES.min(self.memory_bytes / 8) {
+        if bytes > self.machine_kept_bytes * 2 + self.forget_bytes.min(self.memory_bytes / 8) {
             self.keep_only(machine);
         }
         if let Some(log) = &mut self.log
@@ -603,7 +625,7 @@ impl Window {
     }
 }
 
-/// When machines are asked to forget, beyond twice what they kept last.
+/// For a window that is alone.
 const FORGET_BYTES: u64 = 4 << 20;
 const FORGET_LOG: usize = 1 << 16;
 /// For what is not counted one by one.

@@ -183,6 +183,10 @@ impl Model for KeyValue {
         matches!(action.what, What::Get(_) | What::Mismatch(_))
     }
 
+    fn part<'a>(&self, action: &'a Action) -> &'a str {
+        &action.key
+    }
+
     fn state_bytes(&self, state: &State) -> usize {
         state.change_bytes() + Rope::PIECE_BYTES
     }
