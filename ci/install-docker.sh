@@ -91,7 +91,8 @@ fi
 
 left=$patience_s
 until answers; do
-    if ! ours || [ "$left" -eq 0 ]; then
+    # Right after its start the process may still be nohup: that it lives is what counts here.
+    if ! kill -0 "$(cat "$pidfile")" 2>/dev/null || [ "$left" -eq 0 ]; then
         say "dockerd does not answer; the end of its log:"
         tail -n 20 "$log" >&2
         exit 1

@@ -181,7 +181,9 @@ def _service(summary: Record, plan: Plan) -> Iterator[str]:
 def _by_function(fault: Record) -> str:
     """`` (before, during, after: read 310, 12, 95; write …)``: how each function fared around the fault."""
     around = fault.get("by_function") or {}
-    parts = [f"{name} {counts['before']}, {counts['during']}, {counts['after']}" for name, counts in around.items()]
+    parts = [
+        f"{name} {counts['before']}, {counts['during']}, {counts['after']}" for name, counts in around.items()
+    ]
     return f" (before, during, after: {'; '.join(parts)})" if parts else ""
 
 
