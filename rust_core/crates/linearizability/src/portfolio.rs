@@ -207,6 +207,10 @@ impl Object for Registers<'_> {
             entrants.push(Entrant::new(alone, |memory| register::DepthFirst::new(&register, memory)));
         }
         let finish = course.run(race.order(entrants), race.steps);
+        if matches!(finish, Finish::Exhausted(Exhausted::NotApplicable, _)) && race.algorithm.is_none() {
+            // Too much at once for engines with a slot for each operation: those for any model have no such bound.
+            return Modelled { model: self.model }.decide(history, operations, course, race);
+        }
         let operation = |step: u32| register.steps[step as usize].operation;
         let is_required = |step: u32| register.steps[step as usize].required;
         Ok(found(&register.moments, operation, is_required, register.steps.len(), finish))

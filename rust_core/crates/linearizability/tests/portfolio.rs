@@ -170,3 +170,23 @@ fn one_algorithm_alone_can_be_asked_for() {
     let error = check(&history, "register", &options, &Limits::default(), &Unwatched).unwrap_err();
     assert!(error.contains("zones, frontier, depth-first"), "{error}");
 }
+
+/// More writes at once, and more of unknown outcome, than the register's own engines have room for: those for any
+/// model decide.
+#[test]
+fn a_register_with_very_much_at_once_is_decided_too() {
+    let mut text = String::new();
+    (0..4_200).for_each(|process| text += &format!("{process} invoke write {}\n", process % 7));
+    (0..4_200).for_each(|process| text += &format!("{process} ok write\n"));
+    let wide = text + "0 invoke read\n0 ok read 3\n";
+    let open: String =
+        (0..10_100).map(|process| format!("{process} invoke write {}\n", process % 7)).collect();
+    let open = open + "a invoke read\na ok read 3\n";
+    for (text, verdict) in
+        [(wide.replace("read 3", "read 9"), Verdict::Invalid), (wide, Verdict::Valid), (open, Verdict::Valid)]
+    {
+        let report =
+            check(&history(&text), "register", &Options::default(), &Limits::default(), &Unwatched).unwrap();
+        assert_eq!(report.verdict, verdict, "{}", report.reason);
+    }
+}
