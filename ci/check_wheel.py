@@ -25,11 +25,11 @@ def build(out: Path) -> Path:
 
 
 def expected_names() -> set[str]:
-    """Every module of both packages, their type markers and stubs, and the extension."""
+    """Every module of both packages, their type markers and stubs, what pages are made of, and the extension."""
     names = {
         str(path.relative_to(ROOT))
         for package in ("chaos", "harness")
-        for pattern in ("*.py", "*.pyi", "py.typed")
+        for pattern in ("*.py", "*.pyi", "*.css", "*.js", "py.typed")
         for path in (ROOT / package).rglob(pattern)
     }
     return names | {"chaos/_core.abi3.so"}

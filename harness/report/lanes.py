@@ -8,6 +8,7 @@ from harness.report.scene import Bar, Point, Scene
 from harness.report.wording import call, cut, label, printable, seconds
 
 _LANE = 26
+_GAP = 4
 _BAR = 19
 _NAMES = 5
 """Colours for functions; the last is everybody else's."""
@@ -79,7 +80,8 @@ class _Picture:
         yield "</defs>" if self.small else '</defs><g class="axis"></g>'
         yield from self.faults()
         for lane in range(len(scene.lanes)):
-            yield f'<g transform="translate(0,{self.head + lane * _LANE})"><path class="rule" d="M0 {_LANE}H99999"/>'
+            yield f'<g transform="translate(0,{self.head + lane * _LANE + _GAP})">'
+            yield f'<path class="rule" d="M0 {_LANE - _GAP}H99999"/>'
             for bar in scene.bars:
                 if bar.lane == lane:
                     yield self.bar(bar)
@@ -107,9 +109,9 @@ class _Picture:
         end = bar.end if bar.ended else max(bar.end, bar.start + 1)
         words = _text(label(one, with_key=self.with_key))
         return (
-            f'<svg class="op {" ".join(kinds)}" data-x="{bar.start} {end}" x="{self.x(bar.start)}" y="4"'
+            f'<svg class="op {" ".join(kinds)}" data-x="{bar.start} {end}" x="{self.x(bar.start)}"'
             f' width="{self.x(end - bar.start)}" height="{_BAR}"><title>{_text(self.told(bar))}</title>'
-            f'<rect width="100%" height="100%" rx="3"/><text x="5" y="14">{words}</text></svg>'
+            f'<rect/><text x="5" y="12">{words}</text></svg>'
         )
 
     def told(self, bar: Bar) -> str:
@@ -142,10 +144,10 @@ class _Picture:
         places = [(self.x(one.at), self.y(one.bar.lane)) for one in path]
         yield f'<polyline class="order" data-p="{" ".join(f"{one.at:.2f}" for one in path)}"'
         yield f' points="{" ".join(f"{x},{y}" for x, y in places)}"/>'
-        yield '<g class="points">' + "".join(f'<circle cx="{x}" cy="{y}" r="3"/>' for x, y in places) + "</g>"
+        yield '<g class="points">' + "".join(f'<circle cx="{x}" cy="{y}"/>' for x, y in places) + "</g>"
 
     def y(self, lane: int) -> int:
-        return self.head + lane * _LANE + 4 + _BAR // 2
+        return self.head + lane * _LANE + _GAP + _BAR - 3
 
     def end_of_explanation(self) -> Iterator[str]:
         """The line up to which the history is explained."""

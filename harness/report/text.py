@@ -6,7 +6,7 @@ from typing import Any
 from chaos.histories import Checked
 from chaos.verdict import Verdict
 from harness.report.scene import Bar, Scene, names_of, scene
-from harness.report.wording import Operation, call, counted, cut, effort, micro, seconds
+from harness.report.wording import Operation, call, counted, cut, effort, micro, printable, seconds
 
 _MARKS = {Verdict.VALID: "✓", Verdict.INVALID: "✗", Verdict.UNKNOWN: "?"}
 _CONFIGURATIONS = 8
@@ -30,7 +30,8 @@ def words(name: str, checked: Checked, *, explained: bool, width: int) -> str:
             lines += _minimal(checked.data, width)
         elif explained:
             lines += _explained(checked.data, width)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    # What a history holds must not steer the terminal.
+    return "".join(f"{printable(line).rstrip()}\n" for line in lines)
 
 
 def _failure(data: Mapping[str, Any]) -> Iterator[str]:

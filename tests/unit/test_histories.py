@@ -78,7 +78,7 @@ def test_out_of_time_is_unknown_and_says_so() -> None:
         (b'{"process":0,"type":"ok","f":"read","value":1}\n', {}, "line 1"),
         (b"\x7fELF\x00\x01", {}, "line 1"),
         (STALE, {"model": "cas-regster"}, 'did you mean "cas-register"'),
-        (STALE, {"model": "queue"}, "read"),
+        (STALE, {"model": "queue"}, "not write"),
         (STALE, {"history_format": "xml"}, "jsonl"),
         (STALE, {"algorithm": "guessing"}, "guessing"),
         (STALE, {"model": "list-append", "level": "sometimes"}, "serializable"),
@@ -305,9 +305,7 @@ def test_names_of_clients_do_not_matter(operations: list[Op], names: list[int]) 
 
 
 @given(registers(), st.integers(0, 2), st.floats(-1, 20))
-def test_one_more_unknown_write_makes_nothing_invalid(
-    operations: list[Op], value: int, start: float
-) -> None:
+def test_one_more_unknown_write_makes_nothing_invalid(operations: list[Op], value: int, start: float) -> None:
     if verdict(operations) is Verdict.VALID:
         assert verdict([*operations, Op(50, "write", value, None, "unknown", start, 99)]) is Verdict.VALID
 

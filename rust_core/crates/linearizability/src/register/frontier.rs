@@ -1101,7 +1101,11 @@ impl<const N: usize> Engine for Search<'_, N> {
                 let spent = self.families.any(configuration.spent);
                 let set_by = (configuration.by != INITIAL).then(|| self.setter(configuration.by, &spent));
                 let state = set_by.map_or_else(
-                    || self.history.values.get(self.register.initial_value).to_string(),
+                    || match self.register.initial_value {
+                        // No operation speaks of it, so the history does not know it.
+                        value if value as usize >= self.history.values.len() => "what it began with".into(),
+                        value => self.history.values.get(value).to_string(),
+                    },
                     |step| self.words(self.register.steps[step as usize], true),
                 );
                 let why = match failed.action {
