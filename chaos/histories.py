@@ -71,6 +71,7 @@ def check(
     history_format: Format | None = None,
     independent: bool = False,
     initial: Any = None,
+    missing: Literal[""] | None = None,
     by_key: bool | None = None,
     level: Level = "strict-serializable",
     memory_bytes: int = MEMORY_BYTES,
@@ -86,7 +87,7 @@ def check(
     ``history``: the text of a file in one of the formats of docs/histories.md, or events as dicts.
     ``model``: a name (``mcp-chaos check --models`` lists them) or a :class:`Model`.
     ``independent``: values of an EDN history are ``[key value]`` tuples.
-    ``initial``: what a register holds at the beginning.
+    ``initial``: what a register holds at the beginning. ``missing``: what a missing key of ``key-value`` reads as.
     ``by_key``: part the history by key, for models that can do both.
     ``memory_bytes``, ``seconds``: beyond them the verdict is unknown, with how far the history was verified.
     ``minimal``, ``witness``, ``timeline`` (the most operations drawn): on demand, each with a cost of its own.
@@ -106,6 +107,7 @@ def check(
         "format": history_format,
         "independent": independent,
         "initial": initial,
+        "missing": missing,
         "parted": by_key,
         "level": level,
         "memory_bytes": memory_bytes,

@@ -46,6 +46,7 @@ class Asked:
     history_format: str | None = None
     independent: bool = False
     initial: str | None = None
+    missing: str | None = None
     whole: bool = False
     level: str = "strict-serializable"
     memory: str = "1GiB"
@@ -152,12 +153,16 @@ def _validate(files: Sequence[Path], asked: Asked) -> None:
         _one_of("--format", asked.history_format, _FORMATS)
     if asked.algorithm is not None:
         _one_of("--algorithm", asked.algorithm, _ALGORITHMS)
-    if asked.initial is not None:
-        try:
-            json.loads(asked.initial)
-        except ValueError as error:
-            raise UsageError(f"--initial {asked.initial}: expected JSON: {error}") from error
+    _json("--initial", asked.initial)
+    _json("--missing", asked.missing)
     bytes_of(asked.memory)
+
+
+def _json(option: str, given: str | None) -> Any:
+    try:
+        return None if given is None else json.loads(given)
+    except ValueError as error:
+        raise UsageError(f"{option} {given}: expected JSON: {error}") from error
 
 
 def _one_of(option: str, given: str, expected: Sequence[str]) -> None:
@@ -184,7 +189,8 @@ def _check_file(file: Path, asked: Asked) -> Checked:
             asked.model,
             history_format=cast("Format | None", asked.history_format),
             independent=asked.independent,
-            initial=None if asked.initial is None else json.loads(asked.initial),
+            initial=_json("--initial", asked.initial),
+            missing=_json("--missing", asked.missing),
             by_key=False if asked.whole else None,
             level=cast("Level", asked.level),
             memory_bytes=bytes_of(asked.memory),

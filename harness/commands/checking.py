@@ -57,6 +57,10 @@ def check(
     whole: Annotated[
         bool, typer.Option("--whole", help="Do not part the history by key (models that can do both).")
     ] = False,
+    missing: Annotated[
+        str | None,
+        typer.Option(help='What a missing key reads as, for key-value: null or `""`.', show_default="null"),
+    ] = None,
     level: Annotated[
         str, typer.Option(help="Of list-append: serializable or strict-serializable.")
     ] = "strict-serializable",
@@ -64,9 +68,8 @@ def check(
         str, typer.Option(help="The most memory of the search, beside the history: `64MB`, `2GiB`.")
     ] = "1GiB",
     seconds: Annotated[
-        float | None,
-        typer.Option("--time", min=0, help="The most seconds of the search.", show_default="no limit"),
-    ] = None,
+        float, typer.Option("--time", min=0, help="The most seconds of the search; 0: no limit.")
+    ] = 60.0,
     algorithm: Annotated[
         str | None,
         typer.Option(help="Only this one of zones, frontier, depth-first.", show_default="all that fit"),
@@ -106,10 +109,11 @@ def check(
                     history_format=history_format,
                     independent=independent,
                     initial=initial,
+                    missing=missing,
                     whole=whole,
                     level=level,
                     memory=memory,
-                    seconds=seconds,
+                    seconds=seconds or None,
                     algorithm=algorithm,
                     explain=explain,
                     page=page,
