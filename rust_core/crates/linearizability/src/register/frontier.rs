@@ -68,7 +68,7 @@ impl<'a> Frontier<'a> {
     }
 
     /// As `new`, with snapshots so many moments apart.
-    fn looking_ahead(
+    pub(super) fn looking_ahead(
         register: &'a Register,
         history: &'a History,
         memory_bytes: u64,

@@ -11,6 +11,8 @@ mod zones;
 
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod orders;
 
 pub use depth_first::DepthFirst;
 pub use frontier::Frontier;
