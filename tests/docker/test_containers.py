@@ -218,7 +218,7 @@ def test_the_loss_of_the_proxy_ends_the_run_and_keeps_the_evidence(
 
     result = carry_out_async("cluster: {nodes: 3}\nworkload: {duration: 20s}\n", kill_proxy)
     assert any("Toxiproxy ended" in problem for problem in result.problems)
-    assert result.timings["run_s"] == 0, "it did not come to its end"
+    assert 0 < result.timings["run_s"] < 20, "it did not come to its end"
     assert [event for event in history(result) if event["type"] == "ok"]
     assert events(result, "n1")
 

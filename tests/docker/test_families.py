@@ -59,7 +59,8 @@ def test_a_stale_read_is_found_behind_a_real_proxy(engine: docker.DockerClient) 
     verdict, reason = on_docker(plan, "stale-read")["linearizable"]
     assert verdict is Verdict.INVALID
     assert "answered read" in reason
-    assert "overwritten" in reason
+    # By a write that had been acknowledged, or by one in flight that another read had seen.
+    assert "overwritten" in reason or "just before, it holds" in reason
 
 
 def test_a_run_ends_with_the_first_stale_read(engine: docker.DockerClient) -> None:

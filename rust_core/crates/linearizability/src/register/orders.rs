@@ -28,12 +28,14 @@ struct Placed {
 const APART: u64 = 1_000;
 
 fn order(draws: &mut Draws) -> Vec<Placed> {
-    let operations = 4 + draws.below(24);
+    let longest = [6, 12, 24][draws.below(3) as usize];
+    let operations = 4 + draws.below(longest);
     let values = 2 + draws.below(3) as i64;
     let writes = 1 + draws.below(6);
     let unknown_one_in = [3, 8, 1_000_000][draws.below(3) as usize];
     let ghosts_one_in = [3, 8, 1_000_000][draws.below(3) as usize];
-    let spread = 1 + draws.below(12);
+    let spread = 1 + draws.below(8);
+    let tight = 1 + draws.below(2);
     let mut register = 0;
     let mut order = Vec::new();
     for place in 1..=operations {
@@ -58,14 +60,18 @@ fn order(draws: &mut Draws) -> Vec<Placed> {
                 if draws.one_in(unknown_one_in) { End::Unknown } else { End::Ok }
             }
         };
-        let reach = if draws.one_in(6) { 3 * spread } else { spread };
+        // Where most intervals are short, few orders are possible, and none of them may be missed.
+        let reach = |draws: &mut Draws| match draws.below(3) {
+            0 => draws.below(spread * APART),
+            _ => draws.below(APART / tight),
+        };
         let at = place * APART;
         order.push(Placed {
             action,
             end,
             vanishes: end == End::Unknown && draws.one_in(2),
-            begins: at.saturating_sub(draws.below(reach * APART)),
-            ends: at + draws.below(reach * APART),
+            begins: at.saturating_sub(reach(draws)),
+            ends: at + reach(draws),
         });
     }
     order
