@@ -83,9 +83,7 @@ class ContainerCluster:
         self._session = aiohttp.ClientSession(headers=system.authorization(self.token))
         await self._ground.open(len(self.nodes))
         self._watcher = asyncio.create_task(self._watch())
-        laid = asyncio.ensure_future(
-            self._ground.lay(self.nodes, self._base_delay(), self._options.ready_timeout_s)
-        )
+        laid = asyncio.ensure_future(self._ground.lay(self.nodes, self._base_delay()))
         await all_of(laid, *(self._bring_up(node, laid) for node in self.nodes))
 
     async def ready(self) -> None:

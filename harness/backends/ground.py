@@ -23,6 +23,8 @@ from harness.links import API_PORT, Delay, Links, number_of
 from harness.systems import mcp_manager as system
 
 _TOXIPROXY_HOST = 2
+_TOXIPROXY_PATIENCE_S = 30.0
+"""It is up within milliseconds; on a machine that is busy with other things, seconds."""
 _FIRST_NODE_HOSTS = (10, 110)
 """Two plans that follow each other do not share addresses: nodes of the one may still wait for their removal."""
 
@@ -58,7 +60,7 @@ class Ground:
             jobs.append(self.engine.call(self._make_material, nodes))
         await all_of(*jobs)
 
-    async def lay(self, nodes: Sequence[str], base: Delay, patience_s: float) -> None:
+    async def lay(self, nodes: Sequence[str], base: Delay) -> None:
         """Links between these nodes, and theirs alone. Toxiproxy is started for the first."""
         if self._links is None:
             command = ["-host=0.0.0.0", f"-port={API_PORT}"]
@@ -68,7 +70,7 @@ class Ground:
             )
             await self.engine.call(self.engine.start, self.proxy)
             self._links = Links(self.proxy_address)
-            await self.engine.call(self._links.wait_until_up, patience_s)
+            await self.engine.call(self._links.wait_until_up, _TOXIPROXY_PATIENCE_S)
         await self.engine.call(self._links.lay, {node: self.address(node) for node in nodes}, base)
 
     async def container(self, node: str) -> str:

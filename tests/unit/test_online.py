@@ -219,7 +219,8 @@ def test_other_runs_go_to_their_end(text: str, stale_after: int, stop: bool) -> 
     assert result.info["notes"] == []
     last = json.loads(result.evidence.history_jsonl().splitlines()[-1])
     assert last["final"]
-    assert last["time_ns"] > PLAN_START_NS + 10**9
+    # The last operation of the plan's second comes somewhat before its end: each waits for a time of its own.
+    assert last["time_ns"] > PLAN_START_NS + 8 * 10**8
 
 
 # The option
