@@ -1,15 +1,10 @@
 //! How times, values and operations read in a reason.
 
+pub(crate) use mcp_chaos_evidence::seconds;
 use mcp_chaos_evidence::{Function, NodeId, node_name};
 use serde_json::Value;
 
 use crate::operations::Operation;
-
-/// A time for people: `4.213 s`.
-pub(crate) fn seconds(time_ns: u64) -> String {
-    let ms = time_ns / 1_000_000;
-    format!("{}.{:03} s", ms / 1000, ms % 1000)
-}
 
 /// Several nodes for people: `n1, n2`.
 pub(crate) fn nodes(ids: impl IntoIterator<Item = NodeId>) -> String {

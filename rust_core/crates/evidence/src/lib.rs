@@ -21,6 +21,12 @@ pub use nemesis::{NemesisRecord, Phase, Status};
 pub use operation::OperationName;
 pub use trace::{Role, TraceEvent, TraceRecord};
 
+/// A time for people: `4.213 s`.
+pub fn seconds(time_ns: u64) -> String {
+    let ms = time_ns / 1_000_000;
+    format!("{}.{:03} s", ms / 1000, ms % 1000)
+}
+
 /// The 64-bit checksum (xxh3) by which entries, snapshots and states are compared across nodes.
 pub fn checksum(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)

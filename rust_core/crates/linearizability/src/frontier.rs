@@ -83,15 +83,8 @@ impl<K: Machine> Engine for Frontier<'_, K> {
         if let Some(answer) = self.answer {
             return Progress::Done(answer);
         }
-        let progress = self.go(fuel).unwrap_or_else(|trouble| {
-            Progress::Done(match trouble {
-                Trouble::OutOfMemory => Answer::OutOfMemory,
-                Trouble::ModelFailed(words) => {
-                    self.failure = Some(words);
-                    Answer::ModelFailed
-                }
-            })
-        });
+        let progress =
+            self.go(fuel).unwrap_or_else(|trouble| Progress::Done(trouble.into_answer(&mut self.failure)));
         if let Progress::Done(answer) = progress {
             self.answer = Some(answer);
         }

@@ -91,7 +91,7 @@ fn leave_out(kept: &mut Vec<u32>, mut candidates: Vec<u32>, trial: &mut Trial) {
 }
 
 /// The operations begun before the failed one completed, without those that failed or observed nothing by then.
-fn prefix(history: &History, operations: &[u32], failed: u32) -> Vec<u32> {
+pub(crate) fn prefix(history: &History, operations: &[u32], failed: u32) -> Vec<u32> {
     let until = history.operations[failed as usize].completed_at;
     let counts = |number: &u32| {
         let operation = &history.operations[*number as usize];
@@ -161,7 +161,7 @@ impl Trial<'_> {
 }
 
 /// The same operation with an outcome that nobody knows.
-fn open(operation: Operation) -> Operation {
+pub(crate) fn open(operation: Operation) -> Operation {
     Operation {
         completed_at: NEVER,
         completed_ns: u64::MAX,

@@ -10,7 +10,7 @@
 
 use std::{any::Any, cell::RefCell, collections::BTreeMap};
 
-use mcp_chaos_history::{Ending, History, NEVER, Operation, Value, ValueId};
+use mcp_chaos_history::{Ending, History, Operation, Value, ValueId};
 
 use crate::{
     depth_first,
@@ -20,8 +20,8 @@ use crate::{
     limits::{Limits, Stop, Watch},
     machine::Interned,
     minimal::{self, Decided, Question},
-    model::{Model, Reading},
-    models::{self, ModelInfo, ModelOptions, Visitor},
+    model::{Call, Model, Reading},
+    models::{self, ModelOptions, Visitor},
     problem::{self, Moment},
     race::{Course, Entrant, Exhausted, Finish},
     register::{
@@ -178,6 +178,8 @@ struct Registers<'a> {
     model: &'a models::Register,
     /// The initial value's number among the history's.
     initial: ValueId,
+    /// Of each of the history's functions, whether these engines know it.
+    knows: Vec<bool>,
     scratch: RefCell<Scratch>,
 }
 
@@ -185,7 +187,19 @@ impl<'a> Registers<'a> {
     fn new(history: &History, model: &'a models::Register) -> Registers<'a> {
         // A value that the history never names is as good as any other that it never names.
         let initial = history.values.find(&model.initial).unwrap_or(history.values.len() as ValueId);
-        Registers { model, initial, scratch: RefCell::default() }
+        let knows = |f: &str| matches!(f, "read" | "write") || f == "cas" && model.cas;
+        let knows = history.functions.iter().map(knows).collect();
+        Registers { model, initial, knows, scratch: RefCell::default() }
+    }
+
+    /// Other functions, which the engines would pass over, are for the model to refuse.
+    fn refuse_strangers(&self, history: &History, operations: &[u32]) -> Result<(), (u32, String)> {
+        let operation = |number: u32| &history.operations[number as usize];
+        let mut strangers =
+            operations.iter().copied().filter(|number| !self.knows[operation(*number).f as usize]);
+        strangers.try_for_each(|number| {
+            self.model.read(&Call::of(history, operation(number))).map(|_| ()).map_err(|why| (number, why))
+        })
     }
 }
 
@@ -201,6 +215,7 @@ impl Object for Registers<'_> {
             // These engines skip what nobody saw, and so know no whole order.
             return Modelled { model: self.model }.decide(history, operations, course, race);
         }
+        self.refuse_strangers(history, operations)?;
         let scratch = &mut self.scratch.borrow_mut();
         let register = prepare_with(history, operations.iter().copied(), self.initial, scratch)?;
         let alone = head_start(register.moments.len());
@@ -219,9 +234,7 @@ impl Object for Registers<'_> {
             // Too much at once for engines with a slot for each operation: those for any model have no such bound.
             return Modelled { model: self.model }.decide(history, operations, course, race);
         }
-        let operation = |step: u32| register.steps[step as usize].operation;
-        let is_required = |step: u32| register.steps[step as usize].required;
-        Ok(found(&register.moments, operation, is_required, register.steps.len(), finish))
+        Ok(found(&register.moments, |step| register.steps[step as usize].operation, finish))
     }
 
     fn observes(&self, history: &History, operation: &Operation) -> bool {
@@ -265,13 +278,11 @@ impl<M: Model> Object for Modelled<M> {
             }));
         }
         let finish = course.run(race.order(entrants), race.steps);
-        let operation = |step: u32| problem.steps[step as usize].operation;
-        let is_required = |step: u32| problem.steps[step as usize].required;
-        Ok(found(&problem.moments, operation, is_required, problem.steps.len(), finish))
+        Ok(found(&problem.moments, |step| problem.steps[step as usize].operation, finish))
     }
 
     fn observes(&self, history: &History, operation: &Operation) -> bool {
-        match self.model.read(&crate::Call::of(history, operation)) {
+        match self.model.read(&Call::of(history, operation)) {
             Ok(Reading::Certain(action) | Reading::Possible(action)) => self.model.is_observer(&action),
             _ => true,
         }
@@ -279,17 +290,9 @@ impl<M: Model> Object for Modelled<M> {
 }
 
 /// Translates what an engine found from steps to operations.
-fn found(
-    moments: &[Moment],
-    operation: impl Fn(u32) -> u32,
-    is_required: impl Fn(u32) -> bool,
-    steps: usize,
-    finish: Finish,
-) -> Found {
-    let completed = |until: usize| {
-        let count = moments[..until].iter().filter(|moment| matches!(moment, Moment::Return(_))).count();
-        (count, (0..steps as u32).filter(|step| is_required(*step)).count())
-    };
+fn found(moments: &[Moment], operation: impl Fn(u32) -> u32, finish: Finish) -> Found {
+    let returns = |part: &[Moment]| part.iter().filter(|moment| matches!(moment, Moment::Return(_))).count();
+    let completed = |until: usize| (returns(&moments[..until]), returns(moments));
     let step_at = |moment: usize| {
         moments.get(moment).map(|moment| match moment {
             Moment::Invoke(step) | Moment::Return(step) => operation(*step),
@@ -355,12 +358,10 @@ impl<'a> Check<'a> {
     }
 
     fn run(mut self, object: &dyn Object, parted: bool) -> Result<Report, String> {
-        let info = models::model_info(self.name);
-        let known = match info {
+        let known = match models::model_info(self.name) {
             Some(info) if self.options.passes_over => info.functions,
             _ => &[],
         };
-        self.knows_all(info)?;
         let parts = parts(self.history, parted, known);
         let mut report = Report {
             verdict: Verdict::Valid,
@@ -425,23 +426,6 @@ impl<'a> Check<'a> {
         }
         report.timeline = self.options.timeline.map(|most| Timeline::first(self.history, &parts, most));
         Ok(self.finish(report))
-    }
-
-    /// A function that the model does not know may have changed the object: to pass over it could make the verdict
-    /// wrong either way.
-    fn knows_all(&self, info: Option<&ModelInfo>) -> Result<(), String> {
-        let (Some(info), false) = (info, self.options.passes_over) else { return Ok(()) };
-        let history = self.history;
-        let stranger = |operation: &&Operation| !info.functions.contains(&history.function(operation));
-        history.operations.iter().find(stranger).map_or(Ok(()), |operation| {
-            Err(format!(
-                "event {}: model {} knows {}, not {}",
-                operation.invoked_at,
-                info.name,
-                info.functions.join(", "),
-                history.function(operation)
-            ))
-        })
     }
 
     fn finish(self, report: Report) -> Report {
@@ -586,21 +570,15 @@ impl<'a> Check<'a> {
         operations: &[u32],
         failed: u32,
     ) -> Option<BTreeMap<String, Vec<u32>>> {
-        let until = self.history.operations[failed as usize].completed_at;
+        let blamed = &self.history.operations[failed as usize];
+        let mut numbers = minimal::prefix(self.history, operations, failed);
+        // What failed has no effect, and what it observed is what cannot be explained.
+        numbers.retain(|number| *number != failed || blamed.ending != Ending::Fail);
         let mut prefix = self.history.clone();
-        let numbers: Vec<u32> = operations
-            .iter()
-            .copied()
-            .filter(|number| {
-                let operation = &self.history.operations[*number as usize];
-                operation.invoked_at < until
-                    && (operation.ending != Ending::Fail || operation.completed_at < until)
-            })
-            .collect();
         for number in &numbers {
             let operation = &mut prefix.operations[*number as usize];
-            if operation.completed_at >= until {
-                (operation.completed_at, operation.ending) = (NEVER, Ending::Unknown);
+            if operation.completed_at >= blamed.completed_at {
+                *operation = minimal::open(*operation);
             }
         }
         let order = self.order(object, &prefix, &numbers)?;

@@ -68,33 +68,49 @@ pub fn prepare<M: Model>(
         });
         problem.steps.push(Step { action, required, operation: number });
     }
-    problem.order(history);
+    (problem.moments, problem.width) =
+        moments(history, &problem.steps, |step| (step.operation, step.required));
     Ok(problem)
 }
 
-impl<A> Problem<A> {
-    /// Fills in the moments and the width.
-    fn order(&mut self, history: &History) {
-        let at = |step: &Step| &history.operations[step.operation as usize];
-        let mut returns: Vec<(u32, u32)> = (0_u32..)
-            .zip(&self.steps)
-            .filter(|(_, step)| step.required)
-            .map(|(number, step)| (at(step).completed_at, number))
-            .collect();
-        returns.sort_unstable();
-        self.moments.reserve_exact(self.steps.len() + returns.len());
-        let mut returns = returns.into_iter().peekable();
-        let mut open = 0_usize;
-        for (number, step) in (0_u32..).zip(&self.steps) {
-            let invoked_at = at(step).invoked_at;
-            while let Some((_, ended)) = returns.next_if(|(completed_at, _)| *completed_at < invoked_at) {
-                self.moments.push(Moment::Return(ended));
-                open -= 1;
-            }
-            self.moments.push(Moment::Invoke(number));
-            open += 1;
-            self.width = self.width.max(open);
+/// The invocations and completions of steps, given in the order of their invocations, in the order of the history;
+/// and the most steps ever open at once. `about` tells a step's operation, and whether it is required: one that is
+/// not never ends.
+pub(crate) fn moments<S>(
+    history: &History,
+    steps: &[S],
+    about: impl Fn(&S) -> (u32, bool),
+) -> (Vec<Moment>, usize) {
+    let operation = |step: &S| &history.operations[about(step).0 as usize];
+    let ends = (0_u32..).zip(steps).filter(|(_, step)| about(step).1);
+    let returns =
+        in_order(history, steps.len(), ends.map(|(number, step)| (operation(step).completed_at, number)));
+    let mut moments = Vec::with_capacity(steps.len() + returns.len());
+    let mut returns = returns.into_iter().peekable();
+    let (mut open, mut width) = (0_usize, 0_usize);
+    for (number, step) in (0_u32..).zip(steps) {
+        let invoked_at = operation(step).invoked_at;
+        while let Some((_, ended)) = returns.next_if(|(completed_at, _)| *completed_at < invoked_at) {
+            moments.push(Moment::Return(ended));
+            open -= 1;
         }
-        self.moments.extend(returns.map(|(_, ended)| Moment::Return(ended)));
+        moments.push(Moment::Invoke(number));
+        open += 1;
+        width = width.max(open);
     }
+    moments.extend(returns.map(|(_, ended)| Moment::Return(ended)));
+    (moments, width)
+}
+
+/// Ends of some of so many steps, each at an event of its own, by these events.
+fn in_order(history: &History, steps: usize, ends: impl Iterator<Item = (u32, u32)>) -> Vec<(u32, u32)> {
+    // Those that are most of the history are laid out by the positions of its events, in one go.
+    if steps > history.events as usize / 8 {
+        let mut at = vec![u32::MAX; history.events as usize];
+        ends.for_each(|(completed_at, number)| at[completed_at as usize] = number);
+        return (0..).zip(at).filter(|(_, number)| *number != u32::MAX).collect();
+    }
+    let mut returns: Vec<(u32, u32)> = ends.collect();
+    returns.sort_unstable();
+    returns
 }

@@ -22,7 +22,7 @@
 
 use crate::{
     configurations::{self as configuration, Added, List, Masks, NONE},
-    engine::Survivor,
+    engine::{Answer, Survivor},
     machine::{Machine, StateId},
 };
 
@@ -41,6 +41,19 @@ pub(crate) struct Entry {
 pub(crate) enum Trouble {
     OutOfMemory,
     ModelFailed(String),
+}
+
+impl Trouble {
+    /// An engine's answer; where the model failed, what it said goes to `failure`.
+    pub fn into_answer(self, failure: &mut Option<String>) -> Answer {
+        match self {
+            Trouble::OutOfMemory => Answer::OutOfMemory,
+            Trouble::ModelFailed(words) => {
+                *failure = Some(words);
+                Answer::ModelFailed
+            }
+        }
+    }
 }
 
 impl From<String> for Trouble {

@@ -1,5 +1,6 @@
 //! How times and operations read in a sentence.
 
+use mcp_chaos_evidence::seconds;
 use mcp_chaos_history::{Ending, History, Operation, Outcome, Value};
 
 /// `read k0 = 3`, `compare-and-set k0 from 3 to 4`, `enqueue 5`, `dequeue = 5`.
@@ -46,10 +47,4 @@ pub(crate) fn completed(history: &History, operation: &Operation) -> String {
 fn moment(history: &History, event: u32, time_ns: u64) -> String {
     let has_times = history.operations.last().is_some_and(|last| last.invoked_ns > 0);
     if has_times { format!("at {}", seconds(time_ns)) } else { format!("at event {event}") }
-}
-
-/// A time for people: `4.213 s`.
-pub(crate) fn seconds(time_ns: u64) -> String {
-    let ms = time_ns / 1_000_000;
-    format!("{}.{:03} s", ms / 1000, ms % 1000)
 }

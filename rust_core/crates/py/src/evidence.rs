@@ -181,5 +181,5 @@ pub(crate) fn named_checks(names: &[String]) -> PyResult<Vec<Check>> {
 }
 
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("judgements and summaries have string keys only")
+    serde_json::to_string(value).expect("judgements, summaries and reports have string keys only")
 }

@@ -12,6 +12,7 @@ use pyo3::pybacked::PyBackedBytes;
 use serde::Deserialize;
 
 use crate::errors::{guarded, value_error};
+use crate::evidence::to_json;
 use crate::model::PythonModel;
 
 /// What a check is to do: the options of `chaos.check`, as JSON.
@@ -159,9 +160,9 @@ fn judged(history: &History, asked: &Asked, clock: &Clock) -> Result<String, Str
         let level = Level::named(name).ok_or_else(|| format!("no level {name:?}; there are: {}", names()))?;
         let report =
             transactions::check(history, level, &limits, clock).map_err(|error| error.to_string())?;
-        return Ok(json(&report));
+        return Ok(to_json(&report));
     }
-    check(history, &asked.model, &wanted(asked), &limits, clock).map(|report| json(&report))
+    check(history, &asked.model, &wanted(asked), &limits, clock).map(|report| to_json(&report))
 }
 
 fn by_python(
@@ -178,7 +179,7 @@ fn by_python(
         guarded(|| check_model(history, &asked.model, &model, &wanted(asked), &limits(asked), &watch))?;
     match model.raised() {
         Some(error) => Err(error),
-        None => report.map(|report| json(&report)).map_err(value_error),
+        None => report.map(|report| to_json(&report)).map_err(value_error),
     }
 }
 
@@ -216,8 +217,4 @@ fn wanted(asked: &Asked) -> Options {
         algorithm: asked.algorithm.clone(),
         passes_over: false,
     }
-}
-
-fn json<T: serde::Serialize>(report: &T) -> String {
-    serde_json::to_string(report).expect("reports have string keys only")
 }

@@ -36,7 +36,8 @@ use mcp_chaos_linearizability::{Limits, Watch};
 use serde::Serialize;
 
 pub use input::Malformed;
-pub use report::{Anomaly, Node, Report, Step, Surroundings, Verdict};
+pub use mcp_chaos_linearizability::Verdict;
+pub use report::{Anomaly, Node, Report, Step, Surroundings};
 
 use anomalies::Anomalies;
 use input::Input;

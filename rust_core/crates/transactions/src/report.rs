@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use mcp_chaos_history::{Ending, History, NEVER, Value};
-use mcp_chaos_linearizability::Stop;
+use mcp_chaos_linearizability::{Stop, Verdict};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -17,18 +17,6 @@ use crate::orders::{NONE, Orders, name, show};
 
 /// The most transactions that a report shows around its cycles.
 const SHOWN: usize = 64;
-
-/// Whether the history keeps the level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Some order explains it.
-    Valid,
-    /// None does.
-    Invalid,
-    /// It could not be judged; the reason says why.
-    Unknown,
-}
 
 /// What a check answers.
 #[derive(Clone, Debug, Serialize)]

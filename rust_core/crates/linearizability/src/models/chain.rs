@@ -46,6 +46,22 @@ impl<T> Chain<T> {
     }
 }
 
+/// Compared from the end, up to what both share.
+impl<T: PartialEq> PartialEq for Chain<T> {
+    fn eq(&self, other: &Chain<T>) -> bool {
+        let (mut one, mut two) = (self, other);
+        while !one.is_same(two) {
+            match (one.split_last(), two.split_last()) {
+                (Some((before_one, last_one)), Some((before_two, last_two))) if last_one == last_two => {
+                    (one, two) = (before_one, before_two);
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
 impl<T> Clone for Chain<T> {
     fn clone(&self) -> Chain<T> {
         Chain(self.0.clone())
@@ -87,6 +103,7 @@ mod tests {
         assert_eq!(three.backwards().collect::<Vec<_>>(), [&3, &1]);
         assert!(two.split_last().unwrap().0.is_same(three.split_last().unwrap().0));
         assert!(!two.is_same(&three));
+        assert!(two == one.with(2) && two != three && two != one);
     }
 
     /// Freed recursively, this one took more stack than a thread has.

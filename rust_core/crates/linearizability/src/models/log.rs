@@ -63,19 +63,7 @@ fn digest_with(before: u64, entry: &Value) -> u64 {
 
 impl PartialEq for State {
     fn eq(&self, other: &State) -> bool {
-        if (self.len, self.digest) != (other.len, other.digest) {
-            return false;
-        }
-        let (mut one, mut two) = (&self.entries, &other.entries);
-        while !one.is_same(two) {
-            match (one.split_last(), two.split_last()) {
-                (Some((before_one, last_one)), Some((before_two, last_two))) if last_one == last_two => {
-                    (one, two) = (before_one, before_two);
-                }
-                _ => return false,
-            }
-        }
-        true
+        (self.len, self.digest) == (other.len, other.digest) && self.entries == other.entries
     }
 }
 

@@ -127,16 +127,7 @@ impl PartialEq for State {
         if !self.front.is_same(&other.front) || self.back_len != other.back_len {
             return self.list() == other.list();
         }
-        let (mut one, mut two) = (&self.back, &other.back);
-        while !one.is_same(two) {
-            match (one.split_last(), two.split_last()) {
-                (Some((before_one, last_one)), Some((before_two, last_two))) if last_one == last_two => {
-                    (one, two) = (before_one, before_two);
-                }
-                _ => return false,
-            }
-        }
-        true
+        self.back == other.back
     }
 }
 

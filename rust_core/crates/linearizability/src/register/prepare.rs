@@ -1,6 +1,7 @@
 //! What the search needs to know of one key's history: a register with reads, writes, compare-and-set.
 
 pub use crate::problem::Moment;
+use crate::problem::moments;
 use mcp_chaos_history::{Ending, History, Operation, ValueId};
 
 /// A value's number among those that the history's operations on this register tell apart. Values that nobody
@@ -215,7 +216,7 @@ pub fn prepare_with(
     }
     let initial = merge_unobserved(&mut steps, &mut facts, initial);
     drop_unobservable(&mut steps, &mut facts, history);
-    let (moments, width) = order(&steps, history);
+    let (moments, width) = moments(history, &steps, |step| (step.operation, step.required));
     Ok(Register { steps, moments, facts, initial, initial_value, width })
 }
 
@@ -268,39 +269,4 @@ fn drop_unobservable(steps: &mut Vec<Step>, facts: &mut [ValueFacts], history: &
         }
         !idle
     });
-}
-
-/// The steps' invocations and completions in the order of the history. A step of unknown outcome never ends.
-fn order(steps: &[Step], history: &History) -> (Vec<Moment>, usize) {
-    let returns = returns(steps, history);
-    let mut moments = Vec::with_capacity(steps.len() + returns.len());
-    let mut returns = returns.into_iter().peekable();
-    let (mut open, mut width) = (0_usize, 0_usize);
-    for (number, step) in steps.iter().enumerate() {
-        let invoked_at = history.operations[step.operation as usize].invoked_at;
-        while let Some((_, ended)) = returns.next_if(|(at, _)| *at < invoked_at) {
-            moments.push(Moment::Return(ended));
-            open -= 1;
-        }
-        moments.push(Moment::Invoke(number as u32));
-        open += 1;
-        width = width.max(open);
-    }
-    moments.extend(returns.map(|(_, ended)| Moment::Return(ended)));
-    (moments, width)
-}
-
-/// When steps end, and which, in the order of the history.
-fn returns(steps: &[Step], history: &History) -> Vec<(u32, u32)> {
-    let ends = (0_u32..).zip(steps).filter(|(_, step)| step.required);
-    let ends = ends.map(|(number, step)| (history.operations[step.operation as usize].completed_at, number));
-    // One that is most of the history is laid out by the positions of its events, in one go.
-    if steps.len() > history.events as usize / 8 {
-        let mut at = vec![u32::MAX; history.events as usize];
-        ends.for_each(|(completed_at, number)| at[completed_at as usize] = number);
-        return (0..).zip(at).filter(|(_, number)| *number != u32::MAX).collect();
-    }
-    let mut returns: Vec<(u32, u32)> = ends.collect();
-    returns.sort_unstable();
-    returns
 }
