@@ -103,17 +103,20 @@ fn measure(asked: &Asked) -> Result<serde_json::Value, String> {
     let before = status("VmRSS");
     let mut peak = None;
     let mut times = Vec::with_capacity(asked.runs);
+    let mut processor = Vec::with_capacity(asked.runs);
     let mut last = None;
     for _ in 0..asked.runs {
-        let began = Instant::now();
+        let (began, ran) = (Instant::now(), on_processor());
         let watch = Deadline(began + Duration::from_secs(asked.seconds));
         let report = check(&history, &asked.model, &asked.options, &asked.limits, &watch)?;
         times.push(began.elapsed());
+        processor.extend(on_processor().zip(ran).map(|(now, then)| now.saturating_sub(then)));
         // Later runs find memory that the first has freed.
         peak = peak.or_else(|| Some(status("VmHWM")?.saturating_sub(before?)));
         last = Some(report);
     }
     times.sort_unstable();
+    processor.sort_unstable();
     let report = last.ok_or("no run")?;
     Ok(json!({
         "file": asked.file,
@@ -123,6 +126,7 @@ fn measure(asked: &Asked) -> Result<serde_json::Value, String> {
         "algorithms": report.algorithms.keys().collect::<Vec<_>>(),
         "load_s": load.as_secs_f64(),
         "seconds": times[times.len() / 2].as_secs_f64(),
+        "cpu_s": processor.get(processor.len() / 2).map(Duration::as_secs_f64),
         "steps": report.steps,
         "peak_bytes": peak,
         "search_bytes": report.peak_bytes,
@@ -132,6 +136,12 @@ fn measure(asked: &Asked) -> Result<serde_json::Value, String> {
 fn load(file: &str) -> Result<History, String> {
     let text = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
     read_any(&text, &mcp_chaos_history::Options::default()).map_err(|error| format!("{file}: {error}"))
+}
+
+/// How long this thread has run: what the clock shows where nobody else wants the processor (proc(5), schedstat).
+fn on_processor() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// The process's figure of this name, in bytes; none where the system does not tell.

@@ -31,8 +31,13 @@ use crate::{
     report::{Minimal, OperationReport, Report, Timeline, Verdict, Verified},
 };
 
-/// Steps that each key gets before any key gets more.
+/// The least steps that each key gets before any key gets more.
 const FIRST_STEPS: u64 = 4_000_000;
+
+/// Enough for zones, and for a frontier of a few configurations: what is ended is begun again later.
+fn first_steps(operations: &[u32]) -> u64 {
+    FIRST_STEPS.max(32 * operations.len() as u64)
+}
 
 /// Steps for which a search runs alone: far more than it takes where little is open at once.
 fn head_start(moments: usize) -> u64 {
@@ -151,10 +156,19 @@ trait Object {
     }
 }
 
+/// What is wanted besides the answer: each takes zones time of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Nothing,
+    Survivors,
+    Order,
+}
+
 /// How a race is to be run.
 struct Race<'a> {
     steps: u64,
     remember: bool,
+    wanted: Wanted,
     algorithm: Option<&'a str>,
     /// Depth-first search begins.
     is_open: bool,
@@ -165,7 +179,7 @@ impl Race<'_> {
         self.algorithm.is_none_or(|only| only == algorithm)
     }
 
-    fn order<'a>(&self, mut entrants: Vec<Entrant<'a>>) -> Vec<Entrant<'a>> {
+    fn in_turn<'a>(&self, mut entrants: Vec<Entrant<'a>>) -> Vec<Entrant<'a>> {
         if self.is_open {
             entrants.reverse();
         }
@@ -221,7 +235,8 @@ impl Object for Registers<'_> {
         let alone = head_start(register.moments.len());
         let mut entrants: Vec<Entrant> = Vec::new();
         if race.wants("zones") {
-            entrants.push(Entrant::new(u64::MAX, |memory| register::ZoneSearch::new(&register, memory)));
+            entrants
+                .push(Entrant::new(u64::MAX, |memory| register::ZoneSearch::new(&register, history, memory)));
         }
         if race.wants("frontier") {
             entrants.push(Entrant::new(alone, |memory| register::Frontier::new(&register, history, memory)));
@@ -229,12 +244,12 @@ impl Object for Registers<'_> {
         if race.wants("depth-first") {
             entrants.push(Entrant::new(alone, |memory| register::DepthFirst::new(&register, memory)));
         }
-        let finish = course.run(race.order(entrants), race.steps);
+        let finish = course.run(race.in_turn(entrants), race.steps);
         if matches!(finish, Finish::Exhausted(Exhausted::NotApplicable, _)) && race.algorithm.is_none() {
             // Too much at once for engines with a slot for each operation: those for any model have no such bound.
             return Modelled { model: self.model }.decide(history, operations, course, race);
         }
-        Ok(found(&register.moments, |step| register.steps[step as usize].operation, finish))
+        Ok(found(&register.moments, |step| register.steps[step as usize].operation, finish, race))
     }
 
     fn observes(&self, history: &History, operation: &Operation) -> bool {
@@ -277,8 +292,8 @@ impl<M: Model> Object for Modelled<M> {
                 depth_first::DepthFirst::new(problem, Interned::new(model, problem), memory)
             }));
         }
-        let finish = course.run(race.order(entrants), race.steps);
-        Ok(found(&problem.moments, |step| problem.steps[step as usize].operation, finish))
+        let finish = course.run(race.in_turn(entrants), race.steps);
+        Ok(found(&problem.moments, |step| problem.steps[step as usize].operation, finish, race))
     }
 
     fn observes(&self, history: &History, operation: &Operation) -> bool {
@@ -290,7 +305,7 @@ impl<M: Model> Object for Modelled<M> {
 }
 
 /// Translates what an engine found from steps to operations.
-fn found(moments: &[Moment], operation: impl Fn(u32) -> u32, finish: Finish) -> Found {
+fn found(moments: &[Moment], operation: impl Fn(u32) -> u32, finish: Finish, race: &Race) -> Found {
     let returns = |part: &[Moment]| part.iter().filter(|moment| matches!(moment, Moment::Return(_))).count();
     let completed = |until: usize| (returns(&moments[..until]), returns(moments));
     let step_at = |moment: usize| {
@@ -304,7 +319,9 @@ fn found(moments: &[Moment], operation: impl Fn(u32) -> u32, finish: Finish) -> 
                 Answer::Inexplicable { moment, .. } => moment,
                 _ => moments.len(),
             };
-            let possible = engine.survivors().into_iter().map(|survivor| Possible {
+            let order = if race.wanted == Wanted::Order { engine.witness() } else { None };
+            let survivors = if race.wanted == Wanted::Survivors { engine.survivors() } else { Vec::new() };
+            let possible = survivors.into_iter().map(|survivor| Possible {
                 state: survivor.state,
                 set_by: survivor.set_by.map(&operation),
                 done: survivor.done.into_iter().map(&operation).collect(),
@@ -316,7 +333,7 @@ fn found(moments: &[Moment], operation: impl Fn(u32) -> u32, finish: Finish) -> 
                 at: step_at(moment),
                 completed: completed(moment),
                 possible: possible.collect(),
-                witness: engine.witness().map(|order| order.into_iter().map(&operation).collect()),
+                witness: order.map(|order| order.into_iter().map(&operation).collect()),
             }
         }
         Finish::Exhausted(why, engine) => {
@@ -380,9 +397,10 @@ impl<'a> Check<'a> {
             timeline: None,
         };
         let mut undecided: Vec<usize> = (0..parts.len()).collect();
-        for steps in [FIRST_STEPS, u64::MAX] {
+        for is_last in [false, true] {
             for at in std::mem::take(&mut undecided) {
                 let operations = &parts[at];
+                let steps = if is_last || parts.len() == 1 { u64::MAX } else { first_steps(operations) };
                 let found = match self.decide(object, operations, steps) {
                     Ok(found) => found,
                     Err((number, why)) => {
@@ -407,7 +425,7 @@ impl<'a> Check<'a> {
                         self.fail(&mut report, object, operations, found);
                         return Ok(self.finish(report));
                     }
-                    Err(Exhausted::Steps) if steps == FIRST_STEPS => undecided.push(at),
+                    Err(Exhausted::Steps) if steps != u64::MAX => undecided.push(at),
                     Err(why) => self.give_up(&mut report, operations, &found, why),
                 }
             }
@@ -443,8 +461,13 @@ impl<'a> Check<'a> {
         operations: &[u32],
         steps: u64,
     ) -> Result<Found, (u32, String)> {
-        let race =
-            Race { steps, remember: false, algorithm: self.options.algorithm.as_deref(), is_open: false };
+        let race = Race {
+            steps,
+            remember: false,
+            wanted: Wanted::Survivors,
+            algorithm: self.options.algorithm.as_deref(),
+            is_open: false,
+        };
         object.decide(self.history, operations, &mut self.course, &race)
     }
 
@@ -534,6 +557,7 @@ impl<'a> Check<'a> {
         let race = Race {
             steps: self.course.steps.saturating_mul(4).max(FIRST_STEPS),
             remember: false,
+            wanted: Wanted::Survivors,
             algorithm: Some("frontier"),
             is_open: false,
         };
@@ -555,6 +579,7 @@ impl<'a> Check<'a> {
         let race = Race {
             steps: 20_000 + 200 * operations.len() as u64,
             remember: true,
+            wanted: Wanted::Nothing,
             algorithm: Some("depth-first"),
             is_open: false,
         };
@@ -592,6 +617,7 @@ impl<'a> Check<'a> {
             let race = Race {
                 steps: ORDER_STEPS,
                 remember: *algorithm != "zones",
+                wanted: Wanted::Order,
                 algorithm: Some(algorithm),
                 is_open: false,
             };
@@ -606,6 +632,7 @@ impl<'a> Check<'a> {
             let race = Race {
                 steps: u64::MAX,
                 remember: false,
+                wanted: Wanted::Nothing,
                 algorithm: None,
                 is_open: question == Question::Open,
             };

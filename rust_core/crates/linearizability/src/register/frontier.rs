@@ -355,11 +355,7 @@ impl<'a, const N: usize> Search<'a, N> {
             families_full: FAMILIES,
             observers_left: register.facts.iter().map(|fact| fact.observers).collect(),
             ahead: vec![0; register.facts.len()],
-            mismatches_left: register
-                .steps
-                .iter()
-                .filter(|step| matches!(step.action, Action::Mismatch { .. }))
-                .count(),
+            mismatches_left: register.mismatches,
             unknown_invoked: 0,
             older: None,
             newer: None,

@@ -143,7 +143,7 @@ fn what_was_made_from_an_order_is_linearizable() {
                 words(&history)
             );
         }
-        match answer(&mut ZoneSearch::new(&register, 1 << 24), fuel) {
+        match answer(&mut ZoneSearch::new(&register, &history, 1 << 24), fuel) {
             Answer::Linearizable => decided_by_zones += 1,
             other => assert_eq!(other, Answer::NotApplicable, "zones, seed {seed}\n{}", words(&history)),
         }

@@ -61,7 +61,7 @@ impl Action {
         }
     }
 
-    fn renumber(&mut self, numbers: &[Held]) {
+    pub(super) fn renumber(&mut self, numbers: &[Held]) {
         let at = |value: &mut Held| *value = numbers[*value as usize];
         match self {
             Action::Write { new } => at(new),
@@ -111,6 +111,8 @@ pub struct Register {
     pub initial: Held,
     /// The initial value as the history has it.
     pub initial_value: ValueId,
+    /// How many operations did not find what they expected.
+    pub mismatches: usize,
     /// The most steps ever open at once.
     pub width: usize,
 }
@@ -217,7 +219,9 @@ pub fn prepare_with(
     let initial = merge_unobserved(&mut steps, &mut facts, initial);
     drop_unobservable(&mut steps, &mut facts, history);
     let (moments, width) = moments(history, &steps, |step| (step.operation, step.required));
-    Ok(Register { steps, moments, facts, initial, initial_value, width })
+    let is_mismatch = |step: &&Step| matches!(step.action, Action::Mismatch { .. });
+    let mismatches = steps.iter().filter(is_mismatch).count();
+    Ok(Register { steps, moments, facts, initial, initial_value, mismatches, width })
 }
 
 /// Gives all values that nobody observes the same number, [`OTHER`]: every observer (a read, a comparison)

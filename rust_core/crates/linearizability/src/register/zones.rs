@@ -24,11 +24,17 @@
 //! another value. That is a good attempt, not a search: if it fails, this engine is not applicable.
 
 mod layout;
+mod suffix;
 
 use layout::Layout;
 
-use super::prepare::{Action, Held, Moment, Register};
-use crate::engine::{Answer, Engine, Progress};
+use mcp_chaos_history::History;
+
+use super::{
+    frontier::Frontier,
+    prepare::{Action, Held, Moment, Register},
+};
+use crate::engine::{Answer, Engine, Progress, Survivor};
 
 const NONE: u32 = u32::MAX;
 /// The producer of the initial value.
@@ -37,6 +43,9 @@ const INITIAL: u32 = u32::MAX - 1;
 const IDLE: u32 = u32::MAX - 2;
 /// Several producers.
 const MANY: u32 = u32::MAX - 3;
+
+/// Steps that may be taken in any case to find what survived: a millisecond or two.
+const FEW_STEPS: u64 = 100_000;
 
 /// What is certain of a value. Positions are numbers of moments, from 1; 0 is before all.
 #[derive(Clone, Copy, Debug)]
@@ -381,6 +390,7 @@ enum Phase {
 /// zone grow over a million others takes a millisecond.
 pub struct ZoneSearch<'a> {
     zones: Zones<'a>,
+    history: &'a History,
     layout: Layout,
     memory_bytes: u64,
     phase: Phase,
@@ -393,9 +403,10 @@ pub struct ZoneSearch<'a> {
 
 impl<'a> ZoneSearch<'a> {
     /// An engine that holds at most so much memory.
-    pub fn new(register: &'a Register, memory_bytes: u64) -> ZoneSearch<'a> {
+    pub fn new(register: &'a Register, history: &'a History, memory_bytes: u64) -> ZoneSearch<'a> {
         ZoneSearch {
             zones: Zones::new(register),
+            history,
             layout: Layout::default(),
             memory_bytes,
             phase: Phase::Begin,
@@ -404,6 +415,21 @@ impl<'a> ZoneSearch<'a> {
             has_mismatches: false,
             verified: 0,
         }
+    }
+
+    /// What survived until the failure, found by a frontier over the end of the history: none if that takes more than
+    /// a part of the steps that were taken.
+    fn survived(&self, moment: usize) -> Option<Vec<Survivor>> {
+        let left = self.memory_bytes.checked_sub(self.bytes() + suffix::bytes_for(self.zones.register))?;
+        let suffix = suffix::suffix(&self.zones, moment as u32 + 1)?;
+        let mut frontier = Frontier::new(&suffix.register, self.history, left);
+        let Progress::Done(Answer::Inexplicable { moment, is_first: true }) =
+            frontier.advance(self.taken / 8 + FEW_STEPS)
+        else {
+            return None;
+        };
+        let survivors = (moment == suffix.failed).then(|| frontier.survivors())?;
+        Some(survivors.into_iter().map(|survivor| suffix.whole(survivor)).collect())
     }
 
     /// The next thing.
@@ -507,6 +533,13 @@ impl Engine for ZoneSearch<'_> {
 
     fn verified(&self) -> usize {
         self.verified
+    }
+
+    fn survivors(&self) -> Vec<Survivor> {
+        let Phase::Done(Answer::Inexplicable { moment, is_first: true }) = self.phase else {
+            return Vec::new();
+        };
+        self.survived(moment).unwrap_or_default()
     }
 
     fn witness(&self) -> Option<Vec<u32>> {

@@ -180,7 +180,7 @@ impl Run<'_> {
             register::prepare::Moment::Return(step) => Event::End(operation(step)),
         };
         let frontier = |memory_bytes| register::Frontier::new(&register, &history, memory_bytes);
-        let zones = |memory_bytes| register::ZoneSearch::new(&register, memory_bytes);
+        let zones = |memory_bytes| register::ZoneSearch::new(&register, &history, memory_bytes);
         let depth_first = |memory_bytes| register::DepthFirst::new(&register, memory_bytes);
         let [much, little] = [MEMORY_BYTES, LITTLE_BYTES];
         vec![

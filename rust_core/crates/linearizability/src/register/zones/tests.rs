@@ -5,8 +5,8 @@ use crate::register::histories::{
 
 const AMPLE: u64 = 1 << 30;
 
-fn judge(register: &Register) -> (Answer, Option<Vec<u32>>) {
-    let mut search = ZoneSearch::new(register, AMPLE);
+fn judge(history: &History, register: &Register) -> (Answer, Option<Vec<u32>>) {
+    let mut search = ZoneSearch::new(register, history, AMPLE);
     let Progress::Done(answer) = search.advance(u64::MAX) else { panic!("fuel without end is enough") };
     (answer, search.witness())
 }
@@ -14,7 +14,7 @@ fn judge(register: &Register) -> (Answer, Option<Vec<u32>>) {
 fn judge_events(events: Events) -> Answer {
     let mut history = events.history();
     let register = prepared(&mut history);
-    let (answer, witness) = judge(&register);
+    let (answer, witness) = judge(&history, &register);
     confirm(&history, &register, answer, witness.as_deref());
     answer
 }
@@ -118,7 +118,7 @@ fn zones_and_brute_force_agree() {
         let is_unique = seed % 4 != 0;
         let mut history = small(seed, 2 + seed % 7, is_unique);
         let register = prepared(&mut history);
-        let (answer, witness) = judge(&register);
+        let (answer, witness) = judge(&history, &register);
         confirm(&history, &register, answer, witness.as_deref());
         assert_eq!(witness.is_some(), answer == Answer::Linearizable, "{seed}");
         let [all, linearizable, first, later] = &mut counts[usize::from(is_unique)];
@@ -148,8 +148,8 @@ fn large_histories_of_unique_values_are_decided() {
         for clients in [1, 5, 10, 20] {
             let shape =
                 Shape { operations: 5_000, clients, unknown, stale, mismatch, seed, ..Shape::default() };
-            let (_, register) = large(&shape);
-            let (answer, witness) = judge(&register);
+            let (history, register) = large(&shape);
+            let (answer, witness) = judge(&history, &register);
             match answer {
                 Answer::Linearizable if !stale => {
                     verify(&register, &witness.expect("a linearizable history has one"));
@@ -163,8 +163,8 @@ fn large_histories_of_unique_values_are_decided() {
 
 #[test]
 fn fuel_and_memory_are_limits() {
-    let (_, register) = large(&Shape { operations: 1_000, ..Shape::default() });
-    let mut search = ZoneSearch::new(&register, AMPLE);
+    let (history, register) = large(&Shape { operations: 1_000, ..Shape::default() });
+    let mut search = ZoneSearch::new(&register, &history, AMPLE);
     let mut before = 0;
     while search.advance(100) == Progress::Running {
         assert!(search.steps() - before <= 200);
@@ -173,7 +173,62 @@ fn fuel_and_memory_are_limits() {
     assert_eq!(search.advance(100), Progress::Done(Answer::Linearizable));
     assert_eq!(search.verified(), register.moments.len());
     let needed = search.bytes();
-    let mut search = ZoneSearch::new(&register, needed / 2);
+    let mut search = ZoneSearch::new(&register, &history, needed / 2);
     assert_eq!(search.advance(u64::MAX), Progress::Done(Answer::OutOfMemory));
     assert_eq!(search.bytes(), 0);
+}
+
+/// What survives according to an engine, in an order that does not tell how it was found.
+fn survivors(engine: &mut dyn Engine) -> (Answer, Vec<Survivor>) {
+    let Progress::Done(answer) = engine.advance(u64::MAX) else { panic!("fuel without end is enough") };
+    let mut survivors = engine.survivors();
+    survivors.sort_unstable_by(|one, other| (&one.state, &one.done).cmp(&(&other.state, &other.done)));
+    (answer, survivors)
+}
+
+/// How many histories fail, and of how many of these a suffix tells what survived: the same that the frontier tells.
+fn compare(histories: impl Iterator<Item = (History, Register)>) -> (u32, u32) {
+    let (mut failed, mut told) = (0, 0);
+    for (history, register) in histories {
+        let (answer, found) = survivors(&mut ZoneSearch::new(&register, &history, AMPLE));
+        if !matches!(answer, Answer::Inexplicable { is_first: true, .. }) {
+            continue;
+        }
+        failed += 1;
+        if found.is_empty() {
+            continue;
+        }
+        told += 1;
+        let whole = survivors(&mut Frontier::new(&register, &history, AMPLE));
+        assert_eq!((answer, found), whole, "{:#?}\n{:#?}", register.steps, register.moments);
+    }
+    println!("{failed} failed, {told} told");
+    (failed, told)
+}
+
+#[test]
+fn what_survived_is_told_by_the_end_of_the_history() {
+    let small = (0..40_000).map(|seed| {
+        let mut history = small(seed, 8 + seed % 40, true);
+        let register = prepared(&mut history);
+        (history, register)
+    });
+    let (failed, told) = compare(small);
+    assert!(failed > 10_000 && told * 4 > failed, "{told} of {failed}");
+}
+
+#[test]
+fn what_survived_a_stale_read_is_told_by_the_end_of_the_history() {
+    let shapes = (0..200).map(|seed| Shape {
+        operations: 300,
+        clients: [2, 3, 5, 8][seed as usize % 4],
+        unknown: [0, 0, 2, 10][seed as usize / 4 % 4],
+        mismatch: seed / 16 % 2 == 0,
+        cas_percent: [20, 50][seed as usize / 32 % 2],
+        stale: true,
+        seed,
+        ..Shape::default()
+    });
+    let (failed, told) = compare(shapes.map(|shape| large(&shape)));
+    assert!(failed > 150 && told * 2 > failed, "{told} of {failed}");
 }
