@@ -11,7 +11,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from chaos.errors import InfrastructureError
+from chaos.errors import ChaosError, InfrastructureError
+from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from harness.console import Output
@@ -57,6 +58,33 @@ def complain(message: str) -> None:
     with suppress(OSError):
         sys.stderr.write(f"mcp-chaos: {message}\n")
         sys.stderr.flush()
+
+
+def report(error: BaseException, *, as_json: bool) -> int:
+    """Tells an error in one message on stderr (and as JSON), and gives back its exit code.
+
+    Raises what is a defect of ours again where MCP_CHAOS_DEBUG=1 asks for its traceback.
+    """
+    if isinstance(error, ChaosError):
+        message, exit_code = str(error), error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        message, exit_code = "interrupted", EXIT_INTERRUPTED
+    elif os.environ.get("MCP_CHAOS_DEBUG") == "1":
+        raise error
+    elif isinstance(error, ImportError) and error.name == "chaos._core":
+        message, exit_code = str(error), EXIT_HARNESS
+    else:
+        message, exit_code = (
+            f"mcp-chaos itself failed: {type(error).__name__}: {error}. This is a defect of mcp-chaos; "
+            "MCP_CHAOS_DEBUG=1 shows where.",
+            EXIT_HARNESS,
+        )
+    complain(message)
+    if as_json:
+        # If stdout itself is what failed, stderr has said it.
+        with suppress(ChaosError):
+            print_json({"error": message, "exit_code": exit_code})
+    return exit_code
 
 
 def discard(stream: TextIO | None) -> None:

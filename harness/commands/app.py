@@ -1,6 +1,5 @@
-"""`mcp-chaos`: the command line. The commands themselves are in `harness.commands`."""
+"""Every command of `mcp-chaos`, each in a module of this package."""
 
-import sys
 from contextlib import suppress
 from typing import Annotated
 
@@ -52,9 +51,8 @@ def _root(
         raise typer.Exit
 
 
-def main() -> None:
-    """The entry point `mcp-chaos`."""
-    as_json = "--json" in sys.argv[1:]
+def run(*, as_json: bool) -> int:
+    """Does what the command line asks for, and gives back the exit code."""
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
@@ -67,7 +65,7 @@ def main() -> None:
     except OSError as error:  # --help into a reader that went away, or onto a full disk
         complain(f"the output cannot be written: {error.strerror or error}")
         code = EXIT_HARNESS
-    sys.exit(code if isinstance(code, int) else EXIT_VALID)
+    return code if isinstance(code, int) else EXIT_VALID
 
 
 def _usage_error(error: typer.TyperException, as_json: bool) -> int:
@@ -78,7 +76,3 @@ def _usage_error(error: typer.TyperException, as_json: bool) -> int:
         with suppress(ChaosError):
             print_json({"error": words, "exit_code": EXIT_USAGE})
     return EXIT_USAGE
-
-
-if __name__ == "__main__":
-    main()

@@ -5,18 +5,16 @@ and progress go to stderr. Exit codes: 0 valid, 1 invalid, 2 usage or scenario, 
 infrastructure failed, 130 interrupted.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from chaos.errors import ChaosError, UsageError
-from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED
-from harness.output import complain, print_json
+from chaos.errors import UsageError
+from harness.output import report
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; text goes to stderr.")]
 Scenarios = Annotated[
@@ -79,31 +77,8 @@ def reported_errors(as_json: bool) -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort):
         raise
-    except ChaosError as error:
-        fail(str(error), error.exit_code, as_json)
-    except KeyboardInterrupt:
-        fail("interrupted", EXIT_INTERRUPTED, as_json)
-    except Exception as error:
-        if os.environ.get("MCP_CHAOS_DEBUG") == "1":
-            raise
-        if isinstance(error, ImportError) and error.name == "chaos._core":
-            fail(str(error), EXIT_HARNESS, as_json)
-        fail(
-            f"mcp-chaos itself failed: {type(error).__name__}: {error}. This is a defect of mcp-chaos; "
-            "MCP_CHAOS_DEBUG=1 shows where.",
-            EXIT_HARNESS,
-            as_json,
-        )
-
-
-def fail(message: str, exit_code: int, as_json: bool) -> NoReturn:
-    """One message on stderr (and as JSON), then the end with this exit code."""
-    complain(message)
-    if as_json:
-        # If stdout itself is what failed, stderr has said it.
-        with suppress(ChaosError):
-            print_json({"error": message, "exit_code": exit_code})
-    raise typer.Exit(exit_code)
+    except (Exception, KeyboardInterrupt) as error:
+        raise typer.Exit(report(error, as_json=as_json)) from error
 
 
 def stops_at_violation(asked: bool | None, backend: str, *, default: bool) -> bool:

@@ -13,8 +13,8 @@ from chaos.generate import Sampler, draw_plan
 from chaos.retrospect import Retrospect
 from chaos.scenario import load_scenario
 from chaos.timeline import clock, turns
-from harness.cli import app
 from harness.cluster import RunOptions
+from harness.commands.app import app
 from harness.moment import Moment, moment_of, parse_until
 from harness.recorded import plan_of, records_of
 from harness.run import run_plan

@@ -20,8 +20,8 @@ from chaos.scenario import load_scenario
 from chaos.signature import Signature
 from harness.account import print_account, shown_path
 from harness.backends import run_on
-from harness.cli import app
 from harness.cluster import RunOptions, RunResult
+from harness.commands.app import app
 from harness.repeat import Rate, shrink_by_repeating
 from harness.run import run_plan
 from harness.shrink import shrink_on_sim
