@@ -84,6 +84,8 @@ soak: setup  ## 1,000 seeds of each scenario in simulation, each run again in an
 brute-force:  ## 2,000,000 random histories of each model: every engine of the checker against a brute force
 	MCP_CHAOS_HISTORIES=$${MCP_CHAOS_HISTORIES:-2000000} cargo test --release --quiet --locked --manifest-path $(RUST) \
 		--package mcp-chaos-linearizability --test random_histories -- --nocapture brute_force
+	MCP_CHAOS_HISTORIES=$${MCP_CHAOS_HISTORIES:-2000000} cargo test --release --quiet --locked --manifest-path $(RUST) \
+		--package mcp-chaos-linearizability --lib -- --nocapture register::tight
 
 fuzz: setup  ## 20,000 mutated scenario files, overrides, plans and manifests: each read whole, or refused with its place
 	$(BIN)/python ci/fuzz_scenarios.py

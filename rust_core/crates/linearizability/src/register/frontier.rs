@@ -61,24 +61,32 @@ const LISTED: usize = 32;
 /// The frontier as an engine.
 pub struct Frontier<'a>(Box<dyn Engine + 'a>);
 
+/// How far apart things are that hardly happen in a small history, unless a test has them close.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Narrow {
+    /// So many moments lie between two snapshots.
+    pub window: usize,
+    /// Nodes of families below which none is forgotten.
+    pub families: usize,
+}
+
 impl<'a> Frontier<'a> {
     /// A search that holds at most `memory_bytes`.
     pub fn new(register: &'a Register, history: &'a History, memory_bytes: u64) -> Frontier<'a> {
-        Frontier::looking_ahead(register, history, memory_bytes, None)
+        let window = 64.max(required_width(register) * 4);
+        Frontier::narrow(register, history, memory_bytes, Narrow { window, families: FAMILIES })
     }
 
-    /// As `new`, with snapshots so many moments apart.
-    pub(super) fn looking_ahead(
+    pub(super) fn narrow(
         register: &'a Register,
         history: &'a History,
         memory_bytes: u64,
-        window: Option<usize>,
+        narrow: Narrow,
     ) -> Frontier<'a> {
         let required = required_width(register);
-        let window = window.unwrap_or_else(|| 64.max(required * 4));
         macro_rules! of {
             ($words:literal) => {
-                Box::new(Search::<$words>::new(register, history, memory_bytes, window, required))
+                Box::new(Search::<$words>::new(register, history, memory_bytes, narrow, required))
             };
         }
         Frontier(match required {
@@ -227,7 +235,7 @@ struct Search<'a, const N: usize> {
     register: &'a Register,
     history: &'a History,
     memory_bytes: u64,
-    window: usize,
+    narrow: Narrow,
     aim: Aim,
     answer: Option<Answer>,
     taken: u64,
@@ -292,7 +300,7 @@ impl<'a, const N: usize> Search<'a, N> {
         register: &'a Register,
         history: &'a History,
         memory_bytes: u64,
-        window: usize,
+        narrow: Narrow,
         width: usize,
     ) -> Self {
         let start = Configuration {
@@ -315,7 +323,7 @@ impl<'a, const N: usize> Search<'a, N> {
             register,
             history,
             memory_bytes,
-            window,
+            narrow,
             aim: Aim::All,
             answer: too_much.then_some(Answer::NotApplicable),
             taken: 0,
@@ -352,7 +360,7 @@ impl<'a, const N: usize> Search<'a, N> {
             unknown,
             unknown_writes: Vec::new(),
             unknown_cas: Map::default(),
-            families_full: FAMILIES,
+            families_full: narrow.families,
             observers_left: register.facts.iter().map(|fact| fact.observers).collect(),
             ahead: vec![0; register.facts.len()],
             mismatches_left: register.mismatches,
@@ -390,9 +398,9 @@ impl<'a, const N: usize> Search<'a, N> {
         }
         if matches!(self.aim, Aim::All) {
             self.verified = self.at;
-            if self.at.is_multiple_of(self.window) {
+            if self.at.is_multiple_of(self.narrow.window) {
                 self.take_snapshot();
-                self.look_until(self.at + 2 * self.window);
+                self.look_until(self.at + 2 * self.narrow.window);
             }
         }
         match self.register.moments[self.at] {
@@ -860,7 +868,7 @@ impl<'a, const N: usize> Search<'a, N> {
         for configuration in lists.into_iter().flatten() {
             configuration.spent = numbers[configuration.spent as usize];
         }
-        self.families_full = (self.families.nodes() * 2).max(FAMILIES);
+        self.families_full = (self.families.nodes() * 2).max(self.narrow.families);
     }
 
     // The horizon, and the way back.

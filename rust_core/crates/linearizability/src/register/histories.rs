@@ -117,6 +117,12 @@ pub(crate) fn large(shape: &workload::Shape) -> (History, Register) {
     (history, register)
 }
 
+/// How many histories a test draws: more than every day where somebody asks for them.
+#[expect(clippy::disallowed_methods, reason = "how many tests to run is the business of whoever runs them")]
+pub(crate) fn histories(every_day: u64) -> u64 {
+    std::env::var("MCP_CHAOS_HISTORIES").map_or(every_day, |number| number.parse().expect("a whole number"))
+}
+
 /// Draws, one after another.
 pub(crate) struct Draws {
     stream: Stream,
@@ -135,6 +141,10 @@ impl Draws {
 
     pub(crate) fn one_in(&mut self, chances: u64) -> bool {
         self.below(chances) == 0
+    }
+
+    pub(crate) fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.below(choices.len() as u64) as usize]
     }
 }
 

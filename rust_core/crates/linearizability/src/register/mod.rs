@@ -13,6 +13,8 @@ mod zones;
 mod histories;
 #[cfg(test)]
 mod orders;
+#[cfg(test)]
+mod tight;
 
 pub use depth_first::DepthFirst;
 pub use frontier::Frontier;

@@ -5,7 +5,8 @@ use mcp_chaos_history::History;
 
 use super::{
     DepthFirst, Frontier, ZoneSearch,
-    histories::{Action, Draws, End, Events, prepared},
+    frontier::Narrow,
+    histories::{Action, Draws, End, Events, histories, prepared},
     prepare::Register,
 };
 use crate::{
@@ -122,26 +123,21 @@ fn words(history: &History) -> String {
 
 #[test]
 fn what_was_made_from_an_order_is_linearizable() {
-    let number: u64 = option_env!("HISTORIES").map_or(15_000, |number| number.parse().unwrap());
+    let number = histories(15_000);
     let mut decided_by_zones = 0;
     for seed in 0..number {
         let mut draws = Draws::new(seed, "orders");
         let mut history = history(&order(&mut draws));
         let register: Register = prepared(&mut history);
         let fuel = 1 + draws.below(60);
-        let window = 1 << draws.below(7);
+        let narrow = Narrow { window: 1 << draws.below(7), families: 1 << draws.below(12) };
         let mut engines: Vec<(&str, Box<dyn Engine + '_>)> = vec![
-            ("frontier", Box::new(Frontier::looking_ahead(&register, &history, 1 << 24, Some(window)))),
+            ("frontier", Box::new(Frontier::narrow(&register, &history, 1 << 24, narrow))),
             ("depth-first", Box::new(DepthFirst::new(&register, 1 << 24))),
         ];
         for (name, engine) in &mut engines {
             let answer = answer(engine.as_mut(), fuel);
-            assert_eq!(
-                answer,
-                Answer::Linearizable,
-                "{name}, seed {seed}, window {window}\n{}",
-                words(&history)
-            );
+            assert_eq!(answer, Answer::Linearizable, "{name}, seed {seed}, {narrow:?}\n{}", words(&history));
         }
         match answer(&mut ZoneSearch::new(&register, &history, 1 << 24), fuel) {
             Answer::Linearizable => decided_by_zones += 1,
@@ -153,7 +149,7 @@ fn what_was_made_from_an_order_is_linearizable() {
 
 #[test]
 fn any_model_s_engines_find_it_linearizable_too() {
-    let number: u64 = option_env!("HISTORIES").map_or(3_000, |number| number.parse().unwrap());
+    let number = histories(3_000);
     let model = models::Register { initial: mcp_chaos_history::Value::Int(0), cas: true };
     for seed in 0..number {
         let mut draws = Draws::new(seed, "orders");

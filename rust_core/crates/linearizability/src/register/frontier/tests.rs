@@ -2,7 +2,7 @@ use mcp_chaos_evidence::rng::Stream;
 use mcp_chaos_history::{Ending, HistoryBuilder, Operation, Value, ValueId, Values};
 
 use super::*;
-use crate::register::prepare::prepare;
+use crate::register::{histories::histories, prepare::prepare};
 
 /// A history of one register, from words such as `1 invoke write 3; 1 ok; 2 invoke cas 3 4; 2 mismatch`. A dash
 /// is null. Ends: `ok` (with what a read found), `fail`, `mismatch`, `info`.
@@ -291,13 +291,14 @@ fn random_text(seed: u64) -> String {
 #[test]
 fn it_agrees_with_trying_every_order() {
     let (mut good, mut bad) = (0, 0);
-    let number = option_env!("HISTORIES").map_or(60_000, |number| number.parse().unwrap());
+    let number = histories(60_000);
     for seed in 0..number {
         let text = random_text(seed);
         let history = history(&text);
         let register = register(&history);
         let window = [1, 2, 3, 5, 8, 64][(seed % 6) as usize];
-        let mut engine = Frontier::looking_ahead(&register, &history, 1 << 20, Some(window));
+        let mut engine =
+            Frontier::narrow(&register, &history, 1 << 20, Narrow { window, families: FAMILIES });
         let answer = loop {
             if let Progress::Done(answer) = engine.advance(1 + seed % 40) {
                 break answer;
