@@ -1,8 +1,9 @@
 """How fast the linearizability checker is and how much memory it needs, side by side with Porcupine.
 
 Each measurement is a process of its own on one core, with the history in memory before the clock starts; ours is the
-median of several, Porcupine's is one, ended after a time and held to an amount of memory. Porcupine is built from
-`ci/porcupine`; where no Go is there, its columns are empty. Both must give the same verdict.
+median of several, Porcupine's is one, ended after a time and held to an amount of memory. Seconds are those for which
+the processor worked, of both: what a clock shows where nobody else wants it. Porcupine is built from `ci/porcupine`;
+where no Go is there, its columns are empty. Both must give the same verdict.
 
 `--write` puts the table into docs/checkers.md, as it was measured.
 """
@@ -168,7 +169,8 @@ def raft() -> list[str]:
     command += ["--package", "mcp-chaos-checker", "--example", "raft_speed"]
     subprocess.run([*command[:1], "build", *command[2:]], check=True)
     # Making the trace takes a minute.
-    seconds = json.loads(pinned(command, timeout_s=900).stdout)["seconds"]
+    ended = pinned(command, timeout_s=900)
+    seconds = ended.worked(json.loads(ended.done.stdout)["seconds"])
     return [RAFT, "1.0 s", seconds_in_words(seconds), "", "yes" if seconds <= 1 else "**no**", "", "", ""]
 
 
@@ -185,13 +187,26 @@ def key_value(name: str) -> Callable[[Histories], list[History]]:
     return lambda make: make.of_porcupine(f"kv/{name}.txt", model="key-value", whole=True)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended, the seconds for which the processor worked on it, and those of the clock."""
+
+    done: subprocess.CompletedProcess[str]
+    worked_s: float
+    elapsed_s: float
+
+    def worked(self, elapsed_s: float) -> float:
+        """Of a part of the command that took so long by the clock: how long the processor worked on it."""
+        return elapsed_s * min(self.worked_s / self.elapsed_s, 1.0)
+
+
 def pinned(
     command: list[str],
     *,
     timeout_s: float,
     memory_bytes: int | None = None,
     variables: dict[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
+) -> "Ended":
     """Runs a command on one core. The last one: the first serves most interrupts."""
 
     def confine() -> None:
@@ -204,7 +219,9 @@ def pinned(
     if memory_bytes is not None:
         # Go collects garbage before it runs into the limit.
         environment["GOMEMLIMIT"] = str(memory_bytes * 7 // 8)
-    return subprocess.run(
+    began_s = time.perf_counter()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
         command,
         capture_output=True,
         text=True,
@@ -213,6 +230,9 @@ def pinned(
         env=environment,
         check=False,
     )
+    elapsed_s = time.perf_counter() - began_s
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Ended(done, now.ru_utime - used.ru_utime + now.ru_stime - used.ru_stime, elapsed_s)
 
 
 @dataclass(frozen=True)
@@ -239,22 +259,20 @@ class Checkers:
     def _ours(self, history: History, variables: dict[str, str] | None = None) -> Outcome:
         command = [str(self.decide), str(history.path), "--model", history.model]
         command += ["--seconds", f"{OURS_TIMEOUT_S:.0f}", *(["--whole"] if history.whole else [])]
-        done = pinned(command, timeout_s=OURS_TIMEOUT_S + 60, variables=variables)
+        done = pinned(command, timeout_s=OURS_TIMEOUT_S + 60, variables=variables).done
         if done.returncode != 0:
             raise SystemExit(f"bench_checkers: {' '.join(command)}: {done.stderr}")
         report = json.loads(done.stdout)
         verdict = report["verdict"] if report["verdict"] != "unknown" else report["reason"].partition(":")[0]
-        return Outcome(verdict, report["seconds"], report["peak_bytes"], "+".join(report["algorithms"]))
+        return Outcome(verdict, report["cpu_s"], report["peak_bytes"], "+".join(report["algorithms"]))
 
     def _our_command(self, history: History) -> Outcome:
         command = [sys.executable, "-m", "harness.cli", "check", str(history.path), "--model", history.model]
-        began_s = time.perf_counter()
-        done = pinned(command, timeout_s=OURS_TIMEOUT_S)
-        seconds = time.perf_counter() - began_s
-        verdict = {0: "valid", 1: "invalid"}.get(done.returncode)
+        ended = pinned(command, timeout_s=OURS_TIMEOUT_S)
+        verdict = {0: "valid", 1: "invalid"}.get(ended.done.returncode)
         if verdict is None:
-            raise SystemExit(f"bench_checkers: {' '.join(command)}: {done.stderr}")
-        return Outcome(verdict, seconds)
+            raise SystemExit(f"bench_checkers: {' '.join(command)}: {ended.done.stderr}")
+        return Outcome(verdict, ended.worked_s)
 
     def theirs(self, row: Row, history: History) -> Outcome:
         """Porcupine's, once."""
@@ -262,21 +280,20 @@ class Checkers:
         timeout_s = row.porcupine_timeout_s
         command = [str(self.porcupine), f"-timeout={timeout_s}s", *(["-whole"] if history.whole else [])]
         command.append(str(history.path))
-        began_s = time.perf_counter()
         try:
-            done = pinned(command, timeout_s=timeout_s + 60, memory_bytes=PORCUPINE_MEMORY_BYTES)
+            ended = pinned(command, timeout_s=timeout_s + 60, memory_bytes=PORCUPINE_MEMORY_BYTES)
         except subprocess.TimeoutExpired:
             return Outcome("out of time", timeout_s)
-        elapsed_s = time.perf_counter() - began_s
+        done = ended.done
         if done.returncode != 0:
             if "out of memory" in done.stderr or "cannot allocate memory" in done.stderr:
-                return Outcome("out of memory", elapsed_s)
+                return Outcome("out of memory", ended.worked_s)
             raise SystemExit(f"bench_checkers: {' '.join(command)}: {done.stderr[:2000]}")
         report = json.loads(done.stdout)
         verdict = {"ok": "valid", "illegal": "invalid", "unknown": "out of time"}[report["verdict"]]
         if row.command:
-            return Outcome(verdict, elapsed_s)
-        return Outcome(verdict, report["seconds"], report.get("peak_bytes"))
+            return Outcome(verdict, ended.worked_s)
+        return Outcome(verdict, ended.worked(report["seconds"]), report.get("peak_bytes"))
 
 
 def collapse(row: Row, outcomes: list[Outcome]) -> Outcome:
