@@ -38,6 +38,59 @@
 //!   horizon goes ahead with the search. So if no configuration is left, some prefix up to the horizon is
 //!   inexplicable; the shortest is found by bisection, from a snapshot that was taken before anything behind it
 //!   was looked at. That is sound as what fails for one horizon fails for every later one.
+//!
+//! # Why
+//!
+//! An *order* of a prefix holds every operation that completed in it, and any of those open or of unknown
+//! outcome; the values fit; and nothing stands behind what was invoked after it completed. Read along the
+//! completions, an order *emits* at each one whatever stands up to the operation that completes and was not
+//! emitted before. All that is emitted at a completion is open then, or of unknown outcome and invoked. So (*) it
+//! may change places there, and as long as it stays open with anything emitted later: real time has no objection,
+//! only values may.
+//!
+//! One configuration *covers* another if each continuation of the history that has an order from the other has
+//! one from it. The frontier is right if orders emit its configurations, and these cover all that orders emit.
+//! Rule by rule:
+//!
+//! 1. *Observers.* By (*) one may be put wherever the register holds what it found, once invoked. It changes
+//!    nothing, so to have it done covers not to.
+//! 2. *Hidden writes.* Let L be the last write emitted, at T. A write w that was invoked before T and is open yet
+//!    may stand right before L by (*); L overwrites what it left. Between the two may stand every read of its
+//!    value that was open at T and is. So a free write stands for two orders: with it there, and without it. To
+//!    be free covers to be done (who had it done does not use it again: put it before L), and to be fresh (which
+//!    has but one of the two). A compare-and-set hides nothing, and one that was emitted after L does not see
+//!    what stands before L. What stands hidden before an earlier write and is open yet can stand before L: so the
+//!    last write is enough.
+//! 3. *Nothing in vain.* Of the writes that an order emits when o completes, o apart, look at each, w, from the
+//!    last one back: at what follows it up to the next mutation m, or to o if there is none. If o is not there,
+//!    nor a mismatch that did not hold already, nor m a compare-and-set, then m is a write, and only reads that do
+//!    not complete now stand between.
+//!    Leave w and them out until they complete: then (2) has them before m. If m is a compare-and-set of unknown
+//!    outcome, look at what follows it in turn: if no read, no mismatch and no compare-and-set, it goes, being of
+//!    unknown outcome. If w sets the present value again, whatever follows has that value without w, unless
+//!    something stands hidden before w that cannot before L: what is fresh, or a write of unknown outcome invoked
+//!    since T that a read found.
+//! 4. *Twins.* Of two open mutations with equal actions let the later to complete come first in an order.
+//!    Exchange them: the other is open there, and this one where the other stood, by (*). If the other was hidden
+//!    before L with a read behind it, and this one is fresh, it cannot take that place. But the one emitted now
+//!    leaves the same value, so the read finds it here, and this one may be hidden here. The same holds for a
+//!    write of unknown outcome, which never completes, and is always open once invoked; if it is in nobody's
+//!    place it goes.
+//! 5. *Spent.* An order that leaves out an operation of unknown outcome is as good as one whose value nobody
+//!    finds. So with all else equal fewer cover more; of equal actions only the number matters, by (4).
+//! 6. *Domination* is 1, 2 and 5 at once. Compare-and-sets must be equal: one that is done cannot be hidden.
+//! 7. *Dead values.* With no mismatch left, any value covers OTHER: after OTHER nothing is observed before the
+//!    next write. So a free write w of a dead value need not take effect when it completes. Had it, all would be
+//!    free and the value OTHER. Without it, if a fresh write is next to complete, or a read that found a write
+//!    hidden before w, then that write takes effect: it frees all likewise, and leaves a value that covers OTHER.
+//!    If a write is emitted before, the two are the same. That w is done need not be known: nobody finds its
+//!    value, so all it can be yet is hidden. Where the register holds OTHER it can be put last, which changes
+//!    nothing: so there it is free though it be fresh.
+//! 8. *Looking ahead.* Where the register holds a value, its only producer was emitted. Once overwritten it is
+//!    gone, and who completes before the horizon and must find it never will. If the only producer is hidden, the
+//!    reads that (2) puts behind it found it, and nobody else will. Gone back to is the older of two snapshots:
+//!    its frontier looked one window ahead, and the failure is behind that. What is explained up to a moment
+//!    under some horizon is explained.
 
 use mcp_chaos_history::{History, Map};
 

@@ -412,12 +412,13 @@ const RARE: &[(&[Does], &[usize])] = &[
         &[Does::Read(2), Does::Write(1), Does::Write(1), Does::Write(2), Does::Cas(1, 3), Does::Read(3)],
         &[0, 1, 2, 2, 3, 4, 4, 0, 5, 5, 1],
     ),
-    // Of two hidden writes of one value that a read may have found it was the one that ended first: the other is
-    // needed later.
+    // Of two hidden writes of one value a read found the one that ended first: the other is needed later.
     (
         &[Does::Write(2), Does::Write(2), Does::Read(2), Does::Write(1), Does::Read(1), Does::Read(2)],
         &[0, 1, 2, 3, 3, 2, 0, 4, 4, 5, 5, 1],
     ),
+    // So it did here, where a compare-and-set of unknown outcome then makes both mismatches.
+    (&[Does::Write(0), Does::Mismatch(0), Does::Cas(0, 2), Does::Mismatch(0)], &[0, 1, 2, 1, 0, 3, 3]),
 ];
 
 /// A history that can be changed a little.
