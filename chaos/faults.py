@@ -7,7 +7,7 @@ affair.)
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -20,9 +20,9 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from chaos import topology
-from chaos.holes import Given, Open, Pick, Spec, closed, duration, wrong
+from chaos.holes import Given, Open, Pick, Spec, byte_rate, closed, duration, share, wrong
 from chaos.topology import Link, Selector, SelectorError, node_name
-from chaos.units import Duration
+from chaos.units import ByteRate, Duration, Share
 
 Case = dict[str, Any]
 """What a backend carries out: ``do``, ``nodes``, ``links``, and what ``do`` needs besides."""
@@ -89,6 +89,8 @@ GroupField = Annotated[
     WithJsonSchema(SELECTOR_SCHEMA),
 ]
 DelayField = Annotated[Duration, duration("0s", "10s")]
+ShareField = Annotated[Share, share("0.01%", "100%")]
+BandwidthField = Annotated[ByteRate, byte_rate("100B/s", "1000MB/s")]
 
 
 class Fault(Spec):
@@ -287,7 +289,100 @@ class OneWay(Direction, Fault):
         return f"cut the links from {self.ends_words()}{also}, one way"
 
 
-class Latency(Fault):
+class _Delayed(Fault):
+    """A fault that makes something take longer."""
+
+    delay: Given[DelayField]
+    """How much longer it takes."""
+    jitter: Open[DelayField] = Duration(0)
+    """By how much that may vary, both ways; no more than the delay counts."""
+
+    def _jitter_settled(self) -> dict[str, object]:
+        return {"jitter": min(closed(self.jitter), closed(self.delay))}
+
+    def _range(self) -> dict[str, int]:
+        """The least and the greatest delay."""
+        delay, jitter = closed(self.delay), closed(self.jitter)
+        return {"delay_min_ns": int(delay - jitter), "delay_max_ns": int(delay + jitter)}
+
+    def _delay_words(self) -> str:
+        """``50ms ± 10ms``."""
+        jitter = f" ± {closed(self.jitter)}" if closed(self.jitter) else ""
+        return f"{closed(self.delay)}{jitter}"
+
+
+class OnLinks(Fault):
+    """A fault on links: those of a node, or one way from some nodes to others."""
+
+    node: Pick[SelectorField] | None = None
+    """Whose links, in both directions; all nodes' if neither this nor `from` is given."""
+    from_: Pick[SelectorField] | None = Field(None, alias="from")
+    """One way: the senders; needs `to`."""
+    to: Pick[SelectorField] | None = None
+    """One way: the receivers; needs `from`."""
+
+    @model_validator(mode="after")
+    def _node_or_both_ends(self) -> Self:
+        ends = [name for name, end in (("from", self.from_), ("to", self.to)) if end is not None]
+        if len(ends) == 1:
+            raise wrong("both `from` and `to`, or neither", at=(ends[0],))
+        if ends and self.node is not None:
+            raise wrong("either `node` or `from` and `to`", at=("node",))
+        return self
+
+    @property
+    def with_clients(self) -> bool:
+        """Whether the links to the clients are hit too."""
+        return False
+
+    def _direction(self) -> Direction | None:
+        if self.from_ is None or self.to is None:
+            return None
+        return Direction.model_construct(from_=self.from_, to=self.to)
+
+    def _node(self) -> Selector:
+        return Selector("all") if self.node is None else closed(self.node)
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With the nodes chosen."""
+        direction = self._direction()
+        if direction is None:
+            return self.model_copy(update={"node": self._node().settled(nodes, pick)})
+        settled = direction.settled(nodes, pick)
+        return self.model_copy(update={"from_": settled.from_, "to": settled.to})
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The links, under the kind's own name."""
+        direction = self._direction()
+        if direction is not None:
+            hit: Sequence[int] = closed(direction.from_).resolve(nodes, anchor)
+            links = direction.links(nodes, anchor, clients=self.with_clients)
+        else:
+            hit = self._node().resolve(nodes, anchor)
+            links = topology.touching(nodes, hit, clients=self.with_clients)
+        return {"do": self.kind, "nodes": _names(hit), "links": _plain_links(links)}
+
+    def _links_words(self) -> str:
+        """``the links of the leader``."""
+        direction = self._direction()
+        where = f"from {direction.ends_words()}" if direction is not None else f"of {self._node().words()}"
+        return f"the links {where}{', those to the clients too,' if self.with_clients else ''}"
+
+
+class _OnTcpLinks(OnLinks):
+    """A fault on links that clients' connections can suffer as well."""
+
+    clients: bool = False
+    """Whether it hits the links to the clients too."""
+
+    @property
+    def with_clients(self) -> bool:
+        """As the file says."""
+        return self.clients
+
+
+# The bases stand in this order so that the amounts are read, and drawn, before the links.
+class Latency(_OnTcpLinks, _Delayed):
     """See `about`."""
 
     kind = "latency"
@@ -305,72 +400,257 @@ class Latency(Fault):
         "jitter": {"between": ["0s", "200ms"]},
     }
 
-    delay: Given[DelayField]
-    """How much is added to the time that a message takes."""
-    jitter: Open[DelayField] = Duration(0)
-    """By how much that may vary, both ways; no more than the delay counts."""
-    node: Pick[SelectorField] | None = None
-    """Whose links, in both directions; all nodes' if neither this nor `from` is given."""
-    from_: Pick[SelectorField] | None = Field(None, alias="from")
-    """One way: the senders; needs `to`."""
-    to: Pick[SelectorField] | None = None
-    """One way: the receivers; needs `from`."""
-    clients: bool = False
-    """Whether the links to the clients are slow too."""
-
-    @model_validator(mode="after")
-    def _node_or_both_ends(self) -> Self:
-        ends = [name for name, end in (("from", self.from_), ("to", self.to)) if end is not None]
-        if len(ends) == 1:
-            raise wrong("both `from` and `to`, or neither", at=(ends[0],))
-        if ends and self.node is not None:
-            raise wrong("either `node` or `from` and `to`", at=("node",))
-        return self
-
-    def _direction(self) -> Direction | None:
-        if self.from_ is None or self.to is None:
-            return None
-        return Direction.model_construct(from_=self.from_, to=self.to)
-
     def settled(self, nodes: int, pick: topology.Pick) -> Self:
         """With the nodes chosen, and no more jitter than delay."""
-        update: dict[str, object] = {"jitter": min(closed(self.jitter), closed(self.delay))}
-        direction = self._direction()
-        if direction is not None:
-            settled = direction.settled(nodes, pick)
-            update |= {"from_": settled.from_, "to": settled.to}
-        else:
-            update["node"] = self._node().settled(nodes, pick)
-        return self.model_copy(update=update)
-
-    def _node(self) -> Selector:
-        return Selector("all") if self.node is None else closed(self.node)
+        return super().settled(nodes, pick).model_copy(update=self._jitter_settled())
 
     def case(self, nodes: int, anchor: int | None) -> Case:
         """The links, and the least and the greatest delay."""
-        delay, jitter = closed(self.delay), closed(self.jitter)
-        direction = self._direction()
-        if direction is not None:
-            hit: Sequence[int] = closed(direction.from_).resolve(nodes, anchor)
-            links = direction.links(nodes, anchor, clients=self.clients)
-        else:
-            hit = self._node().resolve(nodes, anchor)
-            links = topology.touching(nodes, hit, clients=self.clients)
-        return {
-            "do": "latency",
-            "nodes": _names(hit),
-            "links": _plain_links(links),
-            "delay_min_ns": int(delay - jitter),
-            "delay_max_ns": int(delay + jitter),
-        }
+        return super().case(nodes, anchor) | self._range()
 
     def words(self) -> str:
         """``delay the links of the leader by 50ms ± 10ms``."""
-        direction = self._direction()
-        where = f"from {direction.ends_words()}" if direction is not None else f"of {self._node().words()}"
-        jitter = f" ± {closed(self.jitter)}" if closed(self.jitter) else ""
-        also = ", those to the clients too," if self.clients else ""
-        return f"delay the links {where}{also} by {closed(self.delay)}{jitter}"
+        return f"delay {self._links_words()} by {self._delay_words()}"
+
+
+class _OnShare(OnLinks):
+    """A fault that hits a share of the messages between nodes. Clients' links ride on TCP, which would hide it."""
+
+    share: Given[ShareField]
+    """How many of the messages, in percent."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The links, and the share."""
+        return super().case(nodes, anchor) | {"share_ppm": int(closed(self.share))}
+
+    def _share_words(self) -> str:
+        """``5% of the messages on the links of n1``."""
+        return f"{closed(self.share)} of the messages on {self._links_words()}"
+
+
+class Drop(_OnShare):
+    """See `about`."""
+
+    kind = "drop"
+    about = "Loses a `share` of the messages between nodes, on the links of `node`, or one way `from` … `to`."
+    at_random: ClassVar[object] = {
+        "node": {"any": ["one", "leader", "minority", "all"]},
+        "share": {"between": ["1%", "40%"]},
+    }
+    on_event: ClassVar[object] = {
+        "node": {"any": ["event", "one", "minority", "all"]},
+        "share": {"between": ["1%", "40%"]},
+    }
+
+    def words(self) -> str:
+        """``drop 5% of the messages on the links of the leader``."""
+        return f"drop {self._share_words()}"
+
+
+class _Late(_OnShare):
+    """A fault on a share of the messages that makes something of them late."""
+
+    at_random: ClassVar[object] = {
+        "node": {"any": ["one", "leader", "minority", "all"]},
+        "share": {"between": ["1%", "50%"]},
+        "within": {"between": ["10ms", "1s"]},
+    }
+    on_event: ClassVar[object] = {
+        "node": {"any": ["event", "one", "minority", "all"]},
+        "share": {"between": ["1%", "50%"]},
+        "within": {"between": ["10ms", "1s"]},
+    }
+
+    within: Given[DelayField]
+    """How late it is at most; each time is drawn."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The links, the share, and the time."""
+        return super().case(nodes, anchor) | {"within_ns": int(closed(self.within))}
+
+
+class Duplicate(_Late):
+    """See `about`."""
+
+    kind = "duplicate"
+    about = (
+        "A `share` of the messages between nodes arrives twice, the copy up to `within` after its original."
+    )
+
+    def words(self) -> str:
+        """``deliver 5% of the messages on the links of the leader twice, the copy within 200ms``."""
+        return f"deliver {self._share_words()} twice, the copy within {closed(self.within)}"
+
+
+class Reorder(_Late):
+    """See `about`."""
+
+    kind = "reorder"
+    about = "Holds a `share` of the messages between nodes back by up to `within`; others may overtake them."
+
+    def words(self) -> str:
+        """``hold 5% of the messages on the links of the leader back by up to 200ms``."""
+        return f"hold {self._share_words()} back by up to {closed(self.within)}"
+
+
+class Bandwidth(_OnTcpLinks):
+    """See `about`."""
+
+    kind = "bandwidth"
+    about = (
+        "Lets no more than `rate` through on each link of `node`, or one way `from` … `to`; the rest waits."
+    )
+    at_random: ClassVar[object] = {
+        "node": {"any": ["one", "leader", "minority", "all"]},
+        "rate": {"between": ["1kB/s", "50kB/s"]},
+    }
+    on_event: ClassVar[object] = {
+        "node": {"any": ["event", "one", "minority", "all"]},
+        "rate": {"between": ["1kB/s", "50kB/s"]},
+    }
+
+    rate: Given[BandwidthField]
+    """Bytes per second, in each direction of each link."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The links, and how much they let through."""
+        return super().case(nodes, anchor) | {"bytes_per_s": int(closed(self.rate))}
+
+    def words(self) -> str:
+        """``limit the links of the leader to 20kB/s each``."""
+        return f"limit {self._links_words()} to {closed(self.rate)} each"
+
+
+class Reset(_OnTcpLinks):
+    """See `about`."""
+
+    kind = "reset"
+    about = "Breaks the connections of `node`, or one way `from` … `to`: what is under way is lost, senders are told."
+    lasts = False
+    at_random: ClassVar[object] = {
+        "any": [
+            {"node": {"any": ["one", "leader", "minority", "all"]}},
+            {"node": {"any": ["one", "leader", "minority", "all"]}, "clients": True},
+        ]
+    }
+    on_event: ClassVar[object] = {
+        "any": [
+            {"node": {"any": ["event", "one", "minority", "all"]}},
+            {"node": {"any": ["event", "one", "minority", "all"]}, "clients": True},
+        ]
+    }
+
+    def words(self) -> str:
+        """``reset the connections on the links of the leader``."""
+        return f"reset the connections on {self._links_words()}".removesuffix(",")
+
+
+class _Slow(_Delayed, _OnNodes):
+    """A fault that makes nodes slow at something."""
+
+    short_form: ClassVar[str | None] = None
+    at_random: ClassVar[object] = {
+        "node": {"any": ["one", "leader", "follower", "minority", "all"]},
+        "delay": {"between": ["1ms", "50ms"]},
+        "jitter": {"between": ["0s", "50ms"]},
+    }
+    on_event: ClassVar[object] = {
+        "node": {"any": ["event", "leader", "one", "minority", "all"]},
+        "delay": {"between": ["1ms", "50ms"]},
+        "jitter": {"between": ["0s", "50ms"]},
+    }
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """With the nodes chosen, and no more jitter than delay."""
+        return super().settled(nodes, pick).model_copy(update=self._jitter_settled())
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The nodes, and the least and the greatest delay."""
+        return super().case(nodes, anchor) | self._range()
+
+    def words(self) -> str:
+        """``slow down each sync of the leader by 5ms ± 2ms``."""
+        return f"{self.verb} {closed(self.node).words()} by {self._delay_words()}"
+
+
+class SlowNode(_Slow):
+    """See `about`."""
+
+    kind = "slow_node"
+    verb = "slow down each input of"
+    about = (
+        "Each input that the processes handle takes `delay` more, give or take `jitter`; the others queue."
+    )
+
+
+class SlowDisk(_Slow):
+    """See `about`."""
+
+    kind = "slow_disk"
+    verb = "slow down each write and sync of"
+    about = "Each write to the disks and each sync takes `delay` more, give or take `jitter`."
+
+
+class SlowSync(_Slow):
+    """See `about`."""
+
+    kind = "slow_sync"
+    verb = "slow down each sync of"
+    about = "Each sync of the disks takes `delay` more, give or take `jitter`."
+
+
+class FullDisk(_OnNodes):
+    """See `about`."""
+
+    kind = "full_disk"
+    verb = "fill the disk of"
+    about = "Nothing more fits on the disks. A node that must write stops, and is started again when there is room."
+
+
+OPERATIONS = ("syncs", "writes", "reads", "all")
+
+
+def _operations(value: object) -> str:
+    if not isinstance(value, str) or value not in OPERATIONS:
+        raise wrong(f"what fails: {', '.join(OPERATIONS)}", words=OPERATIONS)
+    return value
+
+
+OperationsField = Annotated[
+    str, PlainValidator(_operations, json_schema_input_type=Literal["syncs", "writes", "reads", "all"])
+]
+
+
+class DiskError(_OnNodes):
+    """See `about`."""
+
+    kind = "disk_error"
+    about = (
+        "Operations of the disks fail; what a failed sync was to write is lost. A node that meets this stops, and "
+        "is started again when the disk is well."
+    )
+    at_random: ClassVar[object] = {
+        "node": {"any": ["one", "leader", "follower", "minority", "all"]},
+        "operations": {"any": list(OPERATIONS)},
+    }
+    on_event: ClassVar[object] = {
+        "node": {"any": ["event", "leader", "one", "minority", "all"]},
+        "operations": {"any": list(OPERATIONS)},
+    }
+
+    operations: Pick[OperationsField] = "syncs"
+    """Which operations fail: syncs, writes, reads (which only a node that starts does), or all."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The nodes, and what fails."""
+        return super().case(nodes, anchor) | {"operations": closed(self.operations)}
+
+    def words(self) -> str:
+        """``let syncs fail on the disk of n1``."""
+        what = closed(self.operations)
+        return (
+            f"let {'everything' if what == 'all' else what} fail on the disk of {closed(self.node).words()}"
+        )
 
 
 SHAPES = ("isolate", "halves", "majority_ring", "bridge", "groups", "sides", "one_way")
@@ -527,7 +807,26 @@ class Partition(Fault):
 
 KINDS: dict[str, type[Fault]] = {
     fault.kind: fault
-    for fault in (Partition, OneWay, Latency, Pause, Kill, PowerOff, Restart, TransferLeader)
+    for fault in (
+        Partition,
+        OneWay,
+        Latency,
+        Drop,
+        Duplicate,
+        Reorder,
+        Bandwidth,
+        Reset,
+        SlowNode,
+        SlowDisk,
+        SlowSync,
+        Pause,
+        FullDisk,
+        DiskError,
+        Kill,
+        PowerOff,
+        Restart,
+        TransferLeader,
+    )
 }
 """Every kind, by its name, the mildest first."""
 

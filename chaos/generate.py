@@ -19,7 +19,7 @@ from chaos.faults import KINDS, Fault
 from chaos.holes import AnyOf, Between, Maybe, Pick, Spec, closed, lowest
 from chaos.plan import Plan
 from chaos.scenario import EVENTS, Random, RandomSteps, Scenario, Step, StepBase, Trigger, heal_of
-from chaos.units import Duration, Rate, Share, parse_duration
+from chaos.units import ByteRate, Duration, Rate, Share, parse_duration
 
 T = TypeVar("T")
 V = TypeVar("V", bound=int)
@@ -299,7 +299,7 @@ def _count_in_range(low: int, high: int, step: int) -> int:
 
 def _round_step(low: int, high: int) -> int:
     """The power of ten whose multiples count as round within a range; 1 for what is counted."""
-    if not isinstance(low, Duration | Rate | Share):
+    if not isinstance(low, ByteRate | Duration | Rate | Share):
         return 1
     step = 1
     while step * 10 * _LEAST_VALUES <= high - low and not (isinstance(low, Duration) and step >= _COARSEST):

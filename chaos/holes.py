@@ -250,6 +250,11 @@ def rate(low: str, high: str) -> Quantity[units.Rate]:
     return Quantity(units.parse_rate, units.RATE_PATTERN, low, high)
 
 
+def byte_rate(low: str, high: str) -> Quantity[units.ByteRate]:
+    """The annotation of a bandwidth from ``low`` to ``high``."""
+    return Quantity(units.parse_byte_rate, units.BYTE_RATE_PATTERN, low, high)
+
+
 def share(low: str, high: str) -> Quantity[units.Share]:
     """The annotation of a share from ``low`` to ``high``."""
     return Quantity(units.parse_share, units.SHARE_PATTERN, low, high)

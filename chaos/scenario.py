@@ -29,7 +29,7 @@ from chaos import document as documents
 from chaos import holes, topology
 from chaos.document import Document, Path, Plain, Problem, printable, show, show_path
 from chaos.errors import ScenarioError
-from chaos.faults import KINDS, Direction, Fault, Latency, NodeField, Partition
+from chaos.faults import KINDS, Direction, Fault, NodeField, OnLinks, Partition
 from chaos.holes import AnyOf, Between, Given, Maybe, Open, Pick, Spec, highest, is_hole, lowest, wrong
 from chaos.topology import Selector, node_name
 from chaos.units import Duration, Rate, Share, format_duration, parse_duration, parse_rate
@@ -560,7 +560,7 @@ def _step_problems(
                 yield from _partition_problems(here, value, scenario, nodes)
             case Direction():
                 yield from _anchor_problems((*here, "to"), value.from_, value.to)
-            case Latency() if value.from_ is not None:
+            case OnLinks() if value.from_ is not None:
                 yield from _anchor_problems((*here, "to"), value.from_, value.to)
             case Trigger():
                 for node in holes.choices(value.node):

@@ -9,13 +9,16 @@ from decimal import Decimal
 
 _NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
 _SECONDS = {"s": 1, "m": 60}
+_BYTES = {"B": 1, "kB": 1_000, "MB": 1_000_000}
 
 DURATION_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,12})?(ns|us|ms|s|m)$"
 RATE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,12})?/(s|m)$"
+BYTE_RATE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,6})?(B|kB|MB)/s$"
 SHARE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"
 
 DURATION_EXPECTED = "a duration with a unit, such as 250ms, 2s, 1m or 300us"
 RATE_EXPECTED = "a rate with a unit, such as 50/s or 3000/m"
+BYTE_RATE_EXPECTED = "bytes per second with a unit, such as 20kB/s, 500B/s or 1MB/s"
 SHARE_EXPECTED = "a share in percent, such as 1% or 0.5%"
 
 
@@ -31,6 +34,13 @@ class Rate(int):
 
     def __str__(self) -> str:
         return format_rate(self)
+
+
+class ByteRate(int):
+    """A bandwidth in bytes per second."""
+
+    def __str__(self) -> str:
+        return format_byte_rate(self)
 
 
 class Share(int):
@@ -80,6 +90,23 @@ def parse_rate(value: object) -> Rate:
 def format_rate(per_1000s: int) -> str:
     """The exact rate per second: ``50/s``, ``2.5/s``."""
     return f"{_decimal(per_1000s, 3)}/s"
+
+
+def parse_byte_rate(value: object) -> ByteRate:
+    """Bytes per second from ``20kB/s``. Raises `UnitError`, also for parts of a byte."""
+    if not isinstance(value, str) or not re.fullmatch(BYTE_RATE_PATTERN, value, re.ASCII):
+        raise _misread(value, BYTE_RATE_PATTERN, BYTE_RATE_EXPECTED)
+    number, unit = _split(value.removesuffix("/s"))
+    per_second = Decimal(number) * _BYTES[unit]
+    if per_second != int(per_second):
+        raise UnitError("a whole number of bytes per second")
+    return ByteRate(per_second)
+
+
+def format_byte_rate(bytes_per_s: int) -> str:
+    """The shortest exact text in one unit: ``20kB/s``, ``1MB/s``, ``1500B/s``."""
+    unit = next(unit for unit in ("MB", "kB", "B") if bytes_per_s % _BYTES[unit] == 0)
+    return f"{bytes_per_s // _BYTES[unit]}{unit}/s"
 
 
 def parse_share(value: object) -> Share:

@@ -18,6 +18,7 @@ from rich.text import Text
 from chaos.plan import Plan, describe_when
 from chaos.signature import signature_of
 from chaos.timeline import counted, ended_words, fault_words
+from chaos.topology import list_words
 from chaos.verdict import RunVerdict, Verdict
 from harness.cluster import PLAN_START_NS
 from harness.recorded import plan_of
@@ -33,6 +34,11 @@ _MARKS = {
 }
 _COLOURS = {Verdict.VALID: "bold green", Verdict.INVALID: "bold red", Verdict.UNKNOWN: "bold yellow"}
 _LONGEST_EVIDENCE = 60
+_OF_LINKS = (
+    *("withheld", "delayed", "dropped", "duplicated", "reordered", "queued", "overflowed", "torn"),
+    "delivered",
+)
+"""What is counted of each link under a fault."""
 
 
 def print_account(bundle: Bundle, console: Console) -> None:
@@ -122,13 +128,20 @@ def _evidence(record: Record) -> Text:
     words = []
     links = evidence.get("links")
     if isinstance(links, list):
-        totals = {key: sum(link[key] for link in links) for key in ("withheld", "delayed", "delivered")}
+        totals = {key: sum(link.get(key, 0) for link in links) for key in _OF_LINKS}
         words.append(
             ", ".join(f"{total} {key}" for key, total in totals.items() if total) or "no message came"
         )
     if "messages_passed" in evidence:
         passed, elsewhere = evidence["messages_passed"], evidence.get("messages_elsewhere")
         words.append(f"{counted(passed, 'message')} passed, {elsewhere} on other links")
+    for node, slowed in (evidence.get("slowed") or {}).items():
+        what = list_words(f"{count} {name}" for name, count in slowed.items() if name != "added_ns")
+        words.append(f"{node} slowed at {what} by {_seconds(slowed['added_ns'])}")
+    for node, count in (evidence.get("disk_failures") or {}).items():
+        words.append(
+            f"{node} stopped {counted(count, 'time')} by its disk" if count else f"{node} never failed"
+        )
     processes = evidence.get("processes")
     if isinstance(processes, dict):
         words += [f"{node} {state}" for node, state in processes.items()]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from chaos.errors import UnsupportedError, UsageError
 from chaos.faults import KINDS
@@ -32,16 +32,32 @@ PLAN_START_NS = 3_000_000_000
 _ACTIONS = frozenset(map(action_of, KINDS))
 """Every `do` of a compiled step."""
 
+_TCP: Final = "TCP delivers every byte once and in order, or breaks the connection"
+_SLOW_DISK: Final = "the disk below a container is the machine's own, and no layer between can be slowed"
+_SIM_ONLY: Final = {
+    "power_off": "killing a container keeps what the page cache holds, so no unsynced write is lost",
+    "drop": _TCP,
+    "duplicate": _TCP,
+    "reorder": _TCP,
+    "bandwidth": "the harness lays no such toxic",
+    "reset": "the harness lays no such toxic",
+    "slow_node": "an engine's share of the processor is not a time for each input",
+    "slow_disk": _SLOW_DISK,
+    "slow_sync": _SLOW_DISK,
+    "full_disk": "the disk below a container is the machine's own, and everybody's",
+    "disk_error": "the disk below a container is the machine's own, and works",
+}
+"""Actions that only the simulator has: why Docker has not."""
 
 SUPPORT: Mapping[str, Support] = {
     "sim": Support(_ACTIONS, events=True, loss=True),
     "docker": Support(
-        _ACTIONS - {"power_off"},
+        _ACTIONS - _SIM_ONLY.keys(),
         events=False,
         loss=False,
         because={
+            **_SIM_ONLY,
             "loss": "TCP through Toxiproxy delivers every message or breaks the connection",
-            "power_off": "killing a container keeps what the page cache holds, so no unsynced write is lost",
             "on": "the harness sees a node's trace only after the moment has passed",
         },
     ),

@@ -184,3 +184,63 @@ class ClusterMachine(RuleBasedStateMachine):
     def power_off(self, step: Json, then: str) -> None:
         """See `chaos.faults.PowerOff`."""
         self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("drop"), then=_THEN)
+    def drop(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Drop`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("duplicate"), then=_THEN)
+    def duplicate(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Duplicate`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("reorder"), then=_THEN)
+    def reorder(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Reorder`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("bandwidth"), then=_THEN)
+    def bandwidth(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Bandwidth`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("reset"), then=_THEN)
+    def reset(self, step: Json, then: str) -> None:
+        """See `chaos.faults.Reset`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("slow_node"), then=_THEN)
+    def slow_node(self, step: Json, then: str) -> None:
+        """See `chaos.faults.SlowNode`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("slow_disk"), then=_THEN)
+    def slow_disk(self, step: Json, then: str) -> None:
+        """See `chaos.faults.SlowDisk`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("slow_sync"), then=_THEN)
+    def slow_sync(self, step: Json, then: str) -> None:
+        """See `chaos.faults.SlowSync`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("full_disk"), then=_THEN)
+    def full_disk(self, step: Json, then: str) -> None:
+        """See `chaos.faults.FullDisk`."""
+        self._do(step, then)
+
+    @precondition(_may_fail)
+    @rule(step=_a("disk_error"), then=_THEN)
+    def disk_error(self, step: Json, then: str) -> None:
+        """See `chaos.faults.DiskError`."""
+        self._do(step, then)

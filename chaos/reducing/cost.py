@@ -31,11 +31,21 @@ SETTINGS: Final[dict[str, Document]] = {
 
 _KIND_COST: Final = {
     "restart": 100,
+    "reset": 150,
     "transfer_leader": 200,
     "pause": 300,
+    "slow_node": 350,
     "kill": 400,
+    "full_disk": 450,
+    "disk_error": 460,
     "power_off": 500,
+    "slow_sync": 540,
+    "slow_disk": 550,
     "latency": 600,
+    "bandwidth": 610,
+    "drop": 620,
+    "reorder": 630,
+    "duplicate": 640,
     "one_way": 700,
 }
 _SHAPE_COST: Final = {

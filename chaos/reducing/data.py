@@ -18,6 +18,9 @@ MILLISECOND: Final = 1_000_000
 RANGES: Final = (("network", "latency"), ("disk", "sync"))
 """Settings that are ``[least, most]``."""
 
+AMOUNTS: Final = ("delay", "jitter", "within")
+"""Keys of faults that hold times."""
+
 _HEADED: Final = ("halves", "majority_ring", "bridge")
 
 
@@ -48,7 +51,7 @@ def times(document: Document) -> Iterator[int]:
     for section, key in RANGES:
         yield from map(ns, document[section][key])
     for step in document["faults"]:
-        for path in (("at",), ("for",), ("latency", "delay"), ("latency", "jitter")):
+        for path in (("at",), ("for",), *((kind_of(step), key) for key in AMOUNTS)):
             value = get(step, path)
             if value is not None:
                 yield ns(value)

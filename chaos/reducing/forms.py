@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from chaos.faults import KINDS
+from chaos.faults import KINDS, OnLinks
 from chaos.reducing.cost import selector_cost, step_cost
 from chaos.reducing.data import MILLISECOND, Document, kind_of, put, selectors
 from chaos.units import format_duration
@@ -28,7 +28,7 @@ def simpler_steps(step: Document, nodes: int) -> Iterator[tuple[str, Document]]:
         yield "not the clients", put(step, (kind, "clients"), False)
     if "order" in fault:
         yield "nodes in order", put(step, (kind, "order"), [f"n{node}" for node in range(1, nodes + 1)])
-    if kind == "latency" and "from" in fault:
+    if issubclass(KINDS[kind], OnLinks) and "from" in fault:
         plain = {key: value for key, value in fault.items() if key not in {"from", "to"}}
         for selector in _simpler_selectors("all", nodes, on_event="on" in step):
             yield "both ways", {**step, kind: {**plain, "node": selector}}

@@ -19,6 +19,7 @@ from chaos.reducing.data import (
     end_of,
     get,
     in_time,
+    kind_of,
     ns,
     put,
     with_step,
@@ -255,12 +256,13 @@ def _earlier(now: State) -> Candidates:
 
 
 def _briefer(now: State) -> Candidates:
-    """How long each step stands, and how slow it makes links."""
-    for index in range(len(now.document["faults"])):
+    """How long each step stands, and how slow it makes links, processes and disks."""
+    for index, step in enumerate(now.document["faults"]):
         for path, least in (
             (("for",), SHORTEST_FAULT),
-            (("latency", "jitter"), 0),
-            (("latency", "delay"), 10 * MILLISECOND),
+            ((kind_of(step), "jitter"), 0),
+            ((kind_of(step), "within"), 10 * MILLISECOND),
+            ((kind_of(step), "delay"), 10 * MILLISECOND),
         ):
             value = get(now.document["faults"][index], path)
             if value is not None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chaos.faults import KINDS
 from chaos.generate import Draw, Sampler, draw_plan, plans
 from chaos.plan import Plan
+from chaos.portable import action_of
 from chaos.scenario import EVENTS, Scenario, load_scenario
 from tests.strategies import FILES
 
@@ -49,6 +50,9 @@ faults:
 )
 
 
+ACTIONS = {*map(action_of, KINDS)}
+
+
 def assert_bounded(plan: Plan) -> None:
     """What is true of every plan, whoever drew it."""
     assert 0 < plan.heal_ns <= plan.workload_ns
@@ -59,15 +63,7 @@ def assert_bounded(plan: Plan) -> None:
         assert end <= plan.heal_ns
         assert (step.for_ns is None) or step.fault.lasts
         for case in step.cases(plan.nodes).values():
-            assert case["do"] in {
-                "cut",
-                "latency",
-                "kill",
-                "power_off",
-                "pause",
-                "restart",
-                "transfer_leader",
-            }
+            assert case["do"] in ACTIONS
             assert case["links"] if case["do"] in {"cut", "latency"} else case["nodes"]
             assert set(case["nodes"]) <= {f"n{node}" for node in range(1, plan.nodes + 1)}
             assert case.get("delay_min_ns", 0) <= case.get("delay_max_ns", 0)

@@ -124,6 +124,41 @@ def test_latency_has_its_ends_and_its_links():
     assert one_way["links"] == [["n2", "n1"], ["n2", "n3"]]
 
 
+LINKS_OF_N1 = [["n1", "n2"], ["n1", "n3"], ["n2", "n1"], ["n3", "n1"]]
+AMOUNTS = [
+    ("drop: {node: n1, share: 2.5%}", {"do": "drop", "links": LINKS_OF_N1, "share_ppm": 25_000}),
+    (
+        "duplicate: {node: n1, share: 1%, within: 20ms}",
+        {"do": "duplicate", "links": LINKS_OF_N1, "share_ppm": 10_000, "within_ns": 20_000_000},
+    ),
+    (
+        "reorder: {from: n1, to: n2, share: 1%, within: 20ms}",
+        {"do": "reorder", "links": [["n1", "n2"]], "share_ppm": 10_000, "within_ns": 20_000_000},
+    ),
+    (
+        "bandwidth: {from: n1, to: n3, rate: 1.5kB/s}",
+        {"do": "bandwidth", "links": [["n1", "n3"]], "bytes_per_s": 1_500},
+    ),
+    ("reset: {node: n1}", {"do": "reset", "links": LINKS_OF_N1}),
+    (
+        "slow_node: {node: n1, delay: 3ms, jitter: 9ms}",
+        {"do": "slow_node", "links": [], "delay_min_ns": 0, "delay_max_ns": 6_000_000},
+    ),
+    (
+        "slow_sync: {node: n1, delay: 3ms}",
+        {"do": "slow_sync", "links": [], "delay_min_ns": 3_000_000, "delay_max_ns": 3_000_000},
+    ),
+    ("full_disk: n1", {"do": "full_disk", "links": []}),
+    ("disk_error: n1", {"do": "disk_error", "links": [], "operations": "syncs"}),
+    ("disk_error: {node: n1, operations: all}", {"do": "disk_error", "links": [], "operations": "all"}),
+]
+
+
+@pytest.mark.parametrize(("text", "case"), AMOUNTS)
+def test_faults_with_amounts_have_them_in_integers(text, case):
+    assert one_step(f"at: 1s, {text}")["cases"]["*"] == {"nodes": ["n1"], **case}
+
+
 def test_leadership_goes_to_one_node():
     step = one_step("at: 1s, transfer_leader: {follower: 2}")
     assert {anchor: case["nodes"] for anchor, case in step["cases"].items()} == {
@@ -198,6 +233,38 @@ WORDS = [
         "split the nodes into halves that only n2 connects",
     ),
     ("at: 1s, partition: {groups: 2}", "at 1s, until the heal", "split the nodes into 2 groups"),
+    (
+        "at: 1s, drop: {node: leader, share: 5%}",
+        "at 1s, until the heal",
+        "drop 5% of the messages on the links of the leader",
+    ),
+    (
+        "at: 1s, duplicate: {share: 5%, within: 1s}",
+        "at 1s, until the heal",
+        "deliver 5% of the messages on the links of all nodes twice, the copy within 1s",
+    ),
+    (
+        "at: 1s, reorder: {from: n1, to: n2, share: 5%, within: 1s}",
+        "at 1s, until the heal",
+        "hold 5% of the messages on the links from n1 to n2 back by up to 1s",
+    ),
+    (
+        "at: 1s, bandwidth: {node: n1, rate: 20000B/s, clients: true}",
+        "at 1s, until the heal",
+        "limit the links of n1, those to the clients too, to 20kB/s each",
+    ),
+    (
+        "at: 1s, reset: {node: n1, clients: true}",
+        "at 1s",
+        "reset the connections on the links of n1, those to the clients too",
+    ),
+    (
+        "at: 1s, slow_disk: {node: [n1, n2], delay: 5ms, jitter: 1ms}",
+        "at 1s, until the heal",
+        "slow down each write and sync of n1 and n2 by 5ms ± 1ms",
+    ),
+    ("at: 1s, full_disk: leader", "at 1s, until the heal", "fill the disk of the leader"),
+    ("at: 1s, disk_error: n2", "at 1s, until the heal", "let syncs fail on the disk of n2"),
     ("at: 1s, pause: leader", "at 1s, until the heal", "pause the leader"),
 ]
 

@@ -118,6 +118,8 @@ def test_what_is_left_of_a_wide_family() -> None:
         ("faults: [{at: 1s, kill: n1}, {at: 1s, for: 1s, power_off: n1}]", r"^faults\[1\]: power_off .*page cache"),
         ("faults: [{on: vote_cast, kill: event, optional: true}]", r"^faults\[0\]: a moment in .*trace only after"),
         ("faults: [{any: [{at: 1s, power_off: n1}, {on: appended, kill: n1}]}]", r"^faults\[0\]\.any\[0\]: power_off"),
+        ("faults: [{at: 1s, drop: {share: 1%}}]", r"^faults\[0\]: drop .*TCP delivers every byte once"),
+        ("faults: [{at: 1s, full_disk: n1}]", r"^faults\[0\]: full_disk .*the machine's own"),
         ("faults: [{random: {count: 2, kinds: [power_off]}}]", r"^faults\[0\]\.random\.kinds: power_off"),
         ("network: {loss: {any: [1%, 2%]}}", r"^network\.loss: a loss of messages .*TCP"),
         ("network: {loss: 1%}\nfaults: [{at: 1s, power_off: n1}]", r"^network\.loss: .*; faults\[0\]: power_off"),

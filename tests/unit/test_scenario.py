@@ -11,7 +11,9 @@ from chaos import document, units
 from chaos.errors import ScenarioError
 from chaos.generate import Sampler, draw_plan
 from chaos.holes import AnyOf, Between
+from chaos.portable import action_of
 from chaos.scenario import CHECKS, EVENTS, RAFT_CHECKS, json_schema, load_scenario
+from harness.cluster import SUPPORT
 from tests.strategies import FILES, SCENARIOS, TEXTS, mutated
 
 HEAD = "version: 1\nscenario: x\n"
@@ -32,7 +34,8 @@ def test_every_scenario_that_we_ship_loads_and_says_what_it_is_for(path):
     portable = not ({"sim", "general"} & set(scenario.tags)) or "portable" in scenario.tags
     kinds = {step.kind for seed in range(20) for step in draw_plan(scenario, Sampler(seed)).steps}
     events = {step.event for seed in range(20) for step in draw_plan(scenario, Sampler(seed)).steps} - {None}
-    assert portable == ("power_off" not in kinds and not events)
+    docker = SUPPORT["docker"].actions
+    assert portable == (docker.issuperset(map(action_of, kinds)) and not events)
 
 
 def test_a_scenario_may_be_as_short_as_this():
@@ -169,6 +172,24 @@ REFUSED = [
     ),
     (HEAD + "faults: {at: 1s, kill: n1}\n", "x.yaml:3:9: faults: ", "expected a list"),
     (HEAD + "faults: [{at: -1s, kill: n1}]\n", "x.yaml:3:15: faults[0].at: ", "it must not be negative"),
+    (
+        HEAD + "faults: [{at: 1s, bandwidth: {rate: 20}}]\n",
+        "x.yaml:3:37: faults[0].bandwidth.rate: ",
+        "bytes per second with a unit, such as 20kB/s",
+    ),
+    (HEAD + "faults: [{at: 1s, bandwidth: {rate: 1B/s}}]\n", "x.yaml:3:37: ", "from 100B/s to 1000MB/s"),
+    (HEAD + "faults: [{at: 1s, drop: {share: 0%}}]\n", "x.yaml:3:33: ", "from 0.01% to 100%"),
+    (HEAD + "faults: [{at: 1s, for: 1s, reset: {}}]\n", "x.yaml:3:24: ", "reset is over at once"),
+    (
+        HEAD + "faults: [{at: 1s, disk_error: {node: n1, operations: sync}}]\n",
+        "x.yaml:3:54: ",
+        "did you mean syncs?",
+    ),
+    (
+        HEAD + "faults: [{at: 1s, drop: {from: n1, share: 1%}}]\n",
+        "x.yaml:3:32: ",
+        "both `from` and `to`, or neither",
+    ),
     (HEAD + "workload: {rate: -5/s}\n", "x.yaml:3:18: ", "it must not be negative"),
     (HEAD + "network: {loss: -1%}\n", "x.yaml:3:17: ", "it must not be negative"),
     (HEAD + "faults: [kill]\n", "x.yaml:3:10: faults[0]: ", "found 'kill', expected a mapping"),

@@ -1,13 +1,14 @@
 //! Every boot of a node ends as it should: killed by the nemesis, stopped gracefully, or with the run. A panic
 //! is never legal; nor is it, within the fault model, to refuse the node's own data or to stop for another
-//! reason (the fault model: ARCHITECTURE.md).
+//! reason (the fault model: ARCHITECTURE.md). Only one whose disk the nemesis makes fail may stop, or refuse to
+//! start, for that: to go on would be wrong (after a failed sync nothing may be assumed about what is on the disk).
 //!
 //! A boot that ends without a word, while the nemesis has killed that node less often than its boots ended so,
 //! has crashed by itself (out of memory, say).
 
 use std::collections::BTreeMap;
 
-use mcp_chaos_evidence::{NodeId, Phase, Status, TraceEvent, TraceRecord, node_name};
+use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Status, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
 use crate::{Check, Evidence, Judgement, words::seconds};
@@ -41,6 +42,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             }
         }
     }
+    let disk_failures = DiskFailures::of(evidence.nemesis);
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
     let mut boots = 0;
     for record in evidence.traces {
@@ -48,6 +50,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             TraceEvent::Panicked { message } => {
                 return bad(record, shape("panicked", message), format!("panicked ({message})"));
             }
+            TraceEvent::Refused { reason } if disk_failures.explain(record, reason) => {}
             TraceEvent::Refused { reason } => {
                 return bad(
                     record,
@@ -55,7 +58,9 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
                     format!("refused to start on its own data ({reason})"),
                 );
             }
-            TraceEvent::Stopped { reason } if reason != "graceful" => {
+            TraceEvent::Stopped { reason }
+                if reason != "graceful" && !disk_failures.explain(record, reason) =>
+            {
                 return bad(record, shape("stopped", reason), format!("stopped by itself ({reason})"));
             }
             TraceEvent::Stopped { .. } => nodes.entry(record.node).or_default().ended = true,
@@ -84,6 +89,33 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     Judgement::valid(CHECK, format!("{boots} boots, and each ended as it should"), json!({"boots": boots}))
 }
 
+/// When the nemesis made whose disks fail.
+struct DiskFailures(Vec<(NodeId, u64, u64)>);
+
+impl DiskFailures {
+    fn of(nemesis: &[NemesisRecord]) -> DiskFailures {
+        let is_one = |record: &&NemesisRecord| {
+            record.status != Status::Skipped && matches!(record.kind.as_str(), "full_disk" | "disk_error")
+        };
+        let mut spans = Vec::new();
+        for install in nemesis.iter().filter(is_one).filter(|record| record.phase == Phase::Install) {
+            let ends = |record: &&NemesisRecord| record.phase == Phase::Heal && record.step == install.step;
+            let end_ns = nemesis.iter().find(ends).map_or(u64::MAX, |heal| heal.time_ns);
+            spans.extend(install.nodes.iter().map(|node| (*node, install.time_ns, end_ns)));
+        }
+        DiskFailures(spans)
+    }
+
+    /// Whether a node had this to say because its disk failed.
+    fn explain(&self, record: &TraceRecord, reason: &str) -> bool {
+        let is_of_disk = ["the log's disk failed", "the data directory could not be opened"];
+        is_of_disk.iter().any(|words| reason.starts_with(words))
+            && self.0.iter().any(|(node, from_ns, to_ns)| {
+                *node == record.node && (*from_ns..=*to_ns).contains(&record.time_ns)
+            })
+    }
+}
+
 /// The most words of a message that a shape keeps.
 const WORDS: usize = 10;
 
@@ -101,8 +133,6 @@ fn shape(how: &str, message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mcp_chaos_evidence::NemesisRecord;
-
     use super::*;
     use crate::{Verdict, testing::*};
 
@@ -143,6 +173,29 @@ mod tests {
             "refused-log-at-byte-a-torn-frame"
         );
         assert_eq!(shape("panicked", ""), "panicked");
+    }
+
+    #[test]
+    fn only_a_disk_that_fails_explains_a_stop() {
+        let reason = "the log's disk failed: no space left on the disk (log-1.wal); stop";
+        let run = |what: &str| {
+            vec![
+                (1, started(1, None, 0)),
+                (1, TraceEvent::Stopped { reason: what.into() }),
+                (1, TraceEvent::Refused { reason: "the data directory could not be opened: full".into() }),
+                (1, started(1, None, 0)),
+            ]
+        };
+        let fault = |node, from_ns, to_ns| {
+            [
+                nemesis(Some(0), Phase::Install, "full_disk", from_ns, &[node]),
+                nemesis(Some(0), Phase::Heal, "full_disk", to_ns, &[node]),
+            ]
+        };
+        assert_eq!(judge_run(run(reason), &fault(1, 0, u64::MAX)).verdict, Verdict::Valid);
+        assert_eq!(judge_run(run("graceful shutdown"), &fault(1, 0, u64::MAX)).verdict, Verdict::Invalid);
+        assert_eq!(judge_run(run(reason), &fault(2, 0, u64::MAX)).verdict, Verdict::Invalid);
+        assert_eq!(judge_run(run(reason), &fault(1, 0, 1)).verdict, Verdict::Invalid, "it was over by then");
     }
 
     #[test]

@@ -14,11 +14,14 @@
 //! # What is simulated, and how
 //! - **Process.** One whole node (`mcp_manager::Node`) at a time handles one input at one virtual moment.
 //!   A tick comes every `tick_ns`, with a phase of the node's own. A paused process handles nothing: what
-//!   arrives waits (in bounded space), ticks are lost. A killed one comes up again after 20 to 80 ms.
+//!   arrives waits (in bounded space), ticks are lost. A slow one takes a drawn time over each input, and is no
+//!   more than one tick behind. A killed one comes up again after 20 to 80 ms.
 //! - **Disk.** The node's own log (`mcp_chaos_wal::Wal`) on a simulated disk. A storage thread takes all batches
 //!   that wait, writes them at once, and syncs them after a drawn time; only then the node learns of it. So
-//!   power lost between takes or tears what was written. Steps may also fall exactly on a write or sync.
-//! - **Network.** See [`network`]. A sender learns that its connection broke, and what became of a snapshot.
+//!   power lost between takes or tears what was written. Steps may also fall exactly on a write or sync. A process
+//!   whose disk is full or fails stops; it is started again once the disk is well.
+//! - **Network.** See [`network`]. A sender learns that its connection broke, and what became of a snapshot. What a
+//!   link of limited bandwidth has no room for waits in the sender's buffer.
 //! - **Clients.** See [`clients`]. A dead process refuses or breaks connections; a machine without power, and
 //!   a cut link, only keep silent.
 

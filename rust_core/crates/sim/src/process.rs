@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use mcp_chaos_consensus::{Batch, Snapshot};
 use mcp_chaos_evidence::{NodeId, rng::Stream};
-use mcp_chaos_wal::{SimDisk, Wal};
+use mcp_chaos_wal::{Failing, SimDisk, Wal};
 use mcp_manager::{Input, Node};
 
-use crate::plan;
+use crate::plan::{self, Slow};
 
 /// What waits at a stopped process, at most: the buffers of its sockets are bounded too.
 pub(crate) const MAX_INBOX: usize = 4_096;
@@ -29,9 +29,44 @@ pub(crate) struct Machine {
     pub ticks_withheld: u64,
     /// What a full inbox of a paused process turned away, over the whole run.
     pub overflowed: u64,
+    /// What steps make its disk fail at.
+    pub failing: Vec<(u64, Failing)>,
+    /// Its process is gone because the disk failed, and comes up again once the disk is well.
+    pub awaits_disk: bool,
+    /// How often a process ended, or did not start, because the disk failed, over the whole run.
+    pub disk_failures: u64,
+    /// What steps make its process slow at.
+    pub slow: Vec<Slowed>,
+    /// What they have slowed, over the whole run.
+    pub slowed: SlowCounters,
     pub sync_times: Draws,
     pub start_times: Draws,
     pub power_losses: Draws,
+}
+
+/// One step's hold on a process.
+pub(crate) struct Slowed {
+    pub step: u64,
+    what: Slow,
+    range_ns: (u64, u64),
+    draws: Draws,
+}
+
+impl Slowed {
+    pub fn new(seed: u64, node: NodeId, step: u64, what: Slow, range_ns: (u64, u64)) -> Slowed {
+        let draws = Draws { stream: Stream::new(seed, what.name(), node, step), n: 0 };
+        Slowed { step, what, range_ns, draws }
+    }
+}
+
+/// What was slowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlowCounters {
+    pub inputs: u64,
+    pub writes: u64,
+    pub syncs: u64,
+    /// By how much, all together.
+    pub added_ns: u64,
 }
 
 /// A stream with the number of its next draw.
@@ -81,8 +116,17 @@ pub(crate) struct Running {
     pub flight: Option<Flight>,
     /// Steps that stop the process.
     pub pauses: u32,
-    /// What arrived since it was stopped.
+    /// What arrived since it was stopped, or what a slow process has not come to yet.
     pub inbox: VecDeque<Waiting>,
+    /// It takes its time over the first in its inbox.
+    pub busy: bool,
+}
+
+impl Running {
+    /// Whether a tick waits in its inbox.
+    pub fn has_tick_waiting(&self) -> bool {
+        self.inbox.iter().any(|waiting| matches!(waiting, Waiting::Input(Input::Tick)))
+    }
 }
 
 /// A task for the storage thread.
@@ -95,8 +139,10 @@ pub(crate) enum Job {
 pub(crate) enum Flight {
     /// These batches are written; the sync comes at the end.
     Batches(Vec<u64>),
-    /// These batches are synced, but the process is stopped and has not learned of it.
-    Synced(Vec<u64>),
+    /// These batches are being written to a slow disk, and need no sync.
+    Written(Vec<u64>),
+    /// The disk is done with these batches, but the process is stopped and has not learned of it.
+    Done(Vec<u64>),
     /// The snapshot's file is written and synced at the end.
     Snapshot(Snapshot),
 }
@@ -116,6 +162,11 @@ impl Machine {
             boot: 0,
             ticks_withheld: 0,
             overflowed: 0,
+            failing: Vec::new(),
+            awaits_disk: false,
+            disk_failures: 0,
+            slow: Vec::new(),
+            slowed: SlowCounters::default(),
             sync_times: Draws::new(seed, "sync", id),
             start_times: Draws::new(seed, "start", id),
             power_losses: Draws::new(seed, "power_off", id),
@@ -144,6 +195,7 @@ impl Machine {
             State::Up(running) if running.pauses > 0 => "paused",
             State::Up(_) => "up",
             State::Starting(_) => "starting",
+            State::Down { .. } if self.holds == 0 && self.awaits_disk => "stopped",
             // Nothing holds it down: its disk has crashed just now, at the point that a step had set.
             State::Down { .. } if self.holds == 0 => "crashed",
             State::Down { .. } => "down",
@@ -158,6 +210,19 @@ impl Machine {
         }
     }
 
+    fn disk_mut(&mut self) -> &mut SimDisk {
+        match &mut self.state {
+            State::Up(running) => running.wal.disk_mut(),
+            State::Starting(disk) | State::Ended(disk) | State::Down { disk, .. } => disk,
+        }
+    }
+
+    /// Tells the disk what is to fail now.
+    pub fn set_failing(&mut self) {
+        let failing = self.failing.iter().fold(Failing::default(), |all, (_, one)| all.or(*one));
+        self.disk_mut().set_failing(failing);
+    }
+
     /// Takes the disk out of whatever state the machine is in; the caller puts a new state in its place.
     pub fn take_disk(&mut self) -> SimDisk {
         let gone = State::Down { disk: SimDisk::new(), powered: true };
@@ -169,7 +234,37 @@ impl Machine {
 
     /// Draws how long the next sync takes.
     pub fn sync_time_ns(&mut self, disk: &plan::Disk) -> u64 {
-        self.sync_times.between(disk.sync_min_ns, disk.sync_max_ns)
+        let added_ns = self.added_ns(|what| matches!(what, Slow::Disk | Slow::Sync));
+        self.slowed.syncs += u64::from(added_ns.is_some());
+        self.sync_times.between(disk.sync_min_ns, disk.sync_max_ns) + added_ns.unwrap_or(0)
+    }
+
+    /// Draws how long the next write takes: no time, unless a step slows the disk.
+    pub fn write_time_ns(&mut self) -> u64 {
+        let added_ns = self.added_ns(|what| what == Slow::Disk);
+        self.slowed.writes += u64::from(added_ns.is_some());
+        added_ns.unwrap_or(0)
+    }
+
+    /// Draws how long the process takes over the next input, if a step slows it.
+    pub fn input_time_ns(&mut self) -> Option<u64> {
+        let added_ns = self.added_ns(|what| what == Slow::Node);
+        self.slowed.inputs += u64::from(added_ns.is_some());
+        added_ns
+    }
+
+    /// Whether a step slows the handling of inputs.
+    pub fn is_slow(&self) -> bool {
+        self.slow.iter().any(|slowed| slowed.what == Slow::Node)
+    }
+
+    /// What the steps that slow this add, together.
+    fn added_ns(&mut self, concerned: impl Fn(Slow) -> bool) -> Option<u64> {
+        let slow = self.slow.iter_mut().filter(|slowed| concerned(slowed.what));
+        let added = slow.map(|slowed| slowed.draws.between(slowed.range_ns.0, slowed.range_ns.1));
+        let added_ns = added.reduce(|sum, one| sum + one);
+        self.slowed.added_ns += added_ns.unwrap_or(0);
+        added_ns
     }
 
     /// Draws how long the next start takes.

@@ -59,5 +59,5 @@ mod wal;
 
 pub use disk::{Disk, DiskError};
 pub use error::{OpenError, OpenFailure, WalError};
-pub use simulated::{CrashPoint, DiskOp, Moment, SimDisk};
+pub use simulated::{CrashPoint, DiskOp, Failing, Moment, SimDisk};
 pub use wal::{MAX_ENTRY_BYTES, MAX_SEGMENT_BYTES, Options, Wal};

@@ -1,8 +1,13 @@
-//! A disk in memory that can lose power.
+//! A disk in memory that can lose power, fill up, and fail.
 //!
 //! Every file is an inode: a content, of which a beginning is durable. Names are durable only once the
 //! directory was synced; until then each creation, renaming and removal is pending. [`SimDisk::power_off`]
 //! leaves of all this anything that a real disk may (the crate's documentation says what that is).
+//!
+//! A sync that fails leaves what it was to write lost: kernels mark such pages clean, so that the next sync of the
+//! file succeeds and writes nothing of them (Rebello et al., "Can Applications Recover from fsync Failures?",
+//! USENIX ATC 2020). Whoever goes on after a failed sync therefore loses data; here at the latest when the file is
+//! opened anew, after [`SimDisk::restart`].
 
 use std::collections::BTreeMap;
 
@@ -51,6 +56,31 @@ pub enum Moment {
     After,
 }
 
+/// What a disk refuses to do, while it is so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failing {
+    /// There is no space left: half of what is appended is written, and nothing is created.
+    pub full: bool,
+    /// Reads fail.
+    pub reads: bool,
+    /// Appends fail half-way; whatever else changes files or names fails.
+    pub writes: bool,
+    /// Syncs of files and of the directory fail, and what they were to make durable is lost.
+    pub syncs: bool,
+}
+
+impl Failing {
+    /// What fails under either.
+    pub fn or(self, other: Failing) -> Failing {
+        Failing {
+            full: self.full || other.full,
+            reads: self.reads || other.reads,
+            writes: self.writes || other.writes,
+            syncs: self.syncs || other.syncs,
+        }
+    }
+}
+
 /// Where a disk is to lose power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrashPoint {
@@ -76,6 +106,7 @@ pub struct SimDisk {
     counts: [u64; DiskOp::COUNT],
     crash: Option<CrashPoint>,
     off: bool,
+    failing: Failing,
 }
 
 /// The content of a file.
@@ -86,6 +117,9 @@ struct Inode {
     durable_bytes: usize,
     /// What a power loss may bring back if the file was cut and not synced since: content and its durable length.
     before_cut: Option<(Vec<u8>, usize)>,
+    /// From where to where a sync that failed has lost the content; a process still reads it until it opens the
+    /// file anew.
+    lost: Option<(usize, usize)>,
 }
 
 #[derive(Clone, Debug)]
@@ -173,9 +207,30 @@ impl SimDisk {
         }
     }
 
-    /// Gives the power back; what is on the disk stays.
+    /// Gives the power back; what is on the disk stays. What a failed sync lost is not there any more.
     pub fn restart(&mut self) {
         self.off = false;
+        self.inodes.values_mut().for_each(Inode::forget_lost);
+    }
+
+    /// Sets what fails from now on.
+    pub fn set_failing(&mut self, failing: Failing) {
+        self.failing = failing;
+    }
+
+    /// The error of an operation on `file`, if it fails.
+    fn fails(file: &str, fails: bool) -> Result<(), DiskError> {
+        let error = || DiskError::Io { file: file.into(), message: "input/output error".into() };
+        if fails { Err(error()) } else { Ok(()) }
+    }
+
+    /// Why an operation on `file` that changes something fails, if it does.
+    fn failure(&self, op: DiskOp, file: &str) -> Result<(), DiskError> {
+        let Failing { full, writes, syncs, .. } = self.failing;
+        if full && matches!(op, DiskOp::Write | DiskOp::Create) {
+            return Err(DiskError::Full { file: file.into() });
+        }
+        Self::fails(file, if matches!(op, DiskOp::Sync | DiskOp::SyncDirectory) { syncs } else { writes })
     }
 
     /// Changes what is durable behind everyone's back: XORs the byte of `file` at `offset` with `pattern`.
@@ -188,10 +243,12 @@ impl SimDisk {
         byte.map(|byte| *byte ^= pattern).is_some()
     }
 
-    /// Counts the operation, then runs it (`whole`), or what is left of it at a crash point (`half`).
+    /// Counts the operation on `file`, then runs it (`whole`), or what is left of it where the disk crashes or fails
+    /// (`half`).
     fn operate(
         &mut self,
         op: DiskOp,
+        file: &str,
         whole: impl FnOnce(&mut Self) -> Result<(), DiskError>,
         half: impl FnOnce(&mut Self) -> Result<(), DiskError>,
     ) -> Result<(), DiskError> {
@@ -199,11 +256,28 @@ impl SimDisk {
             return Err(DiskError::PoweredOff);
         }
         self.counts[op as usize] += 1;
-        let Some(point) = &mut self.crash else { return whole(self) };
-        if point.op.is_some_and(|counted| counted != op) || point.nth > 1 {
-            point.nth -= u64::from(point.op.is_none_or(|counted| counted == op));
-            return whole(self);
+        let mut crashes = None;
+        if let Some(point) = self.crash.as_mut().filter(|point| point.op.is_none_or(|counted| counted == op))
+        {
+            if point.nth == 1 {
+                crashes = Some(*point);
+            } else {
+                point.nth -= 1;
+            }
         }
+        let Some(point) = crashes else {
+            return match self.failure(op, file) {
+                Ok(()) => whole(self),
+                Err(error) => {
+                    match op {
+                        DiskOp::Write => half(self)?,
+                        DiskOp::Sync => self.inode_mut(file)?.lose_unsynced(),
+                        _ => {}
+                    }
+                    Err(error)
+                }
+            };
+        };
         match point.moment {
             Moment::Before => {}
             Moment::During => half(self)?,
@@ -273,15 +347,35 @@ impl Inode {
         self.durable_bytes = self.durable_bytes.max(half / SECTOR_BYTES * SECTOR_BYTES);
     }
 
+    /// A sync has failed: the next one will not write this any more.
+    fn lose_unsynced(&mut self) {
+        let from = self.lost.map_or(self.durable_bytes, |(from, _)| from.min(self.durable_bytes));
+        self.lost = (from < self.content.len()).then_some((from, self.content.len()));
+    }
+
+    /// What a failed sync lost reads as blank; if nothing was written behind it, the file ends before it.
+    fn forget_lost(&mut self) {
+        let Some((from, to)) = self.lost.take() else { return };
+        let to = to.min(self.content.len());
+        if from < to && to == self.content.len() {
+            self.content.truncate(from);
+        } else if from < to {
+            self.content[from..to].fill(0);
+        }
+        self.durable_bytes = self.durable_bytes.min(self.content.len());
+    }
+
     fn truncate(&mut self, bytes: usize) {
         if self.before_cut.is_none() {
             self.before_cut = Some((self.content.clone(), self.durable_bytes));
         }
         self.content.truncate(bytes);
         self.durable_bytes = self.durable_bytes.min(bytes);
+        self.lost = self.lost.map(|(from, to)| (from, to.min(bytes))).filter(|(from, to)| from < to);
     }
 
     fn lose_power(&mut self, draws: &mut Draws) {
+        self.forget_lost();
         if let Some((content, durable_bytes)) = self.before_cut.take()
             && draws.coin()
         {
@@ -340,13 +434,18 @@ impl Draws {
 
 impl Disk for SimDisk {
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        if self.off { Err(DiskError::PoweredOff) } else { Ok(self.names.keys().cloned().collect()) }
+        if self.off {
+            return Err(DiskError::PoweredOff);
+        }
+        Self::fails("the directory", self.failing.reads)?;
+        Ok(self.names.keys().cloned().collect())
     }
 
     fn read(&self, file: &str) -> Result<Vec<u8>, DiskError> {
         if self.off {
             return Err(DiskError::PoweredOff);
         }
+        Self::fails(file, self.failing.reads)?;
         Ok(self.inodes[&self.number(file)?].content.clone())
     }
 
@@ -358,7 +457,7 @@ impl Disk for SimDisk {
             disk.change_names(NameChange::Create { name: file.into(), inode });
             Ok(())
         };
-        self.operate(DiskOp::Create, make, make)
+        self.operate(DiskOp::Create, file, make, make)
     }
 
     fn append(&mut self, file: &str, bytes: &[u8]) -> Result<(), DiskError> {
@@ -366,12 +465,13 @@ impl Disk for SimDisk {
             disk.inode_mut(file).map(|inode| inode.content.extend_from_slice(bytes))
         };
         let half = &bytes[..bytes.len() / 2];
-        self.operate(DiskOp::Write, |disk| append(disk, bytes), |disk| append(disk, half))
+        self.operate(DiskOp::Write, file, |disk| append(disk, bytes), |disk| append(disk, half))
     }
 
     fn sync(&mut self, file: &str) -> Result<(), DiskError> {
         self.operate(
             DiskOp::Sync,
+            file,
             |disk| disk.inode_mut(file).map(Inode::sync),
             |disk| disk.inode_mut(file).map(Inode::sync_half),
         )
@@ -379,7 +479,7 @@ impl Disk for SimDisk {
 
     fn truncate(&mut self, file: &str, length: u64) -> Result<(), DiskError> {
         let cut = |disk: &mut SimDisk| disk.inode_mut(file).map(|inode| inode.truncate(length as usize));
-        self.operate(DiskOp::Truncate, cut, cut)
+        self.operate(DiskOp::Truncate, file, cut, cut)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
@@ -388,7 +488,7 @@ impl Disk for SimDisk {
             disk.change_names(NameChange::Rename { from: from.into(), to: to.into(), inode });
             Ok(())
         };
-        self.operate(DiskOp::Rename, change, change)
+        self.operate(DiskOp::Rename, from, change, change)
     }
 
     fn remove(&mut self, file: &str) -> Result<(), DiskError> {
@@ -397,12 +497,13 @@ impl Disk for SimDisk {
             disk.change_names(NameChange::Remove { name: file.into() });
             Ok(())
         };
-        self.operate(DiskOp::Remove, change, change)
+        self.operate(DiskOp::Remove, file, change, change)
     }
 
     fn sync_directory(&mut self) -> Result<(), DiskError> {
         self.operate(
             DiskOp::SyncDirectory,
+            "the directory",
             |disk| {
                 disk.sync_names(disk.pending.len());
                 Ok(())

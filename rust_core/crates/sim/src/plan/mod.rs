@@ -10,6 +10,7 @@ mod read;
 use std::collections::BTreeMap;
 
 use mcp_chaos_evidence::{NodeId, TraceEvent};
+use mcp_chaos_wal::Failing;
 use serde::Deserialize;
 
 pub use only::Only;
@@ -31,6 +32,8 @@ pub const FIRST_HAND_PROCESS: u64 = 600;
 pub const MAX_OPERATION: u64 = 1_000_000;
 /// The longest duration a plan may name: one virtual day. Sums of a few such times cannot overflow.
 pub const MAX_DURATION_NS: u64 = 86_400_000_000_000;
+/// The greatest bandwidth of a link, in bytes per second.
+pub const MAX_BYTES_PER_S: u64 = 1_000_000_000;
 /// The side of clients on a link: node numbers begin at 1.
 pub const CLIENTS: NodeId = 0;
 /// Pseudo-event of `on` steps: a write to the disk, before it is reported done.
@@ -242,16 +245,39 @@ pub enum Action {
         /// Links from, to; [`CLIENTS`] for the side of the clients.
         links: Vec<(NodeId, NodeId)>,
     },
-    /// Every message on these directed links takes longer, by a drawn time.
-    Latency {
+    /// Something happens to messages on these directed links.
+    Disturb {
         /// Nodes meant, for the record.
         nodes: Vec<NodeId>,
         /// Links from, to.
         links: Vec<(NodeId, NodeId)>,
+        /// What.
+        by: Disturbance,
+    },
+    /// The connections on these directed links break.
+    Reset {
+        /// Nodes meant, for the record.
+        nodes: Vec<NodeId>,
+        /// Links from, to.
+        links: Vec<(NodeId, NodeId)>,
+    },
+    /// The processes take longer over something.
+    Slow {
+        /// Whose.
+        nodes: Vec<NodeId>,
+        /// Over what.
+        what: Slow,
         /// The least that is added.
         delay_min_ns: u64,
         /// The most that is added.
         delay_max_ns: u64,
+    },
+    /// The disks fail; a node that cannot go on is started again when they are well.
+    FailDisk {
+        /// Whose.
+        nodes: Vec<NodeId>,
+        /// At what.
+        failing: Failing,
     },
     /// The processes die; what they wrote survives.
     Kill(Vec<NodeId>),
@@ -265,11 +291,86 @@ pub enum Action {
     TransferLeader(NodeId),
 }
 
+/// What happens to single messages on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    /// Each takes longer, by a drawn time.
+    Latency {
+        /// The least that is added.
+        min_ns: u64,
+        /// The most that is added.
+        max_ns: u64,
+    },
+    /// A share is lost.
+    Drop {
+        /// In parts of a million.
+        share_ppm: u32,
+    },
+    /// A share arrives twice.
+    Duplicate {
+        /// In parts of a million.
+        share_ppm: u32,
+        /// The copy comes so long after its original at most.
+        within_ns: u64,
+    },
+    /// A share is held back, and may be overtaken.
+    Reorder {
+        /// In parts of a million.
+        share_ppm: u32,
+        /// For so long at most.
+        within_ns: u64,
+    },
+    /// So many bytes fit through in a second; the others wait their turn.
+    Bandwidth {
+        /// At least 1.
+        bytes_per_s: u64,
+    },
+}
+
+impl Disturbance {
+    /// The action's name in a compiled plan; draws are made under it, too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Disturbance::Latency { .. } => "latency",
+            Disturbance::Drop { .. } => "drop",
+            Disturbance::Duplicate { .. } => "duplicate",
+            Disturbance::Reorder { .. } => "reorder",
+            Disturbance::Bandwidth { .. } => "bandwidth",
+        }
+    }
+}
+
+/// What a process takes longer over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// Each input that it handles.
+    Node,
+    /// Each write to its disk, and each sync.
+    Disk,
+    /// Each sync.
+    Sync,
+}
+
+impl Slow {
+    /// The action's name in a compiled plan; draws are made under it, too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Slow::Node => "slow_node",
+            Slow::Disk => "slow_disk",
+            Slow::Sync => "slow_sync",
+        }
+    }
+}
+
 impl Action {
     /// The nodes it names.
     pub fn nodes(&self) -> &[NodeId] {
         match self {
-            Action::Cut { nodes, .. } | Action::Latency { nodes, .. } => nodes,
+            Action::Cut { nodes, .. }
+            | Action::Disturb { nodes, .. }
+            | Action::Reset { nodes, .. }
+            | Action::Slow { nodes, .. }
+            | Action::FailDisk { nodes, .. } => nodes,
             Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Pause(nodes) | Action::Restart(nodes) => {
                 nodes
             }
@@ -280,7 +381,7 @@ impl Action {
     /// The directed links it names.
     pub fn links(&self) -> &[(NodeId, NodeId)] {
         match self {
-            Action::Cut { links, .. } | Action::Latency { links, .. } => links,
+            Action::Cut { links, .. } | Action::Disturb { links, .. } | Action::Reset { links, .. } => links,
             _ => &[],
         }
     }

@@ -204,6 +204,21 @@ fn trigger(path: &str, event: &str) -> Result<Trigger, PlanError> {
     }
 }
 
+/// Actions on links, …
+const ON_LINKS: [&str; 7] = ["cut", "latency", "drop", "duplicate", "reorder", "bandwidth", "reset"];
+/// … and on any number of nodes.
+const ON_NODES: [&str; 9] = [
+    "kill",
+    "power_off",
+    "pause",
+    "restart",
+    "slow_node",
+    "slow_disk",
+    "slow_sync",
+    "full_disk",
+    "disk_error",
+];
+
 impl Action {
     fn from_value(path: &str, value: Value, nodes: u64) -> Result<Action, PlanError> {
         let mut fields = Fields::new(path, value)?;
@@ -220,7 +235,7 @@ impl Action {
             .enumerate()
             .map(|(position, ends)| link(&fields.path(&format!("links[{position}]")), ends, nodes))
             .collect::<Result<Vec<_>, _>>()?;
-        let on_links = matches!(what.as_str(), "cut" | "latency");
+        let on_links = ON_LINKS.contains(&what.as_str());
         if on_links == links.is_empty() {
             let expected = if on_links { "at least one link" } else { "no links" };
             return Err(PlanError::new(fields.path("links"), format!("{what} takes {expected}")));
@@ -231,10 +246,60 @@ impl Action {
         let action = match what.as_str() {
             "cut" => Action::Cut { nodes: targets, links },
             "latency" => {
-                let (delay_min_ns, delay_max_ns) =
-                    (fields.take("delay_min_ns")?, fields.take("delay_max_ns")?);
-                range(&fields.path("delay"), delay_min_ns, delay_max_ns)?;
-                Action::Latency { nodes: targets, links, delay_min_ns, delay_max_ns }
+                let (min_ns, max_ns) = delay(&mut fields)?;
+                Action::Disturb { nodes: targets, links, by: Disturbance::Latency { min_ns, max_ns } }
+            }
+            "drop" => {
+                let by = Disturbance::Drop { share_ppm: share(&mut fields)? };
+                Action::Disturb { nodes: targets, links, by }
+            }
+            "duplicate" => {
+                let by = Disturbance::Duplicate {
+                    share_ppm: share(&mut fields)?,
+                    within_ns: duration(&mut fields, "within_ns")?,
+                };
+                Action::Disturb { nodes: targets, links, by }
+            }
+            "reorder" => {
+                let by = Disturbance::Reorder {
+                    share_ppm: share(&mut fields)?,
+                    within_ns: duration(&mut fields, "within_ns")?,
+                };
+                Action::Disturb { nodes: targets, links, by }
+            }
+            "bandwidth" => {
+                let bytes_per_s = fields.take("bytes_per_s")?;
+                within(&fields.path("bytes_per_s"), bytes_per_s, 1, MAX_BYTES_PER_S)?;
+                Action::Disturb { nodes: targets, links, by: Disturbance::Bandwidth { bytes_per_s } }
+            }
+            "reset" => Action::Reset { nodes: targets, links },
+            "slow_node" | "slow_disk" | "slow_sync" => {
+                let slow = match what.as_str() {
+                    "slow_node" => Slow::Node,
+                    "slow_disk" => Slow::Disk,
+                    _ => Slow::Sync,
+                };
+                let (delay_min_ns, delay_max_ns) = delay(&mut fields)?;
+                Action::Slow { nodes: targets, what: slow, delay_min_ns, delay_max_ns }
+            }
+            "full_disk" => {
+                Action::FailDisk { nodes: targets, failing: Failing { full: true, ..Failing::default() } }
+            }
+            "disk_error" => {
+                let operations: String = fields.take("operations")?;
+                let all = operations == "all";
+                let fails = |word: &str| all || operations == word;
+                let failing = Failing {
+                    full: false,
+                    reads: fails("reads"),
+                    writes: fails("writes"),
+                    syncs: fails("syncs"),
+                };
+                if failing == Failing::default() {
+                    let message = format!("expected syncs, writes, reads or all, found {operations:?}");
+                    return Err(PlanError::new(fields.path("operations"), message));
+                }
+                Action::FailDisk { nodes: targets, failing }
             }
             "kill" => Action::Kill(targets),
             "power_off" => Action::PowerOff(targets),
@@ -251,7 +316,9 @@ impl Action {
             },
             _ => {
                 let message = format!(
-                    "no action {what:?}; expected cut, latency, kill, power_off, pause, restart or transfer_leader"
+                    "no action {what:?}; expected {}, {} or transfer_leader",
+                    ON_LINKS.join(", "),
+                    ON_NODES.join(", ")
                 );
                 return Err(PlanError::new(fields.path("do"), message));
             }
@@ -259,6 +326,24 @@ impl Action {
         fields.end()?;
         Ok(action)
     }
+}
+
+fn delay(fields: &mut Fields) -> Result<(u64, u64), PlanError> {
+    let (min_ns, max_ns) = (fields.take("delay_min_ns")?, fields.take("delay_max_ns")?);
+    range(&fields.path("delay"), min_ns, max_ns)?;
+    Ok((min_ns, max_ns))
+}
+
+fn duration(fields: &mut Fields, name: &'static str) -> Result<u64, PlanError> {
+    let duration_ns = fields.take(name)?;
+    within(&fields.path(name), duration_ns, 0, MAX_DURATION_NS)?;
+    Ok(duration_ns)
+}
+
+fn share(fields: &mut Fields) -> Result<u32, PlanError> {
+    let share_ppm: u32 = fields.take("share_ppm")?;
+    within(&fields.path("share_ppm"), share_ppm.into(), 0, 1_000_000)?;
+    Ok(share_ppm)
 }
 
 fn node(path: &str, name: &str, nodes: u64) -> Result<NodeId, PlanError> {

@@ -17,6 +17,8 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 pub(super) enum Mishap {
     /// The disk crashed at a point that a step had set.
     Crashed,
+    /// The disk failed: the process says so with this event and ends. It is started again once the disk is well.
+    DiskFailed(TraceEvent),
     /// The process panicked.
     Panicked(String),
     /// The storage refused to go on.
@@ -72,6 +74,7 @@ impl World {
                     flight: None,
                     pauses: 0,
                     inbox: Default::default(),
+                    busy: false,
                 };
                 self.machine(node).state = State::Up(Box::new(running));
                 self.carry_out_outputs(node, &mut outputs);
@@ -110,24 +113,73 @@ impl World {
         }
     }
 
-    /// Gives an input to the node of that life; a paused process finds it later.
+    /// Gives an input to the node of that life; a paused process finds it later, and so does a slow one.
     pub(super) fn hand_over(&mut self, node: NodeId, life: u64, input: Input) {
-        let now_ms = self.now_ms();
         let machine = &mut self.machines[node as usize - 1];
         if machine.life != life {
             return;
         }
+        let is_slow = machine.is_slow();
         let State::Up(running) = &mut machine.state else { return };
-        if running.pauses > 0 {
+        if running.pauses > 0 || is_slow {
             // Only what comes from outside can be turned away.
             let may_drop = matches!(input, Input::Peer(_) | Input::Client { .. } | Input::Cancel { .. });
             if may_drop && running.inbox.len() >= MAX_INBOX {
                 machine.overflowed += 1;
+            } else if matches!(input, Input::Tick) && running.has_tick_waiting() {
+                // As the binary's timer: a process that is behind does not catch up on its ticks.
+                machine.ticks_withheld += 1;
             } else {
                 running.inbox.push_back(Waiting::Input(input));
             }
+            return self.begin_slow_input(node);
+        }
+        self.handle(node, input);
+    }
+
+    /// A slow process that is idle turns to what waits first.
+    fn begin_slow_input(&mut self, node: NodeId) {
+        let machine = self.machine(node);
+        let Some(running) = machine.running() else { return };
+        if running.busy || running.pauses > 0 || running.inbox.is_empty() {
             return;
         }
+        let Some(time_ns) = machine.input_time_ns() else { return };
+        machine.running().expect("it is up").busy = true;
+        let life = machine.life;
+        self.queue.push(self.now_ns + time_ns, Event::Handled { node, life });
+    }
+
+    /// A slow process has taken its time over an input.
+    pub(super) fn slow_input_is_due(&mut self, node: NodeId, life: u64) {
+        let machine = self.machine(node);
+        if machine.life != life {
+            return;
+        }
+        let Some(running) = machine.running() else { return };
+        running.busy = false;
+        if running.pauses > 0 {
+            return;
+        }
+        if let Some(Waiting::Input(input)) = running.inbox.pop_front() {
+            self.handle(node, input);
+        }
+        self.begin_slow_input(node);
+    }
+
+    /// A step slows the process no more. If none does, it handles what it had not come to.
+    pub(super) fn quicken(&mut self, node: NodeId, step: u64) {
+        let machine = self.machine(node);
+        machine.slow.retain(|slowed| slowed.step != step);
+        if !machine.is_slow() {
+            self.empty_inbox(node);
+        }
+    }
+
+    /// The process handles an input.
+    fn handle(&mut self, node: NodeId, input: Input) {
+        let now_ms = self.now_ms();
+        let Some(running) = self.machines[node as usize - 1].running() else { return };
         let mut outputs = std::mem::take(&mut self.outputs);
         let handled = panics::catch(|| running.node.handle(now_ms, input, &mut outputs));
         match handled {
@@ -163,6 +215,14 @@ impl World {
             // The step that set the point takes the process down, as soon as this event is over; until
             // then nothing may touch the disk.
             Mishap::Crashed => self.process_dies(node, true),
+            Mishap::DiskFailed(event) => {
+                self.trace(node, event);
+                self.process_dies(node, false);
+                let machine = self.machine(node);
+                machine.awaits_disk = true;
+                machine.disk_failures += 1;
+                self.start_if_disk_is_well(node);
+            }
             Mishap::Panicked(message) => {
                 self.trace(node, TraceEvent::Panicked { message });
                 self.process_dies(node, false);
@@ -193,6 +253,7 @@ impl World {
         machine.life += 1;
         let disk = machine.take_disk();
         machine.state = State::Down { disk, powered: !silent };
+        self.clear_lines_of(node, silent);
         if !silent {
             self.reset_calls(node);
         }
@@ -218,12 +279,22 @@ impl World {
         if !matches!(machine.state, State::Down { .. }) {
             return;
         }
+        machine.awaits_disk = false;
         let mut disk = machine.take_disk();
         disk.restart();
         machine.state = State::Starting(disk);
         machine.life += 1;
         let (life, time_ns) = (machine.life, machine.start_time_ns());
         self.queue.push(self.now_ns + time_ns, Event::Start { node, life });
+    }
+
+    /// A step that made the disk fail has ended, or the process has. If no other step makes it fail, and none holds
+    /// the process down, it comes up again.
+    pub(super) fn start_if_disk_is_well(&mut self, node: NodeId) {
+        let machine = self.machine(node);
+        if machine.awaits_disk && machine.failing.is_empty() && machine.holds == 0 {
+            self.schedule_start(node);
+        }
     }
 
     /// The process comes up on what its disk holds.
@@ -254,6 +325,9 @@ impl World {
                 machine.state = State::Starting(disk);
                 let mishap = match failure.error {
                     OpenError::Disk(DiskError::PoweredOff) => Mishap::Crashed,
+                    error @ OpenError::Disk(DiskError::Full { .. } | DiskError::Io { .. }) => {
+                        Mishap::DiskFailed(TraceEvent::Refused { reason: error.to_string() })
+                    }
                     error => {
                         machine.boot += 1;
                         Mishap::Refused(error.to_string())
@@ -280,9 +354,20 @@ impl World {
     /// One step less stops the process. When the last one ends, it handles what has arrived meanwhile.
     pub(super) fn resume(&mut self, node: NodeId) {
         let machine = self.machine(node);
-        let life = machine.life;
         let Some(running) = machine.running() else { return };
         running.pauses = running.pauses.checked_sub(1).expect("a process goes on as often as it was stopped");
+        if running.pauses > 0 {
+            return;
+        }
+        self.empty_inbox(node);
+        self.start_disk(node);
+    }
+
+    /// The process finds what waits for it, unless it is stopped.
+    fn empty_inbox(&mut self, node: NodeId) {
+        let machine = self.machine(node);
+        let life = machine.life;
+        let Some(running) = machine.running() else { return };
         if running.pauses > 0 {
             return;
         }
@@ -292,7 +377,6 @@ impl World {
                 Waiting::DiskDone => self.disk_done(node, life),
             }
         }
-        self.start_disk(node);
     }
 }
 

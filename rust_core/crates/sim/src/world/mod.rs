@@ -4,6 +4,7 @@
 //! leads to is put into the queue, or done at the same virtual time; nothing else moves the world.
 
 mod hand;
+mod lines;
 mod machines;
 mod nemesis;
 mod observe;
@@ -27,6 +28,7 @@ use crate::queue::Queue;
 use crate::records::{Records, Run, Stats};
 use hand::Hands;
 pub use hand::{HandOutcome, OperateError};
+use lines::Lines;
 use nemesis::Nemesis;
 use recovery::Stage;
 use traffic::Call;
@@ -45,23 +47,40 @@ enum Event {
         node: NodeId,
     },
     /// A message reaches the end of its link.
-    Peer(Message),
+    Peer {
+        message: Message,
+        connection: u32,
+    },
+    /// A link of limited bandwidth has taken the first message in line.
+    LinkTakes {
+        from: NodeId,
+        to: NodeId,
+        turn: u64,
+    },
     Request {
         node: NodeId,
         client: usize,
         serial: u32,
         request: Request,
+        connection: u32,
     },
     Cancel {
         node: NodeId,
         client: usize,
         serial: u32,
+        connection: u32,
     },
     Reply {
         node: NodeId,
         client: usize,
         serial: u32,
         reply: Reply,
+        connection: u32,
+    },
+    /// A slow process has taken its time over the next input.
+    Handled {
+        node: NodeId,
+        life: u64,
     },
     /// The disk is done with what it was given last.
     DiskDone {
@@ -108,6 +127,8 @@ pub struct World {
     now_ns: u64,
     queue: Queue<Event>,
     network: Network,
+    /// What waits before links of limited bandwidth.
+    lines: Lines,
     machines: Vec<Machine>,
     roaming: Vec<Roaming>,
     /// One for each node, at least for the final reads.
@@ -143,6 +164,7 @@ impl World {
             now_ns: 0,
             queue: Queue::default(),
             network: Network::new(plan.seed, plan.nodes, plan.network.clone()),
+            lines: Lines::default(),
             machines: (1..=plan.nodes).map(|id| Machine::new(plan.seed, id)).collect(),
             calls: vec![Call::default(); roaming.len() + plan.nodes as usize],
             roaming,
@@ -217,12 +239,18 @@ impl World {
     fn carry_out(&mut self, event: Event) {
         match event {
             Event::Tick { node } => self.tick(node),
-            Event::Peer(message) => self.peer_message_arrives(message),
-            Event::Request { node, client, serial, request } => {
-                self.request_arrives(node, client, serial, request)
+            Event::Peer { message, connection } => self.peer_message_arrives(message, connection),
+            Event::LinkTakes { from, to, turn } => self.link_takes(from, to, turn),
+            Event::Request { node, client, serial, request, connection } => {
+                self.request_arrives(node, (client, serial), request, connection)
             }
-            Event::Cancel { node, client, serial } => self.cancel_arrives(node, client, serial),
-            Event::Reply { node, client, serial, reply } => self.reply_arrives(node, client, serial, &reply),
+            Event::Cancel { node, client, serial, connection } => {
+                self.cancel_arrives(node, client, serial, connection)
+            }
+            Event::Reply { node, client, serial, reply, connection } => {
+                self.reply_arrives(node, (client, serial), reply, connection)
+            }
+            Event::Handled { node, life } => self.slow_input_is_due(node, life),
             Event::DiskDone { node, life } => self.disk_done(node, life),
             Event::Start { node, life } => self.start(node, life),
             Event::Feedback { node, life, input } => self.due.push_back((node, life, input)),

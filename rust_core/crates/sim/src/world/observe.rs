@@ -13,7 +13,8 @@ impl World {
     /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`), its disk, and for
     /// one that is up its replica with its whole log. `links_cut` and `links_slow`: directed links under a fault.
     /// `messages_in_flight`: how many between nodes, and between clients and nodes. `messages`: each of those
-    /// between nodes, in the order in which they arrive.
+    /// between nodes, in the order in which they arrive. `messages_waiting`: how many wait before links of limited
+    /// bandwidth.
     pub fn observe(&self) -> Value {
         let nodes: Map<String, Value> =
             (1..=self.plan.nodes).map(|node| (node_name(node), self.observe_node(node))).collect();
@@ -21,7 +22,7 @@ impl World {
         let messages: Vec<_> = waiting
             .iter()
             .filter_map(|(due_ns, event)| match event {
-                Event::Peer(message) => Some(observe_message(message, *due_ns)),
+                Event::Peer { message, .. } => Some(observe_message(message, *due_ns)),
                 _ => None,
             })
             .collect();
@@ -37,8 +38,9 @@ impl World {
             "leader": self.leader().map(node_name),
             "nodes": nodes,
             "links_cut": link_names(self.network.cut_links()),
-            "links_slow": link_names(self.network.slow_links()),
+            "links_slow": link_names(self.network.disturbed_links()),
             "messages_in_flight": {"nodes": messages.len(), "clients": of_clients},
+            "messages_waiting": self.lines.waiting(),
             "messages": messages,
         })
     }

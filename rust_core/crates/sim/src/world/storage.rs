@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use mcp_chaos_evidence::{NodeId, rng::Stream};
+use mcp_chaos_evidence::{NodeId, TraceEvent, rng::Stream};
 use mcp_chaos_wal::{CrashPoint, DiskError, DiskOp, Moment, SimDisk, Wal, WalError};
 use mcp_manager::Input;
 
@@ -16,6 +16,9 @@ impl From<WalError> for Mishap {
     fn from(error: WalError) -> Mishap {
         match error {
             WalError::Disk(DiskError::PoweredOff) => Mishap::Crashed,
+            WalError::Disk(DiskError::Full { .. } | DiskError::Io { .. }) => {
+                Mishap::DiskFailed(TraceEvent::Stopped { reason: error.to_string() })
+            }
             other => Mishap::Panicked(format!("the storage failed: {other}")),
         }
     }
@@ -38,26 +41,32 @@ impl World {
                 unreachable!("it is in front")
             };
             running.flight = Some(Flight::Snapshot(snapshot));
-            // The file's sync, and the directory's.
-            let time_ns = self.sync_time_ns(node) + self.sync_time_ns(node);
+            // The file is written; then its sync, and the directory's.
+            let write_ns = self.machine(node).write_time_ns();
+            let time_ns = write_ns + self.sync_time_ns(node) + self.sync_time_ns(node);
             return self.schedule_disk_done(node, time_ns);
         }
         let mut tokens = Vec::new();
         let mut must_sync = false;
+        let mut write_ns = 0;
         while let Some(Job::Persist { .. }) = running_jobs(self.machine(node)).front() {
             let Some(Job::Persist { token, batch }) = running_jobs(self.machine(node)).pop_front() else {
                 break;
             };
             tokens.push(token);
             must_sync |= batch.must_sync;
+            write_ns += self.machine(node).write_time_ns();
             if let Err(mishap) = self.with_wal(node, |wal| wal.write(&batch)) {
                 return self.end_badly(node, mishap);
             }
         }
         if must_sync {
-            let time_ns = self.sync_time_ns(node);
+            let time_ns = write_ns + self.sync_time_ns(node);
             self.machine(node).running().expect("it is up").flight = Some(Flight::Batches(tokens));
             self.schedule_disk_done(node, time_ns);
+        } else if write_ns > 0 {
+            self.machine(node).running().expect("it is up").flight = Some(Flight::Written(tokens));
+            self.schedule_disk_done(node, write_ns);
         } else {
             self.persisted(node, tokens);
         }
@@ -89,7 +98,8 @@ impl World {
         let paused = running.pauses > 0;
         let flight = running.flight.take().expect("the disk was given something");
         let result = match flight {
-            Flight::Batches(tokens) => self.with_wal(node, Wal::sync).map(|()| Flight::Synced(tokens)),
+            Flight::Batches(tokens) => self.with_wal(node, Wal::sync).map(|()| Flight::Done(tokens)),
+            Flight::Written(tokens) => Ok(Flight::Done(tokens)),
             Flight::Snapshot(snapshot) if !paused => {
                 let keep = self.plan.options.keep_entries;
                 let index = snapshot.meta.index;
@@ -108,7 +118,7 @@ impl World {
         };
         match result {
             Err(mishap) => self.end_badly(node, mishap),
-            Ok(Flight::Synced(tokens)) if !paused => {
+            Ok(Flight::Done(tokens)) if !paused => {
                 self.persisted(node, tokens);
                 self.start_disk(node);
             }

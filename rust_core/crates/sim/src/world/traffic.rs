@@ -5,9 +5,10 @@ use mcp_chaos_evidence::NodeId;
 use mcp_manager::Input;
 use mcp_manager::command::{Request, Response};
 
+use super::lines::Parcel;
 use super::{Event, World};
 use crate::clients::{Effect, Home, Reply, Roaming};
-use crate::network::Fate;
+use crate::network::{Arrival, Fate};
 use crate::plan::CLIENTS;
 use crate::process::State;
 
@@ -27,7 +28,7 @@ enum Client<'a> {
 }
 
 /// A client and the number of its request, as a ticket that is unique in the run.
-fn ticket(client: usize, serial: u32) -> u64 {
+pub(super) fn ticket(client: usize, serial: u32) -> u64 {
     (client as u64) << 32 | u64::from(serial)
 }
 
@@ -37,15 +38,46 @@ fn client_of(ticket: u64) -> (usize, u32) {
 
 impl World {
     pub(super) fn send_to_peer(&mut self, message: Message) {
-        match self.network.send(self.now_ns, message.from, message.to) {
-            Fate::Arrives(arrival_ns) => self.queue.push(arrival_ns, Event::Peer(message)),
-            Fate::Withheld => self.connection_fails(&message),
-            Fate::Lost => self.snapshot_feedback(&message, false),
+        self.hand_to_link(message.from, message.to, Parcel::Peer(message));
+    }
+
+    /// A link takes a message.
+    pub(super) fn put_on_link(&mut self, from: NodeId, to: NodeId, parcel: Parcel) {
+        match parcel {
+            Parcel::Peer(message) => match self.network.send(self.now_ns, from, to) {
+                Fate::Arrives(Arrival { at_ns, copy_ns, connection }) => {
+                    let copy = copy_ns.map(|copy_ns| (copy_ns, message.clone()));
+                    self.queue.push(at_ns, Event::Peer { message, connection });
+                    if let Some((copy_ns, message)) = copy {
+                        self.queue.push(copy_ns, Event::Peer { message, connection });
+                    }
+                }
+                Fate::Withheld => self.connection_fails(&message),
+                Fate::Lost => self.snapshot_feedback(&message, false),
+            },
+            Parcel::Request { client, serial, request } => {
+                if let Fate::Arrives(Arrival { at_ns, connection, .. }) = self.send_for(client, from, to) {
+                    self.queue.push(at_ns, Event::Request { node: to, client, serial, request, connection });
+                }
+            }
+            Parcel::Cancel { client, serial } => {
+                if let Fate::Arrives(Arrival { at_ns, connection, .. }) = self.send_for(client, from, to) {
+                    self.queue.push(at_ns, Event::Cancel { node: to, client, serial, connection });
+                }
+            }
+            Parcel::Reply { client, serial, reply } => {
+                if let Fate::Arrives(Arrival { at_ns, connection, .. }) = self.send_for(client, from, to) {
+                    self.queue.push(at_ns, Event::Reply { node: from, client, serial, reply, connection });
+                }
+            }
         }
     }
 
-    pub(super) fn peer_message_arrives(&mut self, message: Message) {
+    pub(super) fn peer_message_arrives(&mut self, message: Message, connection: u32) {
         let (from, to) = (message.from, message.to);
+        if !self.network.land(from, to, connection) {
+            return self.tear(to, Parcel::Peer(message));
+        }
         if !matches!(self.machine(to).state, State::Up(_)) || !self.network.arrive(from, to) {
             return self.connection_fails(&message);
         }
@@ -55,7 +87,7 @@ impl World {
     }
 
     /// The sender learns that its connection broke: once, until something gets through again.
-    fn connection_fails(&mut self, message: &Message) {
+    pub(super) fn connection_fails(&mut self, message: &Message) {
         self.snapshot_feedback(message, false);
         if self.network.break_connection(message.from, message.to) {
             self.give_feedback(message.from, Input::Unreachable { peer: message.to });
@@ -63,13 +95,13 @@ impl World {
     }
 
     /// A sender waits to hear what became of a snapshot before it goes on with that follower.
-    fn snapshot_feedback(&mut self, message: &Message, delivered: bool) {
+    pub(super) fn snapshot_feedback(&mut self, message: &Message, delivered: bool) {
         if message.kind == MessageKind::Snapshot {
             self.give_feedback(message.from, Input::SnapshotSent { peer: message.to, delivered });
         }
     }
 
-    fn give_feedback(&mut self, node: NodeId, input: Input) {
+    pub(super) fn give_feedback(&mut self, node: NodeId, input: Input) {
         let life = self.machine(node).life;
         let at_ns = self.now_ns + self.plan.network.latency_min_ns;
         self.queue.push(at_ns, Event::Feedback { node, life, input });
@@ -138,22 +170,27 @@ impl World {
                 Effect::Wake { at_ns, epoch } => self.queue.push(at_ns, Event::ClientWake { client, epoch }),
                 Effect::Send { node, serial, request } => {
                     self.calls[client] = Call { node, serial, arrived: false };
-                    if let Fate::Arrives(at_ns) = self.send_for(client, CLIENTS, node) {
-                        self.queue.push(at_ns, Event::Request { node, client, serial, request });
-                    }
+                    self.hand_to_link(CLIENTS, node, Parcel::Request { client, serial, request });
                 }
                 Effect::Cancel { node, serial } => {
                     self.calls[client].arrived = false;
-                    if let Fate::Arrives(at_ns) = self.send_for(client, CLIENTS, node) {
-                        self.queue.push(at_ns, Event::Cancel { node, client, serial });
-                    }
+                    self.hand_to_link(CLIENTS, node, Parcel::Cancel { client, serial });
                 }
             }
         }
         self.effects = effects;
     }
 
-    pub(super) fn request_arrives(&mut self, node: NodeId, client: usize, serial: u32, request: Request) {
+    pub(super) fn request_arrives(
+        &mut self,
+        node: NodeId,
+        (client, serial): (usize, u32),
+        request: Request,
+        connection: u32,
+    ) {
+        if !self.network.land(CLIENTS, node, connection) {
+            return self.tear(node, Parcel::Request { client, serial, request });
+        }
         if !self.network.arrive(CLIENTS, node) {
             return;
         }
@@ -170,8 +207,8 @@ impl World {
         }
     }
 
-    pub(super) fn cancel_arrives(&mut self, node: NodeId, client: usize, serial: u32) {
-        if self.network.arrive(CLIENTS, node) {
+    pub(super) fn cancel_arrives(&mut self, node: NodeId, client: usize, serial: u32, connection: u32) {
+        if self.network.land(CLIENTS, node, connection) && self.network.arrive(CLIENTS, node) {
             let life = self.machine(node).life;
             self.hand_over(node, life, Input::Cancel { ticket: ticket(client, serial) });
         }
@@ -185,20 +222,31 @@ impl World {
         }
     }
 
-    fn send_reply(&mut self, node: NodeId, client: usize, serial: u32, reply: Reply) {
+    pub(super) fn send_reply(&mut self, node: NodeId, client: usize, serial: u32, reply: Reply) {
         let call = &mut self.calls[client];
         if (call.node, call.serial) == (node, serial) {
             call.arrived = false;
         }
-        if let Fate::Arrives(at_ns) = self.send_for(client, node, CLIENTS) {
-            self.queue.push(at_ns, Event::Reply { node, client, serial, reply });
+        self.hand_to_link(node, CLIENTS, Parcel::Reply { client, serial, reply });
+    }
+
+    pub(super) fn reply_arrives(
+        &mut self,
+        node: NodeId,
+        (client, serial): (usize, u32),
+        reply: Reply,
+        connection: u32,
+    ) {
+        if !self.network.land(node, CLIENTS, connection) {
+            return self.tear(CLIENTS, Parcel::Reply { client, serial, reply });
+        }
+        if self.network.arrive(node, CLIENTS) {
+            self.tell_client(client, serial, &reply);
         }
     }
 
-    pub(super) fn reply_arrives(&mut self, node: NodeId, client: usize, serial: u32, reply: &Reply) {
-        if !self.network.arrive(node, CLIENTS) {
-            return;
-        }
+    /// A client is told how its request fared.
+    pub(super) fn tell_client(&mut self, client: usize, serial: u32, reply: &Reply) {
         self.with_client(client, |world, effects| {
             let now_ns = world.now_ns;
             match world.client(client) {
@@ -208,13 +256,16 @@ impl World {
         });
     }
 
-    /// The process of `node` died: the kernel breaks the connections on which clients wait.
-    pub(super) fn reset_calls(&mut self, node: NodeId) {
+    /// The kernel breaks the connections on which clients wait for `node`, and gives whose requests these were.
+    pub(super) fn reset_calls(&mut self, node: NodeId) -> Vec<(usize, u32)> {
+        let mut broken = Vec::new();
         for client in 0..self.calls.len() {
             let Call { node: asked, serial, arrived } = self.calls[client];
             if arrived && asked == node {
+                broken.push((client, serial));
                 self.send_reply(node, client, serial, Reply::Reset);
             }
         }
+        broken
     }
 }

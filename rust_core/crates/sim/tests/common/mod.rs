@@ -105,6 +105,25 @@ pub fn latency(links: &[(NodeId, NodeId)], min_ns: u64, max_ns: u64) -> Value {
     json!({"do": "latency", "nodes": [], "links": link_names(links), "delay_min_ns": min_ns, "delay_max_ns": max_ns})
 }
 
+/// `drop`, `duplicate`, `reorder`, `bandwidth` or `reset`, with what it takes besides.
+pub fn disturb(what: &str, links: &[(NodeId, NodeId)], besides: Value) -> Value {
+    let mut action = json!({"do": what, "nodes": [], "links": link_names(links)});
+    action.as_object_mut().unwrap().extend(besides.as_object().unwrap().clone());
+    action
+}
+
+/// `slow_node`, `slow_disk` or `slow_sync`.
+pub fn slow(what: &str, nodes: &[NodeId], min_ns: u64, max_ns: u64) -> Value {
+    let mut action = process(what, nodes);
+    (action["delay_min_ns"], action["delay_max_ns"]) = (json!(min_ns), json!(max_ns));
+    action
+}
+
+/// A number of the evidence of a fault on links, over all of them.
+pub fn over_links(record: &NemesisRecord, what: &str) -> u64 {
+    record.evidence["links"].as_array().unwrap().iter().map(|link| link[what].as_u64().unwrap()).sum()
+}
+
 fn link_names(links: &[(NodeId, NodeId)]) -> Vec<[String; 2]> {
     links.iter().map(|(from, to)| [name(*from), name(*to)]).collect()
 }

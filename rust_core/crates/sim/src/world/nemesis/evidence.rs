@@ -4,7 +4,7 @@ use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Status, node_name};
 use serde_json::{Map, Value, json};
 
 use super::{Force, StepState};
-use crate::plan::Action;
+use crate::plan::{Action, Disturbance, Slow};
 use crate::world::{START_NS, World, end_name};
 
 impl World {
@@ -50,7 +50,9 @@ impl World {
     /// What shows that a fault has begun.
     pub(super) fn evidence(&self, force: &Force, before: Map<String, Value>) -> Value {
         match &force.action {
-            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
+            Action::Cut { .. } | Action::Disturb { .. } | Action::Reset { .. } => {
+                self.evidence_of_links(force)
+            }
             Action::TransferLeader(_) => json!({"leader_before": force.leader_before.map(node_name)}),
             action => json!({"processes_before": before, "processes": self.words(action.nodes())}),
         }
@@ -59,7 +61,27 @@ impl World {
     /// When the fault ends it is known what it did: the record of its beginning is completed.
     pub(super) fn complete_evidence(&mut self, force: &Force) {
         let evidence = match &force.action {
-            Action::Cut { .. } | Action::Latency { .. } => self.evidence_of_links(force),
+            Action::Cut { .. } | Action::Disturb { .. } => self.evidence_of_links(force),
+            Action::FailDisk { nodes, .. } => {
+                let failures: Map<String, Value> = nodes
+                    .iter()
+                    .zip(&force.failures_before)
+                    .map(|(node, before)| {
+                        let failures = self.machines[*node as usize - 1].disk_failures - before;
+                        (node_name(*node), Value::from(failures))
+                    })
+                    .collect();
+                let words = self.words(nodes);
+                let mut evidence = self.records.nemesis[force.record].evidence.take();
+                evidence["disk_failures"] = Value::Object(failures);
+                evidence["processes_at_end"] = Value::Object(words);
+                evidence
+            }
+            Action::Slow { what, .. } => {
+                let mut evidence = self.records.nemesis[force.record].evidence.take();
+                evidence["slowed"] = Value::Object(self.slowed(force, *what));
+                evidence
+            }
             Action::Pause(_) => {
                 let withheld: Map<String, Value> = force
                     .paused
@@ -76,22 +98,58 @@ impl World {
             Action::TransferLeader(_) => {
                 json!({"leader_before": force.leader_before.map(node_name), "leader_after": self.leader().map(node_name)})
             }
-            Action::Kill(_) | Action::PowerOff(_) | Action::Restart(_) => return,
+            Action::Kill(_) | Action::PowerOff(_) | Action::Restart(_) | Action::Reset { .. } => return,
         };
         self.records.nemesis[force.record].evidence = evidence;
+    }
+
+    /// What each node was slowed at since the fault began, by whatever step slowed it.
+    fn slowed(&self, force: &Force, what: Slow) -> Map<String, Value> {
+        let nodes = force.action.nodes().iter().zip(&force.slowed_before).map(|(node, before)| {
+            let now = self.machines[*node as usize - 1].slowed;
+            let mut slowed = match what {
+                Slow::Node => json!({"inputs": now.inputs - before.inputs}),
+                Slow::Disk => {
+                    json!({"writes": now.writes - before.writes, "syncs": now.syncs - before.syncs})
+                }
+                Slow::Sync => json!({"syncs": now.syncs - before.syncs}),
+            };
+            slowed["added_ns"] = Value::from(now.added_ns - before.added_ns);
+            (node_name(*node), slowed)
+        });
+        nodes.collect()
     }
 
     /// What each link did since the fault began, in messages.
     fn evidence_of_links(&self, force: &Force) -> Value {
         let links = force.action.links().iter().zip(&force.links_before).map(|((from, to), before)| {
             let now = self.network.counters(*from, *to);
-            json!({
+            let mut link = json!({
                 "link": [end_name(*from), end_name(*to)],
                 "sent": now.sent - before.sent,
                 "withheld": now.withheld - before.withheld,
                 "delayed": now.delayed - before.delayed,
                 "delivered": now.delivered - before.delivered,
-            })
+            });
+            match force.action {
+                Action::Reset { .. } => link["torn"] = Value::from(now.torn - before.torn),
+                Action::Disturb { by: Disturbance::Drop { .. }, .. } => {
+                    link["dropped"] = Value::from(now.dropped - before.dropped);
+                }
+                Action::Disturb { by: Disturbance::Duplicate { .. }, .. } => {
+                    link["duplicated"] = Value::from(now.duplicated - before.duplicated);
+                }
+                Action::Disturb { by: Disturbance::Reorder { .. }, .. } => {
+                    link["reordered"] = Value::from(now.reordered - before.reordered);
+                }
+                Action::Disturb { by: Disturbance::Bandwidth { .. }, .. } => {
+                    link["queued"] = Value::from(now.queued - before.queued);
+                    link["queued_bytes"] = Value::from(now.queued_bytes - before.queued_bytes);
+                    link["overflowed"] = Value::from(now.overflowed - before.overflowed);
+                }
+                _ => {}
+            }
+            link
         });
         json!({"links": links.collect::<Vec<_>>()})
     }
@@ -104,7 +162,13 @@ impl World {
         };
         match action {
             Action::Cut { .. } => json!({"links_still_cut": among(self.network.cut_links().collect())}),
-            Action::Latency { .. } => json!({"links_still_slow": among(self.network.slow_links().collect())}),
+            Action::Disturb { by: by @ Disturbance::Latency { .. }, .. } => {
+                json!({"links_still_slow": among(self.network.disturbed_likewise(*by).collect())})
+            }
+            Action::Disturb { by, .. } => {
+                json!({"links_still_so": among(self.network.disturbed_likewise(*by).collect())})
+            }
+            Action::Reset { .. } => json!({}),
             Action::TransferLeader(_) => json!({"leader": self.leader().map(node_name)}),
             action => json!({"processes": self.words(action.nodes())}),
         }

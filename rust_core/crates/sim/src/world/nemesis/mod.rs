@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{Event, START_NS, World};
 use crate::network::LinkCounters;
-use crate::plan::{self, Action, Anchor, Plan, PlanError, Step, Trigger, When};
-use crate::process::State;
+use crate::plan::{self, Action, Anchor, Disturbance, Plan, PlanError, Step, Trigger, When};
+use crate::process::{SlowCounters, Slowed, State};
 
 /// A timed step that needs a leader waits for one in such paces …
 const RETRY_NS: u64 = 20_000_000;
@@ -39,7 +39,7 @@ struct StepState {
 
 enum Progress {
     Waiting,
-    InForce(Force),
+    InForce(Box<Force>),
     Over,
 }
 
@@ -51,6 +51,9 @@ struct Force {
     record: usize,
     /// Counters of its links when it began.
     links_before: Vec<LinkCounters>,
+    /// Counters of its nodes when it began.
+    slowed_before: Vec<SlowCounters>,
+    failures_before: Vec<u64>,
     /// Nodes that it paused, with their lives and the ticks withheld before.
     paused: Vec<(NodeId, u64, u64)>,
     /// Nodes that it restarted and that are not up yet.
@@ -305,6 +308,16 @@ impl World {
             links_before: action.links().iter().map(|(from, to)| self.network.counters(*from, *to)).collect(),
             record: self.records.nemesis.len(),
             anchor,
+            slowed_before: action
+                .nodes()
+                .iter()
+                .map(|node| self.machines[*node as usize - 1].slowed)
+                .collect(),
+            failures_before: action
+                .nodes()
+                .iter()
+                .map(|node| self.machines[*node as usize - 1].disk_failures)
+                .collect(),
             paused: Vec::new(),
             awaited: Vec::new(),
             leader_before: self.leader(),
@@ -314,9 +327,24 @@ impl World {
         self.records.nemesis(record);
         match &force.action {
             Action::Cut { links, .. } => links.iter().for_each(|(from, to)| self.network.cut(*from, *to)),
-            Action::Latency { links, delay_min_ns, delay_max_ns, .. } => {
-                for (from, to) in links {
-                    self.network.slow(*from, *to, id, *delay_min_ns, *delay_max_ns);
+            Action::Disturb { links, by, .. } => {
+                links.iter().for_each(|(from, to)| self.network.disturb(*from, *to, id, *by));
+            }
+            Action::Reset { links, .. } => {
+                links.iter().for_each(|(from, to)| self.reset_connections(*from, *to));
+                self.queue.push(self.now_ns, Event::StepEnd { step: position });
+            }
+            Action::Slow { nodes, what, delay_min_ns, delay_max_ns } => {
+                let (seed, range_ns) = (self.plan.seed, (*delay_min_ns, *delay_max_ns));
+                for node in nodes {
+                    self.machine(*node).slow.push(Slowed::new(seed, *node, id, *what, range_ns));
+                }
+            }
+            Action::FailDisk { nodes, failing } => {
+                for node in nodes {
+                    let machine = self.machine(*node);
+                    machine.failing.push((id, *failing));
+                    machine.set_failing();
                 }
             }
             Action::Kill(nodes) => {
@@ -360,12 +388,13 @@ impl World {
         }
         let evidence = self.evidence(&force, words_before);
         self.records.nemesis[force.record].evidence = evidence;
-        if let (Some(for_ns), false) =
-            (for_ns, matches!(force.action, Action::TransferLeader(_) | Action::Restart(_)))
-        {
+        if let (Some(for_ns), false) = (
+            for_ns,
+            matches!(force.action, Action::TransferLeader(_) | Action::Restart(_) | Action::Reset { .. }),
+        ) {
             self.queue.push(self.now_ns + for_ns, Event::StepEnd { step: position });
         }
-        self.nemesis.steps[position].progress = Progress::InForce(force);
+        self.nemesis.steps[position].progress = Progress::InForce(Box::new(force));
     }
 
     pub(super) fn step_ends(&mut self, step: usize) {
@@ -377,9 +406,27 @@ impl World {
         self.complete_evidence(&force);
         match &force.action {
             Action::Cut { links, .. } => links.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
-            Action::Latency { links, .. } => {
+            Action::Disturb { links, by, .. } => {
                 let id = self.nemesis.steps[step].step.id;
-                links.iter().for_each(|(from, to)| self.network.quicken(*from, *to, id));
+                for (from, to) in links {
+                    self.network.calm(*from, *to, id);
+                    if matches!(by, Disturbance::Bandwidth { .. }) {
+                        self.widen(*from, *to);
+                    }
+                }
+            }
+            Action::Slow { nodes, .. } => {
+                let id = self.nemesis.steps[step].step.id;
+                nodes.iter().for_each(|node| self.quicken(*node, id));
+            }
+            Action::FailDisk { nodes, .. } => {
+                let id = self.nemesis.steps[step].step.id;
+                for node in nodes {
+                    let machine = self.machine(*node);
+                    machine.failing.retain(|(step, _)| *step != id);
+                    machine.set_failing();
+                    self.start_if_disk_is_well(*node);
+                }
             }
             Action::Kill(nodes) | Action::PowerOff(nodes) => {
                 nodes.iter().for_each(|node| self.release(*node))
@@ -391,9 +438,9 @@ impl World {
                     }
                 }
             }
-            // Nothing is taken away: the one is over when the processes are up, the other when a new leader
-            // has shown, or did not in time.
-            Action::Restart(_) | Action::TransferLeader(_) => {}
+            // Nothing is taken away: a restart is over when the processes are up, a transfer when a new leader
+            // has shown, or did not in time, a reset at once.
+            Action::Restart(_) | Action::TransferLeader(_) | Action::Reset { .. } => {}
         }
         let mut record = self.record(step, Phase::Heal, Status::Done, Some((&force.action, force.anchor)));
         record.evidence = self.evidence_of_end(&force.action);
@@ -451,7 +498,7 @@ impl World {
         self.nemesis.watches.clear();
         let evidence = json!({
             "links_cut": self.network.cut_links().count(),
-            "links_slow": self.network.slow_links().count(),
+            "links_slow": self.network.disturbed_links().count(),
             "processes": self.words(&(1..=self.plan.nodes).collect::<Vec<_>>()),
         });
         self.records.nemesis(NemesisRecord {
