@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chaos.histories import Call, Checked, HistoryError, Model, check
+    from chaos.histories import Call, Checked, HistoryError, Model, StreamInterrupted, check, check_stream
 
-__all__ = ["Call", "Checked", "HistoryError", "Model", "check"]
+__all__ = ["Call", "Checked", "HistoryError", "Model", "StreamInterrupted", "check", "check_stream"]
 
 if not TYPE_CHECKING:
 

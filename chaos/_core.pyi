@@ -1,6 +1,6 @@
 """The Rust extension: the simulator, the checks, and evidence kept in Rust until somebody asks for bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypedDict, final, type_check_only
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Workload",
     "World",
     "check_history",
+    "check_stream",
     "check_trace",
     "simulate",
 ]
@@ -292,6 +293,21 @@ def check_history(
     ``model``: a Python object instead of a named model; ``call_type`` makes the calls that it sees. Looks for Ctrl-C
     every few milliseconds. Raises ``ValueError`` that names line and column or the wrong option, and what ``model``
     raises.
+    """
+
+def check_stream(
+    pieces: Iterator[bytes],
+    options: str,
+    *,
+    nemesis: bytes | None = None,
+    model: object | None = None,
+    call_type: type | None = None,
+    progress: Callable[[int, int, int, int], object] | None = None,
+) -> str:
+    """Judges a history while it is read; ``options`` and the answer are JSON (:func:`chaos.histories.check_stream`).
+
+    ``progress`` gets events, operations, keys, and bytes held. Raises as :func:`check_history`, and what ``pieces``
+    raises; a ``KeyboardInterrupt`` carries the answer until then as its ``report``.
     """
 
 def check_trace(

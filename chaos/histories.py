@@ -5,7 +5,7 @@ slower by about two orders of magnitude: every step that was not taken before ca
 """
 
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -62,6 +62,24 @@ class Checked:
     def exit_code(self) -> int:
         """0 valid, 1 invalid, 3 unknown."""
         return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID}.get(self.verdict, EXIT_UNKNOWN)
+
+
+@dataclass(frozen=True)
+class StreamProgress:
+    """How far the check of a stream is."""
+
+    events: int
+    operations: int
+    keys: int
+    held_bytes: int
+
+
+class StreamInterrupted(KeyboardInterrupt):
+    """Ctrl-C, while a stream was judged: ``checked`` says how far it was verified."""
+
+    def __init__(self, checked: Checked) -> None:
+        super().__init__(checked.reason)
+        self.checked = checked
 
 
 def check(
@@ -123,8 +141,77 @@ def check(
             text, json.dumps(options), nemesis=nemesis, model=own, call_type=Call if own is not None else None
         )
     except ValueError as error:
-        if own is not None and not str(error).startswith(("line ", "options", "no ")):
+        if _is_of_the_model(error, own):
             raise
         raise HistoryError(str(error)) from error
+    return _checked(answer)
+
+
+def check_stream(
+    pieces: Iterable[bytes],
+    model: str | Model = DEFAULT_MODEL,
+    *,
+    history_format: Format | None = None,
+    independent: bool = False,
+    initial: Any = None,
+    missing: Literal[""] | None = None,
+    by_key: bool | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    seconds: float | None = None,
+    nemesis: bytes | None = None,
+    progress: Callable[[StreamProgress], object] | None = None,
+) -> Checked:
+    """As :func:`check`, of a history that is read once and not kept: larger than memory, or of a run under way.
+
+    ``pieces``: its text, cut anywhere; what is complete in a piece is judged before the next one is asked for. While
+    nothing comes an empty piece lets the check look at the clock. The first violation ends it.
+    ``seconds``: counts from the beginning, waiting for pieces included.
+    ``progress`` is called about five times a second while there is something to judge.
+
+    Raises what :func:`check` raises, what ``pieces`` raises, and StreamInterrupted for KeyboardInterrupt.
+    """
+    options = {
+        "model": model if isinstance(model, str) else type(model).__name__,
+        "format": history_format,
+        "independent": independent,
+        "initial": initial,
+        "missing": missing,
+        "parted": by_key,
+        "memory_bytes": memory_bytes,
+        "seconds": seconds,
+    }
+    own = None if isinstance(model, str) else model
+
+    def tell(events: int, operations: int, keys: int, held_bytes: int) -> None:
+        if progress is not None:
+            progress(StreamProgress(events, operations, keys, held_bytes))
+
+    try:
+        answer = _core.check_stream(
+            iter(pieces),
+            json.dumps(options),
+            nemesis=nemesis,
+            model=own,
+            call_type=Call if own is not None else None,
+            progress=tell if progress is not None else None,
+        )
+    except ValueError as error:
+        if _is_of_the_model(error, own):
+            raise
+        raise HistoryError(str(error)) from error
+    except KeyboardInterrupt as interrupt:
+        report = getattr(interrupt, "report", None)
+        if report is None:
+            raise
+        raise StreamInterrupted(_checked(report)) from None
+    return _checked(answer)
+
+
+def _is_of_the_model(error: ValueError, own: Model | None) -> bool:
+    """Whether a model of the caller's raised it, and it is no error of the history or of an option."""
+    return own is not None and not str(error).startswith(("line ", "options", "no "))
+
+
+def _checked(answer: str) -> Checked:
     data = json.loads(answer)
     return Checked(Verdict(data["verdict"]), data["reason"], data)

@@ -25,7 +25,8 @@ _LEVELS = get_args(Level)
 _ALGORITHMS = get_args(Algorithm)
 _WIDTH_OF_A_FILE = 120
 _NARROWEST = 40
-_EXIT_CODES = {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID, Verdict.UNKNOWN: EXIT_UNKNOWN}
+
+EXIT_CODES = {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID, Verdict.UNKNOWN: EXIT_UNKNOWN}
 _UNITS = {
     "": 1,
     "B": 1,
@@ -78,7 +79,7 @@ class Outcome:
 
 def check_histories(files: Sequence[Path], asked: Asked) -> Outcome:
     """Judges each file by itself. Raises UsageError for what cannot be read, with file, line and column."""
-    _validate(files, asked)
+    validate(files, asked)
     found = [(str(file), _check_file(file, asked)) for file in files]
     notes: tuple[str, ...] = ()
     if asked.page is not None:
@@ -98,9 +99,9 @@ def check_histories(files: Sequence[Path], asked: Asked) -> Outcome:
         }
     from harness.report.text import words  # noqa: PLC0415 not needed where a file cannot be read
 
-    width = _width()
+    width = terminal_width()
     text = "".join(words(name, checked, explained=asked.explain, width=width) for name, checked in found)
-    return Outcome(_EXIT_CODES[verdict], text, data, notes)
+    return Outcome(EXIT_CODES[verdict], text, data, notes)
 
 
 def check_traces(files: Sequence[Path], *, memory: str) -> Outcome:
@@ -119,7 +120,7 @@ def check_traces(files: Sequence[Path], *, memory: str) -> Outcome:
     verdict = merge(Verdict(one["verdict"]) for one in judged)
     width = max(len(one["check"]) for one in judged)
     lines = [f"{one['verdict']:<8} {one['check']:<{width}}  {one['reason']}\n" for one in judged]
-    return Outcome(_EXIT_CODES[verdict], "".join(lines), {"verdict": verdict.value, "judgements": judged})
+    return Outcome(EXIT_CODES[verdict], "".join(lines), {"verdict": verdict.value, "judgements": judged})
 
 
 def models_in_words() -> str:
@@ -139,7 +140,7 @@ def models_in_words() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _validate(files: Sequence[Path], asked: Asked) -> None:
+def validate(files: Sequence[Path], asked: Asked) -> None:
     """Raises UsageError for options that make no sense, before anything is read."""
     from chaos._core import MODELS  # noqa: PLC0415
 
@@ -153,12 +154,13 @@ def _validate(files: Sequence[Path], asked: Asked) -> None:
         _one_of("--format", asked.history_format, _FORMATS)
     if asked.algorithm is not None:
         _one_of("--algorithm", asked.algorithm, _ALGORITHMS)
-    _json("--initial", asked.initial)
-    _json("--missing", asked.missing)
+    json_of("--initial", asked.initial)
+    json_of("--missing", asked.missing)
     bytes_of(asked.memory)
 
 
-def _json(option: str, given: str | None) -> Any:
+def json_of(option: str, given: str | None) -> Any:
+    """An option's value; None if it was not given. Raises UsageError."""
     try:
         return None if given is None else json.loads(given)
     except ValueError as error:
@@ -178,7 +180,7 @@ def _one_of(option: str, given: str, expected: Sequence[str]) -> None:
 def _check_file(file: Path, asked: Asked) -> Checked:
     name, nemesis = str(file), None
     if file.is_dir():
-        file, nemesis = _in_directory(file)
+        file, nemesis = in_directory(file)
         name = str(file)
     text = b"".join(_chunks(file))
     if not text.strip():
@@ -189,8 +191,8 @@ def _check_file(file: Path, asked: Asked) -> Checked:
             asked.model,
             history_format=cast("Format | None", asked.history_format),
             independent=asked.independent,
-            initial=_json("--initial", asked.initial),
-            missing=_json("--missing", asked.missing),
+            initial=json_of("--initial", asked.initial),
+            missing=json_of("--missing", asked.missing),
             by_key=False if asked.whole else None,
             level=cast("Level", asked.level),
             memory_bytes=bytes_of(asked.memory),
@@ -205,7 +207,7 @@ def _check_file(file: Path, asked: Asked) -> Checked:
         raise UsageError(f"{name}: {error}") from error
 
 
-def _in_directory(directory: Path) -> tuple[Path, bytes | None]:
+def in_directory(directory: Path) -> tuple[Path, bytes | None]:
     """The history of a bundle, and what was done to the cluster; or Jepsen's of a test."""
     for name in ("history.jsonl", "history.edn"):
         history = directory / name
@@ -226,7 +228,7 @@ def _chunks(file: Path) -> Iterator[bytes]:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def _width() -> int:
+def terminal_width() -> int:
     """Columns to write to: the terminal's, or a page's where nobody watches."""
     try:
         return max(_NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)

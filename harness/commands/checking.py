@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.common import Json, reported_errors
+from harness.commands.plain import SECONDS
 
 
 def _print_models(wanted: bool) -> None:
@@ -42,6 +43,14 @@ def check(
         ),
     ] = False,
     raft: Annotated[bool, typer.Option("--raft", help="Judge Raft traces by Raft's own invariants.")] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Judge the history while it is read, and do not keep it: for one larger than memory, or of a system "
+            "that still runs (`tail -f … | mcp-chaos check - --stream`). Ends with the first violation.",
+        ),
+    ] = False,
     history_format: Annotated[
         str | None,
         typer.Option(
@@ -68,8 +77,14 @@ def check(
         str, typer.Option(help="The most memory of the search, beside the history: `64MB`, `2GiB`.")
     ] = "1GiB",
     seconds: Annotated[
-        float, typer.Option("--time", min=0, help="The most seconds of the search; 0: no limit.")
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            "--time",
+            min=0,
+            help="The most seconds of the search; 0: no limit. Of a stream: of reading it, waiting included.",
+            show_default="60; with --stream 0",
+        ),
+    ] = None,
     algorithm: Annotated[
         str | None,
         typer.Option(help="Only this one of zones, frontier, depth-first.", show_default="all that fit"),
@@ -99,25 +114,30 @@ def check(
         # Imported here: a check of a small history must not wait for what the other commands need.
         from harness.check import Asked, check_histories, check_traces  # noqa: PLC0415
 
+        if seconds is None:
+            seconds = 0.0 if stream else SECONDS
+        asked = Asked(
+            model=model,
+            history_format=history_format,
+            independent=independent,
+            initial=initial,
+            missing=missing,
+            whole=whole,
+            level=level,
+            memory=memory,
+            seconds=seconds or None,
+            algorithm=algorithm,
+            explain=explain,
+            page=page,
+        )
         if raft:
+            # Traces are always read as streams.
             outcome = check_traces(history, memory=memory)
+        elif stream:
+            from harness.check_stream import check_streams  # noqa: PLC0415
+
+            outcome = check_streams(history, asked)
         else:
-            outcome = check_histories(
-                history,
-                Asked(
-                    model=model,
-                    history_format=history_format,
-                    independent=independent,
-                    initial=initial,
-                    missing=missing,
-                    whole=whole,
-                    level=level,
-                    memory=memory,
-                    seconds=seconds or None,
-                    algorithm=algorithm,
-                    explain=explain,
-                    page=page,
-                ),
-            )
+            outcome = check_histories(history, asked)
         outcome.show(as_json=as_json)
         raise typer.Exit(outcome.exit_code)

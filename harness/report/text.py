@@ -6,12 +6,13 @@ from typing import Any
 from chaos.histories import Checked
 from chaos.verdict import Verdict
 from harness.report.scene import Bar, Scene, names_of, scene
-from harness.report.wording import Operation, call, counted, cut, effort, micro, printable, seconds
+from harness.report.wording import Operation, call, counted, cut, effort, micro, printable, seconds, shown
 
 _MARKS = {Verdict.VALID: "✓", Verdict.INVALID: "✗", Verdict.UNKNOWN: "?"}
 _CONFIGURATIONS = 8
 _FAULTS = 5
 _ANOMALIES = 8
+_DOUBTS = 8
 _DRAWN = 24
 """The most operations in a picture: one line each."""
 _LEAST_BAR = 12
@@ -25,6 +26,7 @@ def words(name: str, checked: Checked, *, explained: bool, width: int) -> str:
         lines += _anomalies(checked.data)
     else:
         lines += _failure(checked.data)
+        lines += _doubts(checked.data)
         lines.append(f"  {effort(checked.data)}")
         if checked.data["minimal"]:
             lines += _minimal(checked.data, width)
@@ -55,6 +57,20 @@ def _failure(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"  and {counted(len(failure['faults']) - _FAULTS, 'fault')} more"
     if not failure["is_first"]:
         yield "  (whether an earlier operation is already inexplicable was not found within the limits)"
+
+
+def _doubts(data: Mapping[str, Any]) -> Iterator[str]:
+    """Keys of a stream that were not judged to their end; the reason tells of the first."""
+    doubts = data.get("doubts", ())
+    if len(doubts) < 2:
+        return
+    yield "  not judged to their end:"
+    for doubt in doubts[:_DOUBTS]:
+        done = doubt["verified"]
+        part = f"{done['operations']:,} of {counted(done['of'], 'operation')}"
+        yield f"{_INDENT}{shown(done['key'])}: {part}: {doubt['why']}"
+    if data["doubts_in_all"] > _DOUBTS:
+        yield f"{_INDENT}… and {data['doubts_in_all'] - _DOUBTS:,} more"
 
 
 def _pending(numbers: Sequence[int], known: Mapping[int, Operation]) -> str:

@@ -4,6 +4,7 @@
 //! of a record.
 
 mod forms;
+mod pieces;
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub(crate) use forms::Edn;
+pub(crate) use pieces::Pieces;
 
 const EVENT: &str = "an event: {:process 0, :type :invoke, :f :read, :value nil, …}";
 const TYPE: &str = ":invoke, :ok, :fail or :info";
@@ -28,20 +30,33 @@ pub fn read(text: &[u8], options: &Options) -> Result<History, ReadError> {
 
 fn events(text: &[u8], options: &Options) -> Result<History, Flaw> {
     let mut assembler = Assembler::new(options.failed_cas_is_mismatch);
-    let mut edn = Edn::new(utf8(text)?);
     let mut vector = None;
+    each_event(utf8(text)?, &mut vector, true, options.independent, &mut |event| assembler.take(event))?;
+    Ok(assembler.finish())
+}
+
+/// Calls `each` for every event of a text, or of a part that ends after a whole event. `vector` is what closes the
+/// vector that the events stand in, if they stand in one.
+fn each_event(
+    text: &str,
+    vector: &mut Option<u8>,
+    is_end: bool,
+    independent: bool,
+    each: &mut impl FnMut(RawEvent) -> Result<(), String>,
+) -> Result<(), Flaw> {
+    let mut edn = Edn::new(text);
     loop {
         edn.space()?;
         edn.tag()?;
         match edn.byte() {
-            0 if edn.is_over() && vector.is_none() => return Ok(assembler.finish()),
-            b'[' if vector.is_none() => vector = Some(b']'),
-            b'(' if vector.is_none() => vector = Some(b')'),
-            closing if vector == Some(closing) => vector = None,
+            0 if edn.is_over() && (vector.is_none() || !is_end) => return Ok(()),
+            b'[' if vector.is_none() => *vector = Some(b']'),
+            b'(' if vector.is_none() => *vector = Some(b')'),
+            closing if *vector == Some(closing) => *vector = None,
             _ => {
                 let at = edn.at;
-                let event = event(&mut edn, options.independent)?;
-                assembler.take(event).map_err(|why| Flaw::new(at, why, ""))?;
+                let event = event(&mut edn, independent)?;
+                each(event).map_err(|why| Flaw::new(at, why, ""))?;
                 continue;
             }
         }

@@ -32,13 +32,18 @@ pub fn read(text: &[u8], options: &Options) -> Result<History, ReadError> {
         }
     }
     if events == 0 && !text.trim_ascii().is_empty() {
-        return Err(Flaw::new(0, "no line of this log is an event", LINE).on_line(1));
+        return Err(no_event());
     }
     Ok(assembler.finish())
 }
 
+/// What is wrong with a log in which no line is an event.
+pub(crate) fn no_event() -> ReadError {
+    Flaw::new(0, "no line of this log is an event", LINE).on_line(1)
+}
+
 /// The event on a line; none on lines that tell something else.
-fn event(line: &str) -> Result<Option<RawEvent<'_>>, Flaw> {
+pub(crate) fn event(line: &str) -> Result<Option<RawEvent<'_>>, Flaw> {
     let Some(at) = line.find(LOGGER) else { return Ok(None) };
     let mut words = Words { line, at: at + LOGGER.len() };
     let mut process = words.next();

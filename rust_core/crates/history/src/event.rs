@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::{BuildError, Ending, History, HistoryBuilder, NameId, Sort, Value, ValueId, faults::Nemesis};
+use crate::{
+    BuildError, Ending, FaultBand, History, HistoryBuilder, NameId, Sort, Value, ValueId, faults::Nemesis,
+};
 
 /// An event as a text tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,35 +78,28 @@ impl HistoryBuilder {
 /// What clients of Jepsen's tests call a compare-and-set that found another value than it expected.
 const MISMATCHES: [&str; 3] = ["precondition-failed", "cas-failed", "did-not-succeed"];
 
-/// Makes a history of a text's events.
+/// What all formats have in common on the way from an event of a text to one of an operation.
 #[derive(Debug)]
-pub(crate) struct Assembler {
-    builder: HistoryBuilder,
+pub(crate) struct Sieve {
     nemesis: Nemesis,
     /// The latest time that was told.
-    latest_ns: u64,
+    pub(crate) latest_ns: u64,
     /// See [`crate::Options`].
     failed_cas_is_mismatch: bool,
 }
 
-impl Assembler {
-    pub(crate) fn new(failed_cas_is_mismatch: bool) -> Assembler {
-        Assembler {
-            builder: HistoryBuilder::new(),
-            nemesis: Nemesis::default(),
-            latest_ns: 0,
-            failed_cas_is_mismatch,
-        }
+impl Sieve {
+    pub(crate) fn new(failed_cas_is_mismatch: bool) -> Sieve {
+        Sieve { nemesis: Nemesis::default(), latest_ns: 0, failed_cas_is_mismatch }
     }
 
-    /// Takes the next event. The error is in words.
-    pub(crate) fn take(&mut self, mut event: RawEvent) -> Result<(), String> {
-        let tables = self.builder.history();
-        let position = u64::from(tables.events);
+    /// Keeps what is a nemesis's, and says what a failed compare-and-set has seen. `position` is the event's among
+    /// those of operations.
+    pub(crate) fn pass<'a>(&mut self, mut event: RawEvent<'a>, position: u64) -> Option<RawEvent<'a>> {
         self.latest_ns = self.latest_ns.max(event.time_ns.unwrap_or(position));
         if event.nemesis {
             self.nemesis.take(&event.f, &event.value, event.time_ns.unwrap_or(position));
-            return Ok(());
+            return None;
         }
         if self.failed_cas_is_mismatch
             && event.sort == Sort::End(Ending::Fail)
@@ -113,13 +108,39 @@ impl Assembler {
         {
             event.error = Some("mismatch".into());
         }
+        Some(event)
+    }
+
+    /// The times in which faults were in force, up to now.
+    pub(crate) fn faults(&self) -> Vec<FaultBand> {
+        self.nemesis.clone().finish(self.latest_ns)
+    }
+}
+
+/// Makes a history of a text's events.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    builder: HistoryBuilder,
+    sieve: Sieve,
+}
+
+impl Assembler {
+    pub(crate) fn new(failed_cas_is_mismatch: bool) -> Assembler {
+        Assembler { builder: HistoryBuilder::new(), sieve: Sieve::new(failed_cas_is_mismatch) }
+    }
+
+    /// Takes the next event. The error is in words.
+    pub(crate) fn take(&mut self, event: RawEvent) -> Result<(), String> {
+        let tables = self.builder.history();
+        let position = u64::from(tables.events);
+        let Some(event) = self.sieve.pass(event, position) else { return Ok(()) };
         let event = event.intern(tables, position);
         self.builder.push(&event).map_err(|error| error.why)
     }
 
     pub(crate) fn finish(self) -> History {
         let mut history = self.builder.finish();
-        history.faults = self.nemesis.finish(self.latest_ns);
+        history.faults = self.sieve.faults();
         history.operations.shrink_to_fit();
         history
     }

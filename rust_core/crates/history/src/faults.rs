@@ -11,7 +11,7 @@ use crate::{FaultBand, Value};
 const LONGEST: usize = 60;
 
 /// Pairs a Jepsen nemesis's events. Each of its actions comes twice: as it begins, and when it is done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Nemesis {
     /// Actions that have begun, and not yet been seen to be done.
     begun: Vec<Action>,
@@ -20,7 +20,7 @@ pub(crate) struct Nemesis {
     bands: Vec<FaultBand>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Action {
     f: String,
     words: String,

@@ -92,11 +92,15 @@ pub fn read_any(text: &[u8], options: &Options) -> Result<History, ReadError> {
         if text.trim_ascii().is_empty() {
             return Ok(HistoryBuilder::new().finish());
         }
-        let expected =
-            "JSON Lines ({\"process\": …}), Jepsen's EDN ({:process …}), or log lines of jepsen.util";
-        return Err(Flaw::new(0, "this is like no format of histories", expected).on_line(1));
+        return Err(no_format());
     };
     read(text, format, options)
+}
+
+/// What is wrong with a text that is like no format.
+pub(crate) fn no_format() -> ReadError {
+    let expected = "JSON Lines ({\"process\": …}), Jepsen's EDN ({:process …}), or log lines of jepsen.util";
+    Flaw::new(0, "this is like no format of histories", expected).on_line(1)
 }
 
 #[cfg(test)]

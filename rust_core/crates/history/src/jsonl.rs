@@ -2,21 +2,19 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
-
 use crate::{
     Ending, History, NEVER, RawEvent, ReadError, Sort, Value,
     error::{Flaw, utf8},
     event::Assembler,
     json::Json,
+    lines::Lines,
 };
 
 const EVENT: &str =
     "a history event: {\"process\", \"type\": invoke|ok|fail|info, \"f\", \"key\", \"value\", …}";
 const TYPE: &str = "\"invoke\", \"ok\", \"fail\" or \"info\"";
 
-/// The longest line that a [`Reader`] keeps in memory: what is longer is no history.
-pub const LONGEST_LINE_BYTES: usize = 64 << 20;
+pub use crate::lines::LONGEST_LINE_BYTES;
 
 /// Reads a whole history.
 ///
@@ -33,12 +31,7 @@ pub fn read(text: &[u8]) -> Result<History, ReadError> {
 
 /// Reads a history piece by piece, for those that are larger than memory, or not yet over.
 #[derive(Debug, Default)]
-pub struct Reader {
-    /// The beginning of a line whose end is still to come.
-    rest: Vec<u8>,
-    /// Lines that are over.
-    lines: usize,
-}
+pub struct Reader(Lines);
 
 impl Reader {
     /// A reader at the beginning.
@@ -53,26 +46,10 @@ impl Reader {
     /// The first line that is no event, or that `each` refuses. Nothing can be fed after that.
     pub fn feed(
         &mut self,
-        mut piece: &[u8],
+        piece: &[u8],
         each: &mut impl FnMut(RawEvent) -> Result<(), String>,
     ) -> Result<(), ReadError> {
-        while let Some(end) = memchr(b'\n', piece) {
-            let (line, after) = piece.split_at(end);
-            self.lines += 1;
-            if self.rest.is_empty() {
-                take(line, self.lines, each)?;
-            } else {
-                self.rest.extend_from_slice(line);
-                take(&std::mem::take(&mut self.rest), self.lines, each)?;
-            }
-            piece = &after[1..];
-        }
-        if self.rest.len() + piece.len() > LONGEST_LINE_BYTES {
-            let flaw = Flaw::new(LONGEST_LINE_BYTES, "the line does not end", "one event on each line");
-            return Err(flaw.on_line(self.lines + 1));
-        }
-        self.rest.extend_from_slice(piece);
-        Ok(())
+        self.0.feed(piece, |line, number| take(line, number, each))
     }
 
     /// The history is over: the last line may have no end.
@@ -80,10 +57,11 @@ impl Reader {
     /// # Errors
     /// As for [`Reader::feed`].
     pub fn finish(self, each: &mut impl FnMut(RawEvent) -> Result<(), String>) -> Result<(), ReadError> {
-        take(&self.rest, self.lines + 1, each)
+        self.0.finish(|line, number| take(line, number, each))
     }
 }
 
+/// The event on a line goes to `each`.
 fn take(
     line: &[u8],
     number: usize,

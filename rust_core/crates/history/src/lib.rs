@@ -15,7 +15,9 @@ mod hash;
 mod history;
 mod json;
 pub mod jsonl;
+mod lines;
 mod recorded;
+mod stream;
 mod value;
 
 pub use builder::{BuildError, HistoryBuilder, Sort};
@@ -25,4 +27,5 @@ pub use faults::fault_bands;
 pub use format::{Format, Options, read, read_any};
 pub use hash::{Map, Mix, Set};
 pub use history::{Ending, FaultBand, History, NEVER, NameId, Operation, Outcome};
+pub use stream::EventStream;
 pub use value::{Names, Value, ValueId, Values};

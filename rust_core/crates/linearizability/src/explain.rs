@@ -27,6 +27,10 @@ pub(crate) struct Failed<'a> {
     pub possible: Vec<Possible>,
     /// What a register holds at the beginning; none for models that are no registers.
     pub register: Option<&'a Value>,
+    /// Operations that ended at or before this event may be missing from `operations`, and so their values.
+    pub forgotten_until: Option<u32>,
+    /// Whether the history may go on, and what it does not tell of may yet come.
+    pub goes_on: bool,
 }
 
 /// The failure as data.
@@ -53,13 +57,15 @@ pub(crate) fn failure(history: &History, failed: Failed) -> Failure {
             && other.ending != Ending::Fail
     });
     let cause = match failed.register {
-        Some(initial) => cause(history, failed.operations, failed.operation, initial),
+        Some(initial) => cause(history, failed.operations, failed.operation, initial, failed.forgotten_until),
         None => Cause::Order,
     };
     let why = match &cause {
+        Cause::NeverWritten(value) if failed.goes_on => format!("but nobody had written {value} by then"),
         Cause::NeverWritten(value) => format!("but nobody ever wrote {value}"),
         Cause::FailedOnly(value, writer) => format!(
-            "but {value} was only ever written by {}, which failed and so had no effect",
+            "but {value} {} written by {}, which failed and so had no effect",
+            if failed.goes_on { "had by then only been" } else { "was only ever" },
             words::named(history, writer)
         ),
         Cause::Later(value, writer) => format!(
@@ -171,7 +177,13 @@ impl Cause<'_> {
     }
 }
 
-fn cause<'a>(history: &'a History, operations: &[u32], blamed: u32, initial: &'a Value) -> Cause<'a> {
+fn cause<'a>(
+    history: &'a History,
+    operations: &[u32],
+    blamed: u32,
+    initial: &'a Value,
+    forgotten_until: Option<u32>,
+) -> Cause<'a> {
     let at = |number: &u32| &history.operations[*number as usize];
     let operation = at(&blamed);
     let Some(value) = found(history, operation) else { return Cause::Order };
@@ -184,6 +196,8 @@ fn cause<'a>(history: &'a History, operations: &[u32], blamed: u32, initial: &'a
     let first = effective.next();
     if value != initial {
         match first {
+            // Who wrote it may be forgotten.
+            None if forgotten_until.is_some() => return Cause::Order,
             None => {
                 let failed = operations.iter().find(|number| written(history, at(number)) == Some(value));
                 return match failed {
@@ -192,6 +206,9 @@ fn cause<'a>(history: &'a History, operations: &[u32], blamed: u32, initial: &'a
                 };
             }
             Some(first) if at(first).invoked_at > operation.completed_at => {
+                if forgotten_until.is_some() {
+                    return Cause::Order;
+                }
                 return Cause::Later(value, at(first));
             }
             _ => {}
@@ -203,6 +220,7 @@ fn cause<'a>(history: &'a History, operations: &[u32], blamed: u32, initial: &'a
         .chain(effective)
         .filter(|number| at(number).invoked_at < operation.completed_at)
         .map(|number| ends_at(at(number)))
+        .chain(forgotten_until)
         .max();
     operations
         .iter()

@@ -26,19 +26,22 @@ mod problem;
 mod race;
 pub mod register;
 mod report;
+mod stream;
 mod window;
 mod words;
 
 pub use depth_first::DepthFirst;
 pub use engine::{Answer, Engine, Progress, Survivor};
 pub use frontier::Frontier;
-pub use limits::{Limits, Stop, Unwatched, Watch};
+pub use limits::{Limits, Stop, StreamProgress, Unwatched, Watch};
 pub use machine::{Interned, Machine, StateId};
 pub use model::{Call, Model, Reading};
 pub use models::{MODELS, ModelError, ModelInfo, ModelOptions, Visitor, model_info, with_model};
-pub use online::{Doubt, Online, OnlineLimits, OnlineViolation, Standing};
+pub use online::{Doubt, Frontline, Online, OnlineLimits, OnlineViolation, Standing, Tally};
 pub use portfolio::{ALGORITHMS, Options, check, check_model};
 pub use problem::{Moment, Problem, Step, prepare};
 pub use report::{
-    Band, Configuration, Failure, Minimal, OperationReport, Report, Timeline, Verdict, Verified,
+    Band, Configuration, Failure, Minimal, OperationReport, Report, StreamDoubt, StreamReport, Timeline,
+    Verdict, Verified,
 };
+pub use stream::{Source, check_stream, check_stream_model};

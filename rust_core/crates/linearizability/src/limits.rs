@@ -31,6 +31,24 @@ pub trait Watch {
 
     /// The verdict is there. What is wanted besides has as much time again.
     fn begin_explanation(&self) {}
+
+    /// How far the check of a stream is, now and then: for people who wait.
+    fn progress(&self, far: &StreamProgress) {
+        let _ = far;
+    }
+}
+
+/// How far the check of a stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamProgress {
+    /// Events read.
+    pub events: u64,
+    /// Operations begun.
+    pub operations: u64,
+    /// Keys seen.
+    pub keys: u64,
+    /// Memory that the check holds, in bytes.
+    pub held_bytes: u64,
 }
 
 /// Never stops a check.

@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use mcp_chaos_history::{Map, Outcome, Value};
+use mcp_chaos_history::{Map, Outcome, Set, Value};
 
 use crate::{
     engine::Survivor,
@@ -64,10 +64,34 @@ pub struct OnlineViolation {
 pub struct Doubt {
     /// The key of which it is so.
     pub key: String,
-    /// How many events had come: what came before is judged.
+    /// Events before this position are judged, as far as this key goes.
     pub since_event: u64,
+    /// The operation whose event that is, or whose answer was not judged.
+    pub operation: u32,
     /// The cause, in words.
     pub why: String,
+    /// Whether nothing that came later on this key was judged; else only the answer that the cause tells of.
+    pub is_given_up: bool,
+}
+
+/// How many operations of certain outcome ended on a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// All of them.
+    pub ended: u64,
+    /// Those that are explained.
+    pub explained: u64,
+}
+
+/// Up to where a key is explained that has more events waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frontline<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// Events before this position are explained.
+    pub event: u64,
+    /// The operation whose event it is.
+    pub operation: u32,
 }
 
 /// An operation in flight.
@@ -95,16 +119,25 @@ enum Moment {
     Return(u32),
 }
 
+impl Moment {
+    fn operation(self) -> u32 {
+        let (Moment::Invoke(operation) | Moment::Return(operation)) = self;
+        operation
+    }
+}
+
 /// One key's frontier, and the events that wait for it.
 struct Object<M: Model> {
     machine: Interned<'static, M>,
     window: Window,
     numbers: Map<M::Action, u32>,
     actions_kept: usize,
-    waiting: VecDeque<Moment>,
+    /// With their positions among all events.
+    waiting: VecDeque<(Moment, u32)>,
     outlooks: Map<u32, Outlook<M::Action>>,
-    /// The completion that the window works on.
-    inside: Option<u32>,
+    /// The completion that the window works on, and its position.
+    inside: Option<(u32, u32)>,
+    explained: u64,
     bytes: u64,
 }
 
@@ -129,7 +162,9 @@ pub struct Online<M: Model + Clone> {
     keys: Map<Box<str>, usize>,
     names: Vec<Box<str>>,
     slots: Vec<Slot<M>>,
+    tallies: Vec<Tally>,
     live: usize,
+    given_up: usize,
     /// Objects that may have something to do.
     due: VecDeque<usize>,
     flights: Map<u32, Flight>,
@@ -139,7 +174,9 @@ pub struct Online<M: Model + Clone> {
     /// What searches and parked states hold, and what names, and operations in flight hold outside themselves.
     bytes: u64,
     violation: Option<OnlineViolation>,
+    /// One for each key.
     doubts: Vec<Doubt>,
+    doubtful: Map<usize, usize>,
 }
 
 impl<M: Model + Clone> Online<M> {
@@ -151,7 +188,9 @@ impl<M: Model + Clone> Online<M> {
             keys: Map::default(),
             names: Vec::new(),
             slots: Vec::new(),
+            tallies: Vec::new(),
             live: 0,
+            given_up: 0,
             due: VecDeque::new(),
             flights: Map::default(),
             operations: 0,
@@ -160,6 +199,7 @@ impl<M: Model + Clone> Online<M> {
             bytes: 0,
             violation: None,
             doubts: Vec::new(),
+            doubtful: Map::default(),
         }
     }
 
@@ -178,13 +218,14 @@ impl<M: Model + Clone> Online<M> {
         };
         let operation = self.operations;
         let object = self.object(if self.model.by_key() { key } else { "" });
+        let at = self.events as u32;
         self.operations += 1;
         self.events += 1;
         let flight = Flight { operation, object, f: f.into(), key: key.into(), argument: argument.clone() };
         self.bytes += flight.heap_bytes();
         self.flights.insert(process, flight);
-        if let Some(object) = self.wake(object) {
-            object.waiting.push_back(Moment::Invoke(operation));
+        if let Some(object) = self.wake(object, (operation, at)) {
+            object.waiting.push_back((Moment::Invoke(operation), at));
             object.outlooks.insert(operation, Outlook::InFlight(possible));
         }
         self.due.push_back(object);
@@ -215,12 +256,16 @@ impl<M: Model + Clone> Online<M> {
         let tells = outcome != Outcome::Unknown && !told_nothing();
         self.bytes -= flight.heap_bytes();
         self.flights.remove(&process);
+        let position = self.events as u32;
         self.events += 1;
+        if let Reading::Certain(_) = reading {
+            self.tallies[at].ended += 1;
+        }
         let mut is_late = false;
-        if let Some(object) = self.wake(at) {
+        if let Some(object) = self.wake(at, (operation, position)) {
             if let Some(outlook) = object.outlooks.get_mut(&operation) {
                 if let Reading::Certain(_) = reading {
-                    object.waiting.push_back(Moment::Return(operation));
+                    object.waiting.push_back((Moment::Return(operation), position));
                 }
                 *outlook = Outlook::Ended(reading);
             } else {
@@ -231,7 +276,7 @@ impl<M: Model + Clone> Online<M> {
             let why = format!(
                 "operation {operation} ended after more events than may wait: its answer is not judged"
             );
-            self.doubt(at, why);
+            self.doubt(at, why, (operation, position), false);
         }
         self.due.push_back(at);
         Ok(())
@@ -269,6 +314,7 @@ impl<M: Model + Clone> Online<M> {
             let before = object.window.steps_taken;
             let ended = object.go(before + (until - self.steps), self.limits.patience_events);
             self.steps += object.window.steps_taken - before + 1;
+            self.tallies[at].explained += std::mem::take(&mut object.explained);
             object.bytes = object.bytes();
             self.bytes += object.bytes;
             match ended {
@@ -280,21 +326,15 @@ impl<M: Model + Clone> Online<M> {
                 Ok(Worked::Inexplicable) => {
                     self.violation = Some(OnlineViolation {
                         key: self.names[at].to_string(),
-                        operation: object.inside.expect("a completion failed"),
+                        operation: object.inside.expect("a completion failed").0,
                         survivors: object.window.survivors(&object.machine),
                     });
                 }
                 Err(trouble) => {
                     self.bytes -= object.bytes;
                     self.live -= 1;
-                    self.slots[at] = Slot::GivenUp;
-                    self.doubt(
-                        at,
-                        match trouble {
-                            Trouble::OutOfMemory => "the search needs more memory than it was given".into(),
-                            Trouble::ModelFailed(words) => words,
-                        },
-                    );
+                    let since = object.stands_at().expect("something could not be taken in");
+                    self.give_up(at, trouble, since);
                 }
             }
         }
@@ -321,19 +361,84 @@ impl<M: Model + Clone> Online<M> {
         self.bytes + self.tables_bytes()
     }
 
+    /// How many keys there are.
+    pub fn keys(&self) -> usize {
+        self.names.len()
+    }
+
+    /// How many of them are given up.
+    pub fn keys_given_up(&self) -> usize {
+        self.given_up
+    }
+
+    /// What became of a key's operations so far; the empty one's, where keys are judged together.
+    pub fn tally(&self, key: &str) -> Tally {
+        self.keys.get(key).map(|object| self.tallies[*object]).unwrap_or_default()
+    }
+
+    /// The same of all keys.
+    pub fn tally_of_all(&self) -> Tally {
+        self.tallies.iter().fold(Tally::default(), |sum, one| Tally {
+            ended: sum.ended + one.ended,
+            explained: sum.explained + one.explained,
+        })
+    }
+
+    /// Of the keys that are not given up, the one that is explained least far; none if all events are taken in.
+    pub fn frontline(&self) -> Option<Frontline<'_>> {
+        let lives = self.names.iter().zip(&self.slots).filter_map(|(name, slot)| match slot {
+            Slot::Live(object) => object.stands_at().map(|at| (name, at)),
+            _ => None,
+        });
+        lives.min_by_key(|(_, (_, event))| *event).map(|(key, (operation, event))| Frontline {
+            key,
+            event: event.into(),
+            operation,
+        })
+    }
+
+    /// The operations that a violation might yet name: what is in flight, waits, or set a state that is possible.
+    pub fn operations_at_stake(&self) -> Set<u32> {
+        let mut found: Set<u32> = self.flights.values().map(|flight| flight.operation).collect();
+        for slot in &self.slots {
+            if let Slot::Live(object) = slot {
+                found.extend(object.outlooks.keys());
+                found.extend(object.waiting.iter().map(|(moment, _)| moment.operation()));
+                object.window.name_steps(&mut found);
+            }
+        }
+        found
+    }
+
     fn tables_bytes(&self) -> u64 {
         table_bytes(self.keys.capacity(), size_of::<(Box<str>, usize)>())
             + table_bytes(self.flights.capacity(), size_of::<(u32, Flight)>())
             + (self.names.capacity() * size_of::<Box<str>>()
                 + self.slots.capacity() * size_of::<Slot<M>>()
+                + self.tallies.capacity() * size_of::<Tally>()
                 + self.due.capacity() * size_of::<usize>()) as u64
     }
 
-    fn doubt(&mut self, object: usize, why: String) {
-        let key = &*self.names[object];
-        if !self.doubts.iter().any(|doubt| doubt.key == key) {
-            self.doubts.push(Doubt { key: key.into(), since_event: self.events, why });
+    /// `since`: an operation, and the position of its event.
+    fn doubt(&mut self, object: usize, why: String, since: (u32, u32), is_given_up: bool) {
+        if let Some(known) = self.doubtful.get(&object) {
+            self.doubts[*known].is_given_up |= is_given_up;
+            return;
         }
+        let key = self.names[object].to_string();
+        self.doubtful.insert(object, self.doubts.len());
+        let (operation, since_event) = (since.0, since.1.into());
+        self.doubts.push(Doubt { key, since_event, operation, why, is_given_up });
+    }
+
+    fn give_up(&mut self, object: usize, trouble: Trouble, since: (u32, u32)) {
+        self.slots[object] = Slot::GivenUp;
+        self.given_up += 1;
+        let why = match trouble {
+            Trouble::OutOfMemory => "the search needs more memory than it was given".into(),
+            Trouble::ModelFailed(words) => words,
+        };
+        self.doubt(object, why, since, true);
     }
 
     /// The number of a key's object.
@@ -348,11 +453,12 @@ impl<M: Model + Clone> Online<M> {
         let states: Box<[M::State]> = [self.model.initial()].into();
         self.bytes += parked_bytes(&self.model, &states);
         self.slots.push(Slot::Parked(states));
+        self.tallies.push(Tally::default());
         number
     }
 
-    /// The object, ready to take events in; none if it was given up.
-    fn wake(&mut self, at: usize) -> Option<&mut Object<M>> {
+    /// The object, ready to take an event in; none if it was given up.
+    fn wake(&mut self, at: usize, event: (u32, u32)) -> Option<&mut Object<M>> {
         if let Slot::Parked(states) = &mut self.slots[at] {
             let states = std::mem::take(states);
             self.bytes -= parked_bytes(&self.model, &states);
@@ -362,10 +468,7 @@ impl<M: Model + Clone> Online<M> {
                     self.live += 1;
                     self.slots[at] = Slot::Live(Box::new(object));
                 }
-                Err(_) => {
-                    self.slots[at] = Slot::GivenUp;
-                    self.doubt(at, "the search needs more memory than it was given".into());
-                }
+                Err(trouble) => self.give_up(at, trouble, event),
             }
         }
         match &mut self.slots[at] {
@@ -390,7 +493,7 @@ impl<M: Model + Clone> Online<M> {
 }
 
 /// What the allocator takes for so many bytes.
-fn allocated(bytes: usize) -> u64 {
+pub(crate) fn allocated(bytes: usize) -> u64 {
     if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) as u64 }
 }
 
@@ -402,7 +505,7 @@ impl Flight {
 }
 
 /// What a value holds outside itself, if nobody shares it.
-fn value_bytes(value: &Value) -> u64 {
+pub(crate) fn value_bytes(value: &Value) -> u64 {
     if let Some(text) = value.as_text() {
         allocated(text.len() + 16)
     } else if let Some(list) = value.as_list() {
@@ -440,6 +543,7 @@ impl<M: Model> Object<M> {
             waiting: VecDeque::new(),
             outlooks: Map::default(),
             inside: None,
+            explained: 0,
             bytes: 0,
         };
         object.bytes = object.bytes();
@@ -450,7 +554,7 @@ impl<M: Model> Object<M> {
         self.window.bytes(&self.machine)
             + (size_of::<Object<M>>()
                 + size_of_val(self.machine.actions())
-                + self.waiting.capacity() * size_of::<Moment>()) as u64
+                + self.waiting.capacity() * size_of::<(Moment, u32)>()) as u64
             + table_bytes(self.numbers.capacity(), size_of::<(M::Action, u32)>())
             + table_bytes(self.outlooks.capacity(), size_of::<(u32, Outlook<M::Action>)>())
     }
@@ -459,15 +563,17 @@ impl<M: Model> Object<M> {
     fn go(&mut self, until: u64, patience: usize) -> Result<Worked, Trouble> {
         loop {
             match self.window.work(&mut self.machine, until)? {
-                Worked::Explained => self.inside = None,
+                Worked::Explained => self.explained += u64::from(self.inside.take().is_some()),
                 other => return Ok(other),
             }
             if self.window.steps_taken >= until {
                 return Ok(Worked::Running);
             }
-            match self.waiting.front().copied() {
-                None => return Ok(Worked::Explained),
-                Some(Moment::Invoke(operation)) => {
+            let Some((moment, position)) = self.waiting.front().copied() else {
+                return Ok(Worked::Explained);
+            };
+            match moment {
+                Moment::Invoke(operation) => {
                     let outlook = self.outlooks.get_mut(&operation).expect("it is kept until it is taken in");
                     if self.waiting.len() > patience {
                         outlook.give_up();
@@ -478,14 +584,20 @@ impl<M: Model> Object<M> {
                     };
                     self.take_in(operation, reading)?;
                 }
-                Some(Moment::Return(operation)) => {
+                Moment::Return(operation) => {
                     self.window.complete(operation);
-                    self.inside = Some(operation);
+                    self.inside = Some((operation, position));
                 }
             }
             self.window.steps_taken += 1;
             self.waiting.pop_front();
         }
+    }
+
+    /// The event that it is at, by its operation and its position; none if all are taken in.
+    fn stands_at(&self) -> Option<(u32, u32)> {
+        let waiting = || self.waiting.front().map(|(moment, at)| (moment.operation(), *at));
+        self.inside.or_else(waiting)
     }
 
     fn take_in(&mut self, operation: u32, reading: Reading<M::Action>) -> Result<(), Trouble> {

@@ -521,6 +521,8 @@ impl<'a> Check<'a> {
                 is_first,
                 possible: found.possible,
                 register: object.register(),
+                forgotten_until: None,
+                goes_on: false,
             },
         );
         report.verdict = Verdict::Invalid;

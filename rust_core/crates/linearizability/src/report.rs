@@ -116,6 +116,33 @@ pub struct Verified {
     pub until_ns: u64,
 }
 
+/// The answer about a history that was read once and not kept ([`crate::check_stream`]).
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamReport {
+    /// As for a history in memory. What needs the whole of it (`minimal`, `witness`, `timeline`) is never there.
+    #[serde(flatten)]
+    pub report: Report,
+    /// Events that were read: all, unless the check ended before.
+    pub events: u64,
+    /// What ended the check before the history did: `time`, `cancelled`, `steps`, `memory`, `events`; or nothing.
+    pub stopped: Option<&'static str>,
+    /// Keys of which something was not judged (the first few).
+    pub doubts: Vec<StreamDoubt>,
+    /// How many there are.
+    pub doubts_in_all: usize,
+}
+
+/// A key of which something was not judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamDoubt {
+    /// The cause.
+    pub why: String,
+    /// Whether nothing after `verified` was judged; else only what the cause tells of was not.
+    pub is_given_up: bool,
+    /// How far the key is explained.
+    pub verified: Verified,
+}
+
 /// An operation that no order explains together with those before it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failure {
@@ -141,6 +168,24 @@ pub struct Failure {
     pub overwritten_by: Option<OperationReport>,
     /// Faults in force at some time during the operation.
     pub faults: Vec<Band>,
+}
+
+impl Failure {
+    /// Gives every operation that it names another number.
+    pub(crate) fn renumber(&mut self, number: impl Fn(u32) -> u32) {
+        self.operation.number = number(self.operation.number);
+        for one in self.concurrent.iter_mut().chain(&mut self.overwritten_by) {
+            one.number = number(one.number);
+        }
+        for configuration in &mut self.configurations {
+            if let Some(one) = &mut configuration.set_by {
+                one.number = number(one.number);
+            }
+            for one in configuration.done.iter_mut().chain(&mut configuration.pending) {
+                *one = number(*one);
+            }
+        }
+    }
 }
 
 /// A configuration that explained all that came before.

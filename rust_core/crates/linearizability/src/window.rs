@@ -20,6 +20,8 @@
 //!   configuration in which r took effect alone represents this one, for m is still open. (A form of sleep
 //!   sets: Godefroid 1996, ch. 5, with independence found out state by state.)
 
+use mcp_chaos_history::Set;
+
 use crate::{
     configurations::{self as configuration, Added, List, Masks, NONE},
     engine::{Answer, Survivor},
@@ -621,6 +623,15 @@ impl Window {
             }
         }
         survivors.into_iter().map(|(_, survivor)| survivor).collect()
+    }
+
+    /// Adds every step that [`Window::survivors`] might name, now or later.
+    pub fn name_steps(&self, found: &mut Set<u32>) {
+        let open = self.mutations.iter().chain(&self.observers).chain(&self.target);
+        found.extend(open.map(|open| open.step));
+        for list in [&self.frontier, &self.visited, &self.next] {
+            found.extend(list.iter().map(configuration::set_by).filter(|step| *step != NONE));
+        }
     }
 
     /// The steps in the order in which they took effect in some configuration.

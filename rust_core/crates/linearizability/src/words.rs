@@ -45,6 +45,8 @@ pub(crate) fn completed(history: &History, operation: &Operation) -> String {
 }
 
 fn moment(history: &History, event: u32, time_ns: u64) -> String {
-    let has_times = history.operations.last().is_some_and(|last| last.invoked_ns > 0);
+    // Without times, positions stand for them.
+    let is_told = |last: &Operation| last.invoked_ns > 0 && last.invoked_ns != u64::from(last.invoked_at);
+    let has_times = history.operations.last().is_some_and(is_told);
     if has_times { format!("at {}", seconds(time_ns)) } else { format!("at event {event}") }
 }

@@ -18,8 +18,8 @@ use crate::model::PythonModel;
 /// What a check is to do: the options of `chaos.check`, as JSON.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Asked {
-    model: String,
+pub struct Asked {
+    pub model: String,
     format: Option<String>,
     independent: bool,
     initial: Option<serde_json::Value>,
@@ -29,7 +29,7 @@ struct Asked {
     level: Option<String>,
     memory_bytes: u64,
     steps: Option<u64>,
-    seconds: Option<f64>,
+    pub seconds: Option<f64>,
     minimal: bool,
     witness: bool,
     timeline: Option<usize>,
@@ -57,10 +57,46 @@ impl Default for Asked {
 }
 
 /// The model that is no model: transactions over lists.
-const TRANSACTIONS: &str = "list-append";
+pub const TRANSACTIONS: &str = "list-append";
+
+impl Asked {
+    /// Of options as JSON.
+    pub fn parse(options: &str) -> PyResult<Asked> {
+        serde_json::from_str(options).map_err(|error| value_error(format!("options: {error}")))
+    }
+
+    /// The format that is asked for, if one is.
+    pub fn format(&self) -> Result<Option<Format>, String> {
+        let names = || Format::ALL.map(Format::name).join(", ");
+        let parse = |name: &str| {
+            Format::parse(name).ok_or_else(|| format!("no format {name:?}; there are: {}", names()))
+        };
+        self.format.as_deref().map(parse).transpose()
+    }
+
+    /// How a text is to be understood.
+    pub fn reading(&self) -> histories::Options {
+        histories::Options { independent: self.independent, ..histories::Options::default() }
+    }
+
+    /// How the model is to be made.
+    pub fn model_options(&self) -> ModelOptions {
+        ModelOptions {
+            initial: self.initial.as_ref().map(Value::from),
+            parted: self.parted,
+            missing: self.missing.as_ref().map(Value::from),
+        }
+    }
+
+    /// How far the search may go.
+    pub fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        Limits { memory_bytes: self.memory_bytes, steps: self.steps.unwrap_or(limits.steps) }
+    }
+}
 
 /// Stops a check when its time is over, or when Python wants to raise (Ctrl-C).
-struct Clock {
+pub struct Clock {
     limit: Option<Duration>,
     deadline: Mutex<Option<Instant>>,
     raised: Mutex<Option<PyErr>>,
@@ -68,15 +104,20 @@ struct Clock {
 
 impl Clock {
     /// A clock that starts now.
-    fn new(seconds: Option<f64>) -> Clock {
+    pub fn new(seconds: Option<f64>) -> Clock {
         let limit = seconds.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         let clock = Clock { limit, deadline: Mutex::default(), raised: Mutex::default() };
         clock.begin_explanation();
         clock
     }
 
+    /// Python wants to raise this, when the check has ended: soon.
+    pub fn raise(&self, error: PyErr) {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
     /// What Python wants to raise.
-    fn raised(self) -> Option<PyErr> {
+    pub fn raised(self) -> Option<PyErr> {
         self.raised.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,8 +153,7 @@ pub fn check_history(
     model: Option<Py<PyAny>>,
     call_type: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let asked: Asked =
-        serde_json::from_str(options).map_err(|error| value_error(format!("options: {error}")))?;
+    let asked = Asked::parse(options)?;
     let history =
         py.detach(|| guarded(|| read_history(&history, &asked, nemesis.as_deref())))?.map_err(value_error)?;
     let clock = Clock::new(asked.seconds);
@@ -125,15 +165,10 @@ pub fn check_history(
 }
 
 fn read_history(text: &[u8], asked: &Asked, nemesis: Option<&[u8]>) -> Result<History, String> {
-    let options = histories::Options { independent: asked.independent, ..histories::Options::default() };
-    let history = match asked.format.as_deref() {
+    let options = asked.reading();
+    let history = match asked.format()? {
         None => histories::read_any(text, &options),
-        Some(name) => {
-            let names = || Format::ALL.map(Format::name).join(", ");
-            let format =
-                Format::parse(name).ok_or_else(|| format!("no format {name:?}; there are: {}", names()))?;
-            histories::read(text, format, &options)
-        }
+        Some(format) => histories::read(text, format, &options),
     };
     let mut history = history.map_err(|error| error.to_string())?;
     if let Some(nemesis) = nemesis {
@@ -153,7 +188,7 @@ fn end_ns(history: &History) -> u64 {
 }
 
 fn judged(history: &History, asked: &Asked, clock: &Clock) -> Result<String, String> {
-    let limits = limits(asked);
+    let limits = asked.limits();
     if asked.model == TRANSACTIONS {
         let name = asked.level.as_deref().unwrap_or(Level::StrictSerializable.name());
         let names = || Level::ALL.map(Level::name).join(", ");
@@ -176,7 +211,7 @@ fn by_python(
     let model = PythonModel::new(py, model, call_type)?;
     let watch = OfPython { clock, model: &model };
     let report =
-        guarded(|| check_model(history, &asked.model, &model, &wanted(asked), &limits(asked), &watch))?;
+        guarded(|| check_model(history, &asked.model, &model, &wanted(asked), &asked.limits(), &watch))?;
     match model.raised() {
         Some(error) => Err(error),
         None => report.map(|report| to_json(&report)).map_err(value_error),
@@ -199,18 +234,9 @@ impl Watch for OfPython<'_> {
     }
 }
 
-fn limits(asked: &Asked) -> Limits {
-    let limits = Limits::default();
-    Limits { memory_bytes: asked.memory_bytes, steps: asked.steps.unwrap_or(limits.steps) }
-}
-
 fn wanted(asked: &Asked) -> Options {
     Options {
-        model: ModelOptions {
-            initial: asked.initial.as_ref().map(Value::from),
-            parted: asked.parted,
-            missing: asked.missing.as_ref().map(Value::from),
-        },
+        model: asked.model_options(),
         minimal: asked.minimal,
         witness: asked.witness,
         timeline: asked.timeline,

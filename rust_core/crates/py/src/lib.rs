@@ -8,6 +8,7 @@ mod evidence;
 mod histories;
 mod model;
 mod online;
+mod stream;
 mod trace;
 mod workload;
 mod world;
@@ -22,6 +23,8 @@ mod _core {
     use super::histories::check_history;
     #[pymodule_export]
     use super::online::OnlineCheck;
+    #[pymodule_export]
+    use super::stream::check_stream;
     #[pymodule_export]
     use super::trace::{TraceChecker, check_trace};
     #[pymodule_export]

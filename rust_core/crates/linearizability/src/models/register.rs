@@ -94,7 +94,7 @@ impl Model for Register {
 
     fn why_not(&self, state: &Value, action: &Action) -> String {
         match action {
-            Action::Mismatch(_) => format!("it holds {}, as expected", words(state)),
+            Action::Mismatch(_) => format!("it holds {}, which is what was expected", words(state)),
             Action::Cas(expected, _) => {
                 format!("it holds {}, not the expected {}", words(state), words(expected))
             }

@@ -1,9 +1,10 @@
 //! Every engine that there is for a model.
 
-use mcp_chaos_history::{History, NEVER, Value};
+use mcp_chaos_history::{Ending, History, NEVER, Outcome, RawEvent, Sort, Value};
 use mcp_chaos_linearizability::{
-    Answer, Call, DepthFirst, Engine, Frontier, Interned, Model, ModelOptions, Moment, Online, OnlineLimits,
-    Progress, Standing, Visitor, prepare, register, with_model,
+    Answer, Call, DepthFirst, Engine, Frontier, Interned, Limits, Model, ModelOptions, Moment, Online,
+    OnlineLimits, Progress, Source, Standing, Unwatched, Verdict, Visitor, check_stream_model, prepare,
+    register, with_model,
 };
 
 use crate::{object::Object, plain::Plain};
@@ -115,8 +116,45 @@ impl Visitor for Run<'_> {
             self.run("depth-first", &mut depth_first(much), much, event, operation),
             self.run("depth-first, little memory", &mut depth_first(little), little, event, operation),
         ];
-        found.push(self.run_online(model));
+        found.push(self.run_online(model.clone()));
+        found.push(self.run_stream(model));
         found
+    }
+}
+
+/// A history in memory, given event by event.
+struct Replay<'a> {
+    history: &'a History,
+    events: Vec<(u32, bool)>,
+    at: usize,
+    per_turn: u64,
+}
+
+impl Source for Replay<'_> {
+    fn next(&mut self, take: &mut dyn FnMut(RawEvent) -> Result<(), String>) -> Result<bool, String> {
+        for _ in 0..self.per_turn {
+            let Some((number, is_end)) = self.events.get(self.at).copied() else { return Ok(false) };
+            self.at += 1;
+            let history = self.history;
+            let operation = &history.operations[number as usize];
+            let answer = match history.outcome(operation) {
+                Outcome::Ok(result) if is_end => result.clone(),
+                _ if is_end => Value::Null,
+                _ => history.values.get(operation.argument).clone(),
+            };
+            let error = history.error(operation).filter(|_| is_end && operation.ending == Ending::Fail);
+            take(RawEvent {
+                sort: if is_end { Sort::End(operation.ending) } else { Sort::Invoke },
+                nemesis: false,
+                process: history.processes.get(operation.process).into(),
+                f: history.function(operation).into(),
+                key: history.key(operation).into(),
+                value: answer,
+                error: error.map(Into::into),
+                time_ns: None,
+            })?;
+        }
+        Ok(true)
     }
 }
 
@@ -130,16 +168,7 @@ impl Run<'_> {
     /// The check that takes events as they come.
     fn run_online<M: Model + Clone>(&self, model: M) -> Found {
         let mut online = Online::new(model, OnlineLimits::default());
-        let mut events: Vec<(u32, u32, bool)> = Vec::new();
-        for number in self.operations {
-            let operation = &self.history.operations[*number as usize];
-            events.push((operation.invoked_at, *number, false));
-            if operation.completed_at != NEVER {
-                events.push((operation.completed_at, *number, true));
-            }
-        }
-        events.sort_unstable();
-        for (_, number, is_end) in events {
+        for (number, is_end) in self.events() {
             let operation = &self.history.operations[number as usize];
             let call = Call::of(self.history, operation);
             if is_end {
@@ -165,6 +194,58 @@ impl Run<'_> {
             verified: failed_at.unwrap_or(0),
             witness: None,
             steps: online.steps(),
+        }
+    }
+
+    /// The events of its operations: whose, and whether it is the end.
+    fn events(&self) -> Vec<(u32, bool)> {
+        let mut events: Vec<(u32, u32, bool)> = Vec::new();
+        for number in self.operations {
+            let operation = &self.history.operations[*number as usize];
+            events.push((operation.invoked_at, *number, false));
+            if operation.completed_at != NEVER {
+                events.push((operation.completed_at, *number, true));
+            }
+        }
+        events.sort_unstable();
+        events.into_iter().map(|(_, number, is_end)| (number, is_end)).collect()
+    }
+
+    /// The check of a history that is read once.
+    fn run_stream<M: Model + Clone>(&self, model: M) -> Found {
+        let mut source =
+            Replay { history: self.history, events: self.events(), at: 0, per_turn: 1 + self.fuel % 7 };
+        let limits = Limits::default();
+        let answer = check_stream_model(&mut source, "random", model, &limits, &Unwatched).unwrap();
+        let failure = answer.report.failure.as_ref();
+        let failed_at = failure.map(|failure| {
+            assert!(failure.is_first && !failure.configurations.is_empty());
+            let number = self.operations[failure.operation.number as usize];
+            assert!(failure.operation.operation.invoked_at <= failure.operation.operation.completed_at);
+            self.history.operations[number as usize].completed_at as usize
+        });
+        assert_eq!(
+            failed_at.is_some(),
+            answer.report.verdict == Verdict::Invalid,
+            "{}",
+            answer.report.reason
+        );
+        let verified = answer.report.verified.map_or(0, |verified| verified.events as usize);
+        Found {
+            engine: "stream",
+            answer: match answer.report.verdict {
+                Verdict::Invalid => Answer::Inexplicable { moment: 0, is_first: true },
+                Verdict::Valid => Answer::Linearizable,
+                Verdict::Unknown => {
+                    assert!(self.operations.is_empty(), "{}", answer.report.reason);
+                    Answer::Linearizable
+                }
+            },
+            failed_at,
+            // Positions are those among the key's own events.
+            verified: failed_at.filter(|_| verified > 0).unwrap_or(0),
+            witness: None,
+            steps: answer.report.steps,
         }
     }
 
