@@ -568,3 +568,49 @@ fn no_small_change_makes_an_engine_err() {
     }
     judged.confirm();
 }
+
+/// Every history of a few operations over two values: each prefix of each arrangement, until nothing explains it.
+#[test]
+fn no_history_of_a_few_operations_is_misjudged() {
+    const LETTERS: [Does; 8] = [
+        Does::Read(0),
+        Does::Read(1),
+        Does::Write(0),
+        Does::Write(1),
+        Does::Cas(0, 1),
+        Does::Cas(1, 0),
+        Does::Mismatch(0),
+        Does::Mismatch(1),
+    ];
+    // Of four there are 50 times as many.
+    let most = if histories(0) < 1_000_000 { 3 } else { 4 };
+    let mut judged = Judged::new();
+    let mut reference = Reference::new();
+    let mut left = vec![Draft { operations: Vec::new(), events: Vec::new() }];
+    let mut number = 0;
+    while let Some(draft) = left.pop() {
+        number += 1;
+        let (history, violated, _) = draft.judge(&mut reference);
+        judged.add(history, violated, &mut Draws::new(number, "every history"), number);
+        if violated.is_some() {
+            continue;
+        }
+        let begun = draft.operations.len();
+        let followed_by = |operation: usize| {
+            let mut longer = draft.clone();
+            longer.events.push(operation);
+            longer
+        };
+        let is_open =
+            |operation: &usize| draft.events.iter().filter(|event| *event == operation).count() == 1;
+        left.extend((0..begun).filter(is_open).map(followed_by));
+        if begun < most {
+            left.extend(LETTERS.into_iter().map(|letter| {
+                let mut longer = followed_by(begun);
+                longer.operations.push(letter);
+                longer
+            }));
+        }
+    }
+    judged.confirm();
+}
