@@ -112,14 +112,14 @@ def check(
     ``nemesis``: a nemesis log (docs/formats.md), whose faults are told with the failure.
 
     Raises HistoryError for a history that cannot be read and for wrong options; whatever a Python model raises; and
-    KeyboardInterrupt some milliseconds after Ctrl-C.
+    KeyboardInterrupt some milliseconds after Ctrl-C, with a note that tells how far the history was verified.
     """
     if isinstance(history, str):
         text = history.encode()
     elif isinstance(history, bytes):
         text = history
     else:
-        text = "".join(json.dumps(event) + "\n" for event in history).encode()
+        text = "".join(_line(number, event) for number, event in enumerate(history, 1)).encode()
     options = {
         "model": model if isinstance(model, str) else type(model).__name__,
         "format": history_format,
@@ -137,8 +137,12 @@ def check(
     }
     own = None if isinstance(model, str) else model
     try:
+        asked = json.dumps(options)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HistoryError(f"options: {_why(error)}") from error
+    try:
         answer = _core.check_history(
-            text, json.dumps(options), nemesis=nemesis, model=own, call_type=Call if own is not None else None
+            text, asked, nemesis=nemesis, model=own, call_type=Call if own is not None else None
         )
     except ValueError as error:
         if _is_of_the_model(error, own):
@@ -215,3 +219,18 @@ def _is_of_the_model(error: ValueError, own: Model | None) -> bool:
 def _checked(answer: str) -> Checked:
     data = json.loads(answer)
     return Checked(Verdict(data["verdict"]), data["reason"], data)
+
+
+def _line(number: int, event: Mapping[str, Any]) -> str:
+    """An event as a line. Raises HistoryError."""
+    try:
+        return json.dumps(event) + "\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HistoryError(f"event {number}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """Why something is no JSON."""
+    if isinstance(error, RecursionError):
+        return "lists within lists go too deep; expected at most 100 within each other"
+    return f"{error}; expected what JSON can tell"

@@ -165,6 +165,8 @@ def json_of(option: str, given: str | None) -> Any:
         return None if given is None else json.loads(given)
     except ValueError as error:
         raise UsageError(f"{option} {given}: expected JSON: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{option}: lists within lists go too deep: expected at most 100") from error
 
 
 def _one_of(option: str, given: str, expected: Sequence[str]) -> None:
@@ -182,8 +184,8 @@ def _check_file(file: Path, asked: Asked) -> Checked:
     if file.is_dir():
         file, nemesis = in_directory(file)
         name = str(file)
-    text = b"".join(_chunks(file))
-    if not text.strip():
+    text = _whole(file)
+    if not text[:_CHUNK_BYTES].strip() and not text.strip():
         raise UsageError(f"{name}: empty: expected a history (docs/histories.md)")
     try:
         return check(
@@ -213,8 +215,20 @@ def in_directory(directory: Path) -> tuple[Path, bytes | None]:
         history = directory / name
         if history.is_file():
             log = directory / "nemesis.jsonl"
-            return history, b"".join(_chunks(log)) if log.is_file() else None
+            return history, _whole(log) if log.is_file() else None
     raise UsageError(f"{directory}: expected a bundle: there is no history.jsonl or history.edn in it")
+
+
+def _whole(file: Path) -> bytes:
+    """All of a file, once: in chunks that are joined it would be there twice."""
+    try:
+        if str(file) == "-":
+            return sys.stdin.buffer.read()
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise UsageError(f"{file}: too large for the memory there is (docs/checkers.md, Limits)") from error
 
 
 def _chunks(file: Path) -> Iterator[bytes]:

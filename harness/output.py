@@ -68,7 +68,8 @@ def report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, ChaosError):
         message, exit_code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        message, exit_code = "interrupted", EXIT_INTERRUPTED
+        # Its notes tell how far a check had come.
+        message, exit_code = ": ".join(["interrupted", *getattr(error, "__notes__", ())]), EXIT_INTERRUPTED
     elif os.environ.get("MCP_CHAOS_DEBUG") == "1":
         raise error
     elif isinstance(error, ImportError) and error.name == "chaos._core":

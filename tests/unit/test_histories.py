@@ -317,3 +317,29 @@ def test_without_an_unknown_write_that_nobody_saw_nothing_becomes_valid(
     unseen = Op(50, "write", "unseen", None, "unknown", start, 99)
     if verdict([*operations, unseen]) is Verdict.INVALID:
         assert verdict(operations) is Verdict.INVALID
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [101, 100_000])
+def test_values_within_values_have_an_end(depth: int) -> None:
+    with pytest.raises(chaos.HistoryError, match=r"(line|event) 1.*lists within lists go too deep"):
+        chaos.check([invoke(0, "write", nested(depth))])
+    text = b'{"process":0,"type":"invoke","f":"write","value":' + b"[" * depth + b"]" * depth + b"}"
+    with pytest.raises(chaos.HistoryError, match=r"line 1.*lists within lists go too deep"):
+        chaos.check(text)
+
+
+def test_an_initial_value_within_values_has_an_end() -> None:
+    with pytest.raises(chaos.HistoryError, match=r"options: lists within lists go too deep"):
+        chaos.check(FRESH, initial=nested(100_000))
+
+
+def test_what_json_cannot_tell_is_named() -> None:
+    with pytest.raises(chaos.HistoryError, match=r"event 2: .*object.* is not JSON serializable"):
+        chaos.check([invoke(0, "write", 1), ended(0, "ok", "write", object())])

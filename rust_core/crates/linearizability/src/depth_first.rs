@@ -353,9 +353,14 @@ impl<'a, K: Machine> DepthFirst<'a, K> {
             |capacity: usize, len: usize, size: usize| if len == capacity { capacity * size } else { 0 };
         let ahead = (ahead(self.frames.capacity(), self.frames.len(), size_of::<Frame>())
             + ahead(self.saved.capacity(), self.saved.len(), 8)
-            + ahead(self.order.capacity(), self.order.len(), 4)) as u64;
+            + ahead(self.order.capacity(), self.order.len(), 4)) as u64
+            + self.machine.growth();
         if self.machine.bytes() > self.memory_bytes / 2 {
             self.forget();
+            // Numbers old and new are needed meanwhile.
+            if self.bytes() + self.machine.bytes() / 2 > self.memory_bytes {
+                return Err(Trouble::OutOfMemory);
+            }
             let stuck = self.stuck.iter().map(|(state, ..)| *state);
             let frames = self.frames.iter().map(|frame| frame.state);
             let mut live: Vec<StateId> = std::iter::once(self.state).chain(stuck).chain(frames).collect();

@@ -6,8 +6,8 @@ pub trait Engine {
     /// The algorithm's name, as reports call it.
     fn name(&self) -> &'static str;
 
-    /// Goes on for about `fuel` steps: never for more than twice as many, whatever the history. A step is what
-    /// takes some ten nanoseconds.
+    /// Goes on for about `fuel` steps. A step is what takes some ten nanoseconds; what cannot be divided (a table that
+    /// grows, say) takes some milliseconds more for each hundred megabytes held.
     fn advance(&mut self, fuel: u64) -> Progress;
 
     /// Steps taken so far.

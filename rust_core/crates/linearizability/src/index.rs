@@ -25,6 +25,11 @@ impl Index {
         Index::bytes_of(self.slots.capacity())
     }
 
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     pub fn is_unused(&self) -> bool {
         self.slots.is_empty()
     }

@@ -3,7 +3,8 @@
 /// Hard limits of a check. Beyond them the answer is unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most memory that the search may hold beside the history, in bytes.
+    /// The most memory that the check may hold beside the history, in bytes: what is prepared for the searches, the
+    /// searches, and for an explanation a copy of the history.
     pub memory_bytes: u64,
     /// The most steps that the search may take, all keys together (very roughly 20 million a second).
     pub steps: u64,
@@ -28,6 +29,12 @@ pub enum Stop {
 pub trait Watch {
     /// Whether to stop, and why.
     fn stop(&self) -> Option<Stop>;
+
+    /// How many steps each search may take between two looks: some 0.2 ms' worth, ten where a model's states are
+    /// large. Less where a step takes longer, as one of a model in Python.
+    fn stride(&self) -> u64 {
+        10_000
+    }
 
     /// The verdict is there. What is wanted besides has as much time again.
     fn begin_explanation(&self) {}

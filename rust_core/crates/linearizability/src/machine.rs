@@ -46,6 +46,11 @@ pub trait Machine {
     /// Memory held, in bytes. Asked often: it must be known, not counted.
     fn bytes(&self) -> u64;
 
+    /// What the next step may add to that, at most.
+    fn growth(&self) -> u64 {
+        0
+    }
+
     /// All states but these may be forgotten; a machine that does so gives those kept new numbers, in place.
     fn keep_only(&mut self, live: &mut [StateId]) {
         let _ = live;
@@ -94,6 +99,8 @@ pub struct Interned<'a, M: Model> {
     scratch: Vec<M::State>,
 }
 
+/// States that a step is expected to lead to at most.
+const MOST_SUCCESSORS: usize = 64;
 /// The largest table of memos: it fits into the processor's cache.
 const MOST_MEMOS: usize = 1 << 15;
 /// The most memory for steps with several successors.
@@ -181,10 +188,11 @@ impl<'a, M: Model> Interned<'a, M> {
         assert!(number < SEVERAL as usize, "as many states as this need far more memory than there is");
         self.heap_bytes += self.model.state_bytes(&state) as u64;
         if number == states.capacity() {
-            // By an eighth, not twofold: what is counted must be near to what is needed.
-            states.reserve_exact(number / 8 + 64);
+            states.reserve_exact(more_states(number));
             let slots = Index::slots_for(states.capacity());
-            index.rebuild(slots, (0..).zip(states.iter().map(hash_of)));
+            if index.slots() < slots {
+                index.rebuild(slots, (0..).zip(states.iter().map(hash_of)));
+            }
         }
         states.push(state);
         index.insert(hash, number as u32);
@@ -263,6 +271,12 @@ pub(crate) fn table_bytes(capacity: usize, entry: usize) -> u64 {
     (capacity.div_ceil(7) * 8 * (entry + 1)) as u64
 }
 
+/// For how many more room is made when there are so many states: by an eighth, not twofold, since what is counted
+/// must be near to what is needed.
+fn more_states(states: usize) -> usize {
+    states / 8 + MOST_SUCCESSORS
+}
+
 fn hash_of(state: &impl Hash) -> u64 {
     let mut hasher = Mix::default();
     state.hash(&mut hasher);
@@ -309,21 +323,39 @@ impl<M: Model> Machine for Interned<'_, M> {
             + self.several_bytes
     }
 
+    #[inline]
+    fn growth(&self) -> u64 {
+        let mut bytes = 0;
+        if self.states.capacity() - self.states.len() < MOST_SUCCESSORS {
+            let room = self.states.capacity() + more_states(self.states.capacity());
+            bytes += ((room - self.states.capacity()) * size_of::<M::State>()) as u64;
+            bytes += Index::bytes_of(Index::slots_for(room)).saturating_sub(self.index.bytes());
+        }
+        if self.missed >= self.memos.len() / 2 && self.memos.len() < MOST_MEMOS {
+            // The old table is there until all is in the new one.
+            bytes += (4 * self.memos.len().max(64) * size_of::<Memo>()) as u64;
+        }
+        bytes
+    }
+
     fn keep_only(&mut self, live: &mut [StateId]) {
         let mut numbers = vec![u32::MAX; self.states.len()];
         live.iter().for_each(|state| numbers[*state as usize] = 0);
-        let old = std::mem::take(&mut self.states);
-        self.states = Vec::with_capacity(old.len() / 8 + 64);
-        self.index.release();
-        self.heap_bytes = 0;
         (self.memos, self.missed) = (Vec::new(), 0);
         (self.several, self.several_bytes) = (Map::default(), 0);
-        self.index.rebuild(Index::slots_for(self.states.capacity()), std::iter::empty());
-        for (number, state) in numbers.iter_mut().zip(old) {
-            if *number == 0 {
-                *number = self.intern(state);
-            }
+        self.index.release();
+        // In place: beside all that there were there may be no room for those kept.
+        let mut kept = 0;
+        for (at, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number == 0) {
+            self.states.swap(kept, at);
+            *number = kept as StateId;
+            kept += 1;
         }
+        self.states.truncate(kept);
+        self.states.shrink_to(kept + more_states(kept));
+        self.heap_bytes = self.states.iter().map(|state| self.model.state_bytes(state) as u64).sum();
+        let slots = Index::slots_for(self.states.capacity());
+        self.index.rebuild(slots, (0..).zip(self.states.iter().map(hash_of)));
         live.iter_mut().for_each(|state| *state = numbers[*state as usize]);
     }
 

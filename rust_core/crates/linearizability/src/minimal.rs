@@ -7,7 +7,9 @@
 //! isolating failure-inducing input, 2002): first of those that only observe, which can be left out in any
 //! order, then of the rest, from the end, since later effects build on earlier ones.
 
-use mcp_chaos_history::{Ending, History, NEVER, Operation, Values};
+use mcp_chaos_history::{Ending, History, NEVER, Operation, Value, Values};
+
+use crate::models::value_bytes;
 
 /// What is tried out.
 pub(crate) struct Shrunk {
@@ -33,6 +35,23 @@ pub(crate) enum Decided {
     Inexplicable,
     /// The budget is spent.
     Undecided,
+}
+
+/// What a copy of the history takes, in bytes.
+pub(crate) fn copy_bytes(history: &History) -> u64 {
+    // A value, its places in the tables, and the numbers of its parts if it is a pair.
+    const VALUE: usize = size_of::<Value>() + 24;
+    const NAME: usize = 2 * (size_of::<Box<str>>() + 16) + 8;
+    let values = (0..history.values.len()).map(|id| VALUE + value_bytes(history.values.get(id as u32)));
+    let History { keys, functions, errors, processes, .. } = history;
+    let names = [keys, functions, errors, processes].into_iter().flat_map(|names| names.iter());
+    let names = names.map(|name| NAME + 2 * name.len());
+    (size_of_val(&*history.operations) + values.sum::<usize>() + names.sum::<usize>()) as u64
+}
+
+/// What shrinking takes beside a copy of the history, in bytes: numbers of what is kept, tried and left out.
+pub(crate) fn bytes_for(operations: usize) -> u64 {
+    (4 * size_of::<u32>() * operations) as u64
 }
 
 /// Shrinks the part of the history that ends with the completion of `failed`. `decide` is asked about

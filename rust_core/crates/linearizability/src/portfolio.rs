@@ -8,7 +8,11 @@
 //! Every key gets a little time first, then those that are left get the rest: a violation on an easy key is
 //! found although another key is hopeless.
 
-use std::{any::Any, cell::RefCell, collections::BTreeMap};
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
 
 use mcp_chaos_history::{Ending, History, Operation, Value, ValueId};
 
@@ -22,11 +26,11 @@ use crate::{
     minimal::{self, Decided, Question},
     model::{Call, Model, Reading},
     models::{self, ModelOptions, Visitor},
-    problem::{self, Moment},
+    problem::{self, Moment, Problem},
     race::{Course, Entrant, Exhausted, Finish},
     register::{
         self,
-        prepare::{Scratch, prepare_with},
+        prepare::{Register, Scratch, prepare_with},
     },
     report::{Minimal, OperationReport, Report, Timeline, Verdict, Verified},
 };
@@ -130,6 +134,20 @@ struct Found {
     witness: Option<Vec<u32>>,
 }
 
+impl Found {
+    /// Nothing, as no engine began.
+    fn nothing(why: Exhausted) -> Found {
+        Found {
+            answer: Err(why),
+            algorithm: "none",
+            at: None,
+            completed: (0, 0),
+            possible: Vec::new(),
+            witness: None,
+        }
+    }
+}
+
 /// A kind of object, with the engines that decide its histories.
 trait Object {
     /// Lets the engines decide the operations given, within `steps`. An error names an operation that makes no
@@ -231,7 +249,14 @@ impl Object for Registers<'_> {
         }
         self.refuse_strangers(history, operations)?;
         let scratch = &mut self.scratch.borrow_mut();
-        let register = prepare_with(history, operations.iter().copied(), self.initial, scratch)?;
+        if !course.has_room(Register::bytes_for(history, operations.len())) {
+            return Ok(Found::nothing(Exhausted::Memory));
+        }
+        let stopped = Cell::new(None);
+        let register = prepare_with(history, course.prepared(operations, &stopped), self.initial, scratch)?;
+        if let Some(stop) = stopped.get() {
+            return Ok(Found::nothing(Exhausted::Stopped(stop)));
+        }
         let alone = head_start(register.moments.len());
         let mut entrants: Vec<Entrant> = Vec::new();
         if race.wants("zones") {
@@ -244,9 +269,12 @@ impl Object for Registers<'_> {
         if race.wants("depth-first") {
             entrants.push(Entrant::new(alone, |memory| register::DepthFirst::new(&register, memory)));
         }
-        let finish = course.run(race.in_turn(entrants), race.steps);
+        let prepared = register.bytes() + scratch.bytes();
+        let finish = course.run(race.in_turn(entrants), race.steps, prepared);
         if matches!(finish, Finish::Exhausted(Exhausted::NotApplicable, _)) && race.algorithm.is_none() {
             // Too much at once for engines with a slot for each operation: those for any model have no such bound.
+            drop(finish);
+            drop(register);
             return Modelled { model: self.model }.decide(history, operations, course, race);
         }
         Ok(found(&register.moments, |step| register.steps[step as usize].operation, finish, race))
@@ -278,7 +306,14 @@ impl<M: Model> Object for Modelled<M> {
         course: &mut Course,
         race: &Race,
     ) -> Result<Found, (u32, String)> {
-        let problem = problem::prepare(history, operations.iter().copied(), &self.model)?;
+        if !course.has_room(Problem::<M::Action>::bytes_for(history, operations.len())) {
+            return Ok(Found::nothing(Exhausted::Memory));
+        }
+        let stopped = Cell::new(None);
+        let problem = problem::prepare(history, course.prepared(operations, &stopped), &self.model)?;
+        if let Some(stop) = stopped.get() {
+            return Ok(Found::nothing(Exhausted::Stopped(stop)));
+        }
         let alone = head_start(problem.moments.len());
         let mut entrants: Vec<Entrant> = Vec::new();
         let (problem, model, remember) = (&problem, &self.model, race.remember);
@@ -292,7 +327,8 @@ impl<M: Model> Object for Modelled<M> {
                 depth_first::DepthFirst::new(problem, Interned::new(model, problem), memory)
             }));
         }
-        let finish = course.run(race.in_turn(entrants), race.steps);
+        let prepared = problem.bytes(history);
+        let finish = course.run(race.in_turn(entrants), race.steps, prepared);
         Ok(found(&problem.moments, |step| problem.steps[step as usize].operation, finish, race))
     }
 
@@ -370,7 +406,7 @@ impl<'a> Check<'a> {
             Some(name) if !ALGORITHMS.contains(&name.as_str()) => {
                 Err(format!("no algorithm {name:?}; there are: {}", ALGORITHMS.join(", ")))
             }
-            _ => Ok(Check { history, name, options, course: Course::new(*limits, watch) }),
+            _ => Ok(Check { history, name, options, course: Course::new(*limits, watch, 0) }),
         }
     }
 
@@ -380,6 +416,7 @@ impl<'a> Check<'a> {
             _ => &[],
         };
         let parts = parts(self.history, parted, known);
+        self.course.held_bytes = parts.iter().map(|part| (part.capacity() * 4 + 40) as u64).sum();
         let mut report = Report {
             verdict: Verdict::Valid,
             model: self.name.to_owned(),
@@ -437,8 +474,13 @@ impl<'a> Check<'a> {
             report.reason = self.passed(&parts);
             if self.options.witness {
                 self.course.watch.begin_explanation();
-                let orders =
-                    parts.iter().map(|part| Some((self.key(part), self.order(object, self.history, part)?)));
+                // Each order takes as much as the part that it explains.
+                let mut held = self.course.held_bytes;
+                let orders = parts.iter().map(|part| {
+                    let order = self.order(object, self.history, part, held)?;
+                    held += size_of_val(&*order) as u64;
+                    Some((self.key(part), order))
+                });
                 report.witness = Some(orders.flatten().collect());
             }
         }
@@ -483,7 +525,10 @@ impl<'a> Check<'a> {
         let of = match why {
             Exhausted::Steps => "out of steps",
             Exhausted::Memory => "out of memory",
-            Exhausted::NotApplicable => "no algorithm that was asked for is made for such a history",
+            Exhausted::NotApplicable => match self.options.algorithm {
+                Some(_) => "the algorithm that was asked for is not made for such a history",
+                None => "no algorithm is made for such a history",
+            },
             Exhausted::Stopped(Stop::Time) => "out of time",
             Exhausted::Stopped(Stop::Cancelled) => "cancelled",
         };
@@ -537,7 +582,7 @@ impl<'a> Check<'a> {
         report.failure = Some(failure);
         self.course.watch.begin_explanation();
         if self.options.minimal {
-            report.minimal = Some(self.minimal(object, operations, number));
+            report.minimal = self.minimal(object, operations, number);
         }
         if self.options.witness {
             report.witness = self.before(object, operations, number);
@@ -601,6 +646,7 @@ impl<'a> Check<'a> {
         let mut numbers = minimal::prefix(self.history, operations, failed);
         // What failed has no effect, and what it observed is what cannot be explained.
         numbers.retain(|number| *number != failed || blamed.ending != Ending::Fail);
+        let held = self.with_copy(&numbers)?;
         let mut prefix = self.history.clone();
         for number in &numbers {
             let operation = &mut prefix.operations[*number as usize];
@@ -608,14 +654,26 @@ impl<'a> Check<'a> {
                 *operation = minimal::open(*operation);
             }
         }
-        let order = self.order(object, &prefix, &numbers)?;
+        let order = self.order(object, &prefix, &numbers, held)?;
         Some(BTreeMap::from([(self.key(operations), order)]))
     }
 
+    /// Memory held beside a copy of the history and these numbers, if there is room for them.
+    fn with_copy(&self, numbers: &[u32]) -> Option<u64> {
+        let held = minimal::copy_bytes(self.history) + size_of_val(numbers) as u64;
+        self.course.has_room(held).then(|| self.course.held_bytes + held)
+    }
+
     /// An order that explains the operations, if the search for one ends within a budget of its own.
-    fn order(&self, object: &dyn Object, history: &History, operations: &[u32]) -> Option<Vec<u32>> {
+    fn order(
+        &self,
+        object: &dyn Object,
+        history: &History,
+        operations: &[u32],
+        held_bytes: u64,
+    ) -> Option<Vec<u32>> {
         ["zones", "depth-first"].iter().find_map(|algorithm| {
-            let mut course = Course::new(self.course.limits, self.course.watch);
+            let mut course = Course::new(self.course.limits, self.course.watch, held_bytes);
             let race = Race {
                 steps: ORDER_STEPS,
                 remember: *algorithm != "zones",
@@ -627,9 +685,11 @@ impl<'a> Check<'a> {
         })
     }
 
-    fn minimal(&mut self, object: &dyn Object, operations: &[u32], failed: u32) -> Minimal {
+    /// None where there is no room for a copy of the history.
+    fn minimal(&mut self, object: &dyn Object, operations: &[u32], failed: u32) -> Option<Minimal> {
         let history = self.history;
-        let mut course = Course::new(self.course.limits, self.course.watch);
+        let held = self.with_copy(operations)? + minimal::bytes_for(operations.len());
+        let mut course = Course::new(self.course.limits, self.course.watch, held);
         let mut decide = |part: &History, question: Question| {
             let race = Race {
                 steps: u64::MAX,
@@ -647,11 +707,11 @@ impl<'a> Check<'a> {
         };
         let observes = |operation: &Operation| object.observes(history, operation);
         let shrunk = minimal::shrink(history, operations, failed, observes, &mut decide);
-        Minimal {
+        Some(Minimal {
             operations: shrunk.kept.iter().map(|number| OperationReport::of(history, *number)).collect(),
             is_minimal: shrunk.is_minimal,
             tried: shrunk.tried,
-        }
+        })
     }
 }
 

@@ -2,7 +2,10 @@
 
 use mcp_chaos_history::{Ending, History, Map};
 
-use crate::model::{Call, Model, Reading};
+use crate::{
+    model::{Call, Model, Reading},
+    models::value_bytes,
+};
 
 /// An operation that constrains the order, or may take part in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,47 @@ pub struct Problem<A> {
     pub width: usize,
 }
 
+impl<A> Problem<A> {
+    /// What it takes to prepare so many of the history's operations, at most; actions that hold long texts or lists
+    /// take more.
+    pub(crate) fn bytes_for(history: &History, operations: usize) -> u64 {
+        // Actions say what is done with which argument, and what came of it. While they are numbered they are held
+        // twice, and the table of their numbers may be growing.
+        let actions = operations.min(4 * history.values.len());
+        (actions * (2 * size_of::<A>() + 3 * (size_of::<(A, u32)>() + 1))) as u64
+            + (operations * size_of::<Step>()) as u64
+            + moments_bytes(history, operations)
+    }
+
+    /// Memory held, in bytes. What actions hold outside themselves is taken for what the values of their operations do.
+    pub(crate) fn bytes(&self, history: &History) -> u64 {
+        let values = |step: &Step| {
+            let operation = &history.operations[step.operation as usize];
+            [operation.argument, operation.result].map(|value| value_bytes(history.values.get(value)))
+        };
+        let outside: usize = self.steps.iter().flat_map(values).sum();
+        // Equal actions are held once.
+        let outside = outside as u64 / self.steps.len().max(1) as u64 * self.actions.len() as u64;
+        outside
+            + (self.actions.capacity() * size_of::<A>()
+                + self.steps.capacity() * size_of::<Step>()
+                + self.moments.capacity() * size_of::<Moment>()) as u64
+    }
+}
+
+/// What [`moments`] takes for so many steps: the moments themselves, ends in their order, positions of events.
+pub(crate) fn moments_bytes(history: &History, steps: usize) -> u64 {
+    let ends = size_of::<(u32, u32)>() * steps;
+    let positions =
+        if lies_dense(history, steps) { size_of::<u32>() * history.events as usize } else { ends };
+    (2 * size_of::<Moment>() * steps + ends + positions) as u64
+}
+
+/// Whether so many steps are a good part of the history.
+fn lies_dense(history: &History, steps: usize) -> bool {
+    steps > history.events as usize / 8
+}
+
 /// Prepares those of the history's operations that are numbered in `operations` (ascending).
 ///
 /// # Errors
@@ -49,6 +93,8 @@ pub fn prepare<M: Model>(
 ) -> Result<Problem<M::Action>, (u32, String)> {
     let mut numbers: Map<M::Action, u32> = Map::default();
     let mut problem = Problem { actions: Vec::new(), steps: Vec::new(), moments: Vec::new(), width: 0 };
+    let operations = operations.into_iter();
+    problem.steps.reserve_exact(operations.size_hint().1.unwrap_or(0));
     for number in operations {
         let operation = &history.operations[number as usize];
         let reading = model.read(&Call::of(history, operation)).map_err(|why| (number, why))?;
@@ -105,10 +151,12 @@ pub(crate) fn moments<S>(
 /// Ends of some of so many steps, each at an event of its own, by these events.
 fn in_order(history: &History, steps: usize, ends: impl Iterator<Item = (u32, u32)>) -> Vec<(u32, u32)> {
     // Those that are most of the history are laid out by the positions of its events, in one go.
-    if steps > history.events as usize / 8 {
+    if lies_dense(history, steps) {
         let mut at = vec![u32::MAX; history.events as usize];
         ends.for_each(|(completed_at, number)| at[completed_at as usize] = number);
-        return (0..).zip(at).filter(|(_, number)| *number != u32::MAX).collect();
+        let mut returns = Vec::with_capacity(steps);
+        returns.extend((0..).zip(at).filter(|(_, number)| *number != u32::MAX));
+        return returns;
     }
     let mut returns: Vec<(u32, u32)> = ends.collect();
     returns.sort_unstable();

@@ -376,7 +376,17 @@ impl Window {
         Ok(())
     }
 
+    /// Whether the machine may take steps, and there is room for the states that they lead to.
+    fn make_sure(&self, machine: &impl Machine) -> Result<(), Trouble> {
+        let growth = machine.growth();
+        if growth > 0 && self.bytes(machine) + growth > self.memory_bytes {
+            return Err(Trouble::OutOfMemory);
+        }
+        Ok(())
+    }
+
     fn begin_expansion(&mut self, machine: &mut impl Machine, at: usize) -> Result<(), Trouble> {
+        self.make_sure(machine)?;
         self.before.clear();
         self.before.extend_from_slice(self.visited.get(at));
         self.target_alone = None;
@@ -404,6 +414,7 @@ impl Window {
         if is_target && self.visited.is_flagged(at) {
             return Ok(());
         }
+        self.make_sure(machine)?;
         let state = configuration::state(&self.before);
         let mut states = std::mem::take(&mut self.states);
         states.clear();
@@ -496,6 +507,11 @@ impl Window {
     fn forget(&mut self, machine: &mut impl Machine) {
         let bytes = machine.bytes();
         if bytes > self.machine_kept_bytes * 2 + self.forget_bytes.min(self.memory_bytes / 8) {
+            // Numbers old and new are needed meanwhile.
+            if self.bytes(machine) + bytes / 2 > self.memory_bytes {
+                (self.visited, self.next) = (List::new(self.bit_words), List::new(self.bit_words));
+                self.count_lists();
+            }
             self.keep_only(machine);
         }
         if let Some(log) = &mut self.log

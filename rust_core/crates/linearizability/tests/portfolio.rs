@@ -190,3 +190,32 @@ fn a_register_with_very_much_at_once_is_decided_too() {
         assert_eq!(report.verdict, verdict, "{}", report.reason);
     }
 }
+
+/// Where no version can follow, no change is possible: nothing overflows.
+#[test]
+fn the_last_version_is_not_followed_by_another() {
+    let judged = |text: &str| {
+        let mut options = Options::default();
+        options.model.initial = Some(mcp_chaos_history::Value::list([
+            mcp_chaos_history::Value::Int(i64::MAX),
+            mcp_chaos_history::Value::Int(1),
+        ]));
+        check(&history(text), "versioned-register", &options, &Limits::default(), &Unwatched).unwrap()
+    };
+    assert_eq!(judged(&format!("0 invoke read\n0 ok read [{},1]", i64::MAX)).verdict, Verdict::Valid);
+    let report = judged("0 invoke write 2\n0 ok write");
+    assert_eq!(report.verdict, Verdict::Invalid);
+    assert!(report.reason.contains(&format!("at version {}", i64::MAX)), "{}", report.reason);
+    // Of unknown outcome it may never have taken effect.
+    assert_eq!(judged("0 invoke write 2").verdict, Verdict::Valid);
+}
+
+/// What nobody asked for is not blamed.
+#[test]
+fn an_algorithm_that_does_not_fit_is_blamed_only_if_it_was_asked_for() {
+    let text = "0 invoke write 1\n0 ok write 1\n1 invoke write 1\n1 ok write 1\n2 invoke read\n2 ok read 1";
+    let options = Options { algorithm: Some("zones".into()), ..Options::default() };
+    let report = check(&history(text), "register", &options, &Limits::default(), &Unwatched).unwrap();
+    assert_eq!(report.verdict, Verdict::Unknown);
+    assert!(report.reason.starts_with("the algorithm that was asked for"), "{}", report.reason);
+}

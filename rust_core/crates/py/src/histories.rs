@@ -7,6 +7,7 @@ use mcp_chaos_history::{self as histories, Format, History, Value, fault_bands};
 use mcp_chaos_linearizability::models::ModelOptions;
 use mcp_chaos_linearizability::{Limits, Options, Stop, Watch, check, check_model};
 use mcp_chaos_transactions::{self as transactions, Level};
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use serde::Deserialize;
@@ -161,7 +162,25 @@ pub fn check_history(
         (Some(model), Some(call_type)) => by_python(py, &history, &asked, &clock, model, call_type)?,
         _ => py.detach(|| guarded(|| judged(&history, &asked, &clock)))?.map_err(value_error)?,
     };
-    clock.raised().map_or(Ok(report), Err)
+    match clock.raised() {
+        None => Ok(report),
+        Some(error) => Err(with_note(py, error, &report)),
+    }
+}
+
+/// What Ctrl-C raises tells how far the check had come.
+fn with_note(py: Python<'_>, error: PyErr, report: &str) -> PyErr {
+    let report: serde_json::Value = serde_json::from_str(report).unwrap_or_default();
+    if let (Some(reason), true) = (report["reason"].as_str(), error.is_instance_of::<PyKeyboardInterrupt>(py))
+    {
+        let note = match report["verdict"].as_str() {
+            Some(verdict @ ("valid" | "invalid")) => format!("{verdict}: {reason}"),
+            _ => reason.strip_prefix("cancelled: ").unwrap_or(reason).to_owned(),
+        };
+        // Without its note the interrupt is still one.
+        let _ = error.value(py).call_method1("add_note", (note,));
+    }
+    error
 }
 
 fn read_history(text: &[u8], asked: &Asked, nemesis: Option<&[u8]>) -> Result<History, String> {
@@ -213,7 +232,10 @@ fn by_python(
     let report =
         guarded(|| check_model(history, &asked.model, &model, &wanted(asked), &asked.limits(), &watch))?;
     match model.raised() {
-        Some(error) => Err(error),
+        Some(error) => Err(match &report {
+            Ok(report) => with_note(py, error, &to_json(report)),
+            Err(_) => error,
+        }),
         None => report.map(|report| to_json(&report)).map_err(value_error),
     }
 }
@@ -232,7 +254,14 @@ impl Watch for OfPython<'_> {
     fn begin_explanation(&self) {
         self.clock.begin_explanation();
     }
+
+    fn stride(&self) -> u64 {
+        PYTHON_STEPS
+    }
 }
+
+/// Steps of a model in Python between two looks at the clock: each takes some microseconds, or what its author likes.
+const PYTHON_STEPS: u64 = 64;
 
 fn wanted(asked: &Asked) -> Options {
     Options {

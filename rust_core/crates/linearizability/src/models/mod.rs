@@ -330,7 +330,7 @@ fn words(value: &Value) -> String {
 }
 
 /// Memory that a value holds beyond its own size, in bytes.
-fn value_bytes(value: &Value) -> usize {
+pub(crate) fn value_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Int(_) => 0,
         Value::Number(text) | Value::Text(text) => text.len() + 16,

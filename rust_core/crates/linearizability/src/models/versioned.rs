@@ -5,7 +5,8 @@ use mcp_chaos_history::{Outcome, Value};
 use super::{pair, unknown_function, value_bytes, words};
 use crate::model::{Call, Model, Reading};
 
-/// The model. Each change adds exactly one to the version, which begins at 0.
+/// The model. Each change adds exactly one to the version, which begins at 0. At the greatest whole number of 64 bits
+/// no change is possible any more.
 ///
 /// | function | argument | answer | failures that observe |
 /// |---|---|---|---|
@@ -168,10 +169,11 @@ impl Model for VersionedRegister {
     fn step(&self, state: &Versioned, action: &Action, next: &mut Vec<Versioned>) {
         match action {
             Action::Read(told) if told.holds(state.version, &state.value) => next.push(state.clone()),
-            Action::Change { found, new, told }
-                if found.holds(state) && told.holds(state.version + 1, new) =>
-            {
-                next.push(Versioned { version: state.version + 1, value: new.clone() });
+            Action::Change { found, new, told } => {
+                let after = state.version.checked_add(1).filter(|_| found.holds(state));
+                if let Some(version) = after.filter(|version| told.holds(*version, new)) {
+                    next.push(Versioned { version, value: new.clone() });
+                }
             }
             Action::Mismatch(condition) if !condition.holds(state) => next.push(state.clone()),
             _ => {}
@@ -201,14 +203,12 @@ impl Model for VersionedRegister {
             Action::Change { found: Condition::Version(expected), .. } if *expected != state.version => {
                 format!("it is at version {}, not at the expected {expected}", state.version)
             }
-            Action::Change { new, told, .. } => {
-                format!(
-                    "it would leave {} at version {}, not {}",
-                    words(new),
-                    state.version + 1,
-                    told.in_words()
-                )
-            }
+            Action::Change { new, told, .. } => match state.version.checked_add(1) {
+                Some(version) => {
+                    format!("it would leave {} at version {version}, not {}", words(new), told.in_words())
+                }
+                None => format!("it is at version {}, which nothing comes after", state.version),
+            },
         }
     }
 }

@@ -80,6 +80,20 @@ impl<const N: usize> Antichain<N> {
             + (self.pending.capacity() + self.before.capacity() + self.groups.capacity()) * 4
     }
 
+    /// What it takes to add so many more, in bytes.
+    pub fn growth(&self, more: usize) -> u64 {
+        let len = self.list.len() + more;
+        let mut bytes = 0;
+        if len > self.list.capacity() {
+            let room = len.max(2 * self.list.capacity());
+            bytes += (room - self.list.capacity()) * (size_of::<Configuration<N>>() + 8);
+        }
+        if len >= Self::FEW && self.groups.len() < 2 * len {
+            bytes += ((4 * len).next_power_of_two()).saturating_sub(self.groups.capacity()) * 4;
+        }
+        bytes as u64
+    }
+
     pub fn clear(&mut self) {
         self.list.clear();
         self.pending.clear();

@@ -20,13 +20,18 @@
 use mcp_chaos_history::{Map, Set};
 
 use super::prepare::{Action, Held, Moment, OTHER, Register};
-use crate::engine::{Answer, Engine, Progress};
+use crate::{
+    engine::{Answer, Engine, Progress},
+    machine::table_bytes,
+};
 
 /// The most required operations open at once.
 const WIDEST: usize = 64;
 /// The most different actions of unknown outcome, and the most operations with the same.
 const MOST_KINDS: usize = 64;
 const MOST_ALIKE: usize = u8::MAX as usize;
+/// The most sets of what was spent that are kept of configurations equal otherwise: looking through them takes time.
+const MOST_LISTED: usize = 1 << 12;
 /// How many completions ahead are looked at to choose what comes first.
 const AHEAD: u32 = 24;
 
@@ -102,106 +107,114 @@ pub struct DepthFirst<'a> {
     /// After which completion a value is asked for no more.
     asked_until: Vec<u32>,
     stack: Vec<Entry>,
-    failed: Map<Key, Vec<Spent>>,
-    failed_before: Map<Key, Vec<Spent>>,
-    /// How many sets the younger half holds; and the older.
-    kept: (usize, usize),
+    failed: Failures,
+    failed_before: Failures,
     furthest: u32,
     /// The first completion of an operation that finds a stale value; without one, how many completions there are.
     limit: u32,
     taken: u64,
     answer: Option<Answer>,
-    begun: bool,
+    /// While the history is laid out.
+    laying: Option<Laying>,
 }
 
 impl<'a> DepthFirst<'a> {
     /// A search that holds at most so much memory.
     pub fn new(register: &'a Register, memory_bytes: u64) -> DepthFirst<'a> {
+        let needed = Laying::bytes_for(register)
+            + (size_of::<u32>() * (3 * register.moments.len() / 2 + register.facts.len())) as u64;
+        let has_room = needed <= memory_bytes / 2;
         DepthFirst {
             register,
             memory_bytes,
             open: Vec::new(),
             open_from: Vec::new(),
             invoked: Vec::new(),
-            invoked_from: Vec::new(),
+            invoked_from: vec![0],
             moments: Vec::new(),
             kinds: Vec::new(),
-            asked_until: Vec::new(),
+            asked_until: if has_room { vec![0; register.facts.len()] } else { Vec::new() },
             stack: Vec::new(),
-            failed: Map::default(),
-            failed_before: Map::default(),
-            kept: (0, 0),
+            failed: Failures::default(),
+            failed_before: Failures::default(),
             furthest: 0,
             limit: 0,
             taken: 0,
-            answer: None,
-            begun: false,
+            answer: (!has_room).then_some(Answer::OutOfMemory),
+            laying: has_room.then(|| Laying::new(register)),
         }
     }
 
-    /// Lays out which steps are open when. The answer, if there is one already.
-    fn begin(&mut self) -> Option<Answer> {
+    /// Goes through a moment before the search begins. The answer, if there is one already.
+    fn prepare(&mut self, laying: &mut Laying) -> Option<Answer> {
         let register = self.register;
-        let mut completes = vec![0_u32; register.steps.len()];
-        let mut returns = 0;
-        for (at, moment) in (0..).zip(&register.moments) {
+        let moments = &register.moments;
+        let at = laying.at;
+        laying.at += 1;
+        // First all completions are numbered, then every moment is laid out.
+        if let Some(moment) = moments.get(at) {
             if let Moment::Return(step) = *moment {
-                completes[step as usize] = returns;
-                self.moments.push(at);
-                returns += 1;
+                laying.completes[step as usize] = self.moments.len() as u32;
+                self.moments.push(at as u32);
+            }
+            return None;
+        }
+        let Some(moment) = moments.get(at - moments.len()) else { return self.begin(self.moments.len()) };
+        let stale = laying.staleness.take(register, *moment);
+        match *moment {
+            Moment::Invoke(number) => self.lay_invocation(laying, number),
+            Moment::Return(_) => {
+                let list = size_of::<Open>() * laying.open.len();
+                let is_full = |list: &Vec<Open>, more: usize| list.capacity() - list.len() < more;
+                let grows = is_full(&self.open, laying.open.len()) || is_full(&self.invoked, 1);
+                let growth = if grows { size_of::<Open>() * self.open.capacity() + list } else { 0 };
+                if self.bytes() + laying.bytes() + growth as u64 > self.memory_bytes / 2 {
+                    return Some(Answer::OutOfMemory);
+                }
+                self.open_from.push(self.open.len() as u32);
+                self.open.extend_from_slice(&laying.open);
+                laying.slots.push(laying.open.remove(0).slot);
+                laying.next += 1;
+                self.invoked_from.push(self.invoked.len() as u32);
+                // What comes after a stale value need not be looked at.
+                stale.then(|| self.begin(laying.next as usize - 1)).flatten()
             }
         }
-        self.asked_until = vec![0; register.facts.len()];
-        let mut slots: Vec<u8> = (0..WIDEST as u8).rev().collect();
-        let mut numbers: Map<Action, usize> = Map::default();
-        let mut open: Vec<Open> = Vec::new();
-        let mut next = 0;
-        self.invoked_from.push(0);
-        for moment in &register.moments {
-            match *moment {
-                Moment::Invoke(number) => {
-                    let step = register.steps[number as usize];
-                    let until = if step.required { completes[number as usize] } else { u32::MAX };
-                    if let Some(value) = step.action.observes() {
-                        let asked = &mut self.asked_until[value as usize];
-                        *asked = (*asked).max(until);
-                    }
-                    if step.required {
-                        let Some(slot) = slots.pop() else { return Some(Answer::NotApplicable) };
-                        let step = Open { action: step.action, slot, completes: until };
-                        let place = open.partition_point(|other| other.completes < until);
-                        open.insert(place, step);
-                        self.invoked.push(step);
-                    } else {
-                        let kinds = &mut self.kinds;
-                        let kind = *numbers.entry(step.action).or_insert_with(|| {
-                            kinds.push(Kind { action: step.action, invoked: Vec::new() });
-                            kinds.len() - 1
-                        });
-                        kinds[kind].invoked.push(next);
-                        if kinds.len() > MOST_KINDS || kinds[kind].invoked.len() > MOST_ALIKE {
-                            return Some(Answer::NotApplicable);
-                        }
-                    }
-                }
-                Moment::Return(_) => {
-                    self.open_from.push(self.open.len() as u32);
-                    self.open.extend_from_slice(&open);
-                    slots.push(open.remove(0).slot);
-                    next += 1;
-                    self.invoked_from.push(self.invoked.len() as u32);
-                    if self.bytes() > self.memory_bytes / 2 {
-                        return Some(Answer::OutOfMemory);
-                    }
-                }
-            }
+    }
+
+    fn lay_invocation(&mut self, laying: &mut Laying, number: u32) -> Option<Answer> {
+        let step = self.register.steps[number as usize];
+        let until = if step.required { laying.completes[number as usize] } else { u32::MAX };
+        if let Some(value) = step.action.observes() {
+            let asked = &mut self.asked_until[value as usize];
+            *asked = (*asked).max(until);
         }
+        if step.required {
+            let Some(slot) = laying.slots.pop() else { return Some(Answer::NotApplicable) };
+            let step = Open { action: step.action, slot, completes: until };
+            let place = laying.open.partition_point(|other| other.completes < until);
+            laying.open.insert(place, step);
+            self.invoked.push(step);
+            return None;
+        }
+        let kinds = &mut self.kinds;
+        let kind = *laying.numbers.entry(step.action).or_insert_with(|| {
+            kinds.push(Kind { action: step.action, invoked: Vec::new() });
+            kinds.len() - 1
+        });
+        kinds[kind].invoked.push(laying.next);
+        let is_too_much = kinds.len() > MOST_KINDS || kinds[kind].invoked.len() > MOST_ALIKE;
+        is_too_much.then_some(Answer::NotApplicable)
+    }
+
+    /// Begins the search for an order of all before this completion.
+    fn begin(&mut self, limit: usize) -> Option<Answer> {
         self.open_from.push(self.open.len() as u32);
-        self.limit = first_stale(register).unwrap_or(returns);
-        if self.limit == 0 {
+        self.limit = limit as u32;
+        if limit == 0 {
             return Some(self.explained());
         }
-        let key = Key { done: 0, fresh: 0, completion: 0, value: register.initial, seen: false };
+        let key = Key { done: 0, fresh: 0, completion: 0, value: self.register.initial, seen: false };
         let mut start = Configuration { key, spent: [0; MOST_KINDS] };
         self.enter(&mut start);
         self.stack.push(Entry::Visit(start));
@@ -215,6 +228,12 @@ impl<'a> DepthFirst<'a> {
             moment: *moment as usize,
             is_first: true,
         })
+    }
+
+    fn layout_bytes(&self) -> u64 {
+        let words = self.open_from.capacity() + self.invoked_from.capacity() + self.moments.capacity();
+        (size_of::<Open>() * (self.open.capacity() + self.invoked.capacity())
+            + size_of::<u32>() * (words + self.asked_until.capacity())) as u64
     }
 
     fn open_at(&self, completion: u32) -> std::ops::Range<usize> {
@@ -253,23 +272,38 @@ impl<'a> DepthFirst<'a> {
 
     /// Whether this is known to fail.
     fn has_failed(&self, configuration: &Configuration) -> bool {
-        [&self.failed, &self.failed_before].into_iter().any(|failed| {
-            failed
-                .get(&configuration.key)
-                .is_some_and(|sets| sets.iter().any(|spent| is_within(spent, &configuration.spent)))
-        })
+        self.failed.knows(configuration) || self.failed_before.knows(configuration)
     }
 
     fn note_failure(&mut self, configuration: &Configuration) {
-        let sets = self.failed.entry(configuration.key).or_default();
-        let before = sets.len();
-        sets.retain(|spent| !is_within(&configuration.spent, spent));
-        sets.push(configuration.spent);
-        self.kept.0 = self.kept.0 + sets.len() - before;
-        if self.bytes() > self.memory_bytes / 2 {
+        // Each half may take three eighths of what the layout leaves; the rest is for the stack.
+        let half = self.memory_bytes.saturating_sub(self.layout_bytes()) / 8 * 3;
+        if self.failed.bytes() + self.failed.growth() > half {
             self.failed_before = std::mem::take(&mut self.failed);
-            self.kept = (0, self.kept.0);
+            if self.failed.growth() > half {
+                return;
+            }
         }
+        self.failed.add(configuration);
+    }
+
+    /// Makes room for what one step puts onto the stack. False if there is too little memory.
+    fn has_room(&mut self) -> bool {
+        // Every open step, every kind, and the configuration itself.
+        let most = self.register.width.min(WIDEST) + self.kinds.len() + 2;
+        if self.stack.capacity() - self.stack.len() >= most {
+            return true;
+        }
+        let more = most + self.stack.len() / 2;
+        let bytes = (size_of::<Entry>() * more) as u64;
+        if self.bytes() + bytes > self.memory_bytes {
+            (self.failed, self.failed_before) = Default::default();
+        }
+        if self.bytes() + bytes > self.memory_bytes {
+            return false;
+        }
+        self.stack.reserve_exact(more);
+        true
     }
 
     /// Looks at a configuration. True if it explains everything.
@@ -454,57 +488,158 @@ impl<'a> DepthFirst<'a> {
     }
 }
 
-/// The number of the first completion whose operation finds a stale value.
-fn first_stale(register: &Register) -> Option<u32> {
-    /// What produces a value: how many have been invoked and not ended; the last end.
-    #[derive(Clone, Copy, Default)]
-    struct Producers {
-        open: u32,
-        last_end: Option<u32>,
+/// Looks for an operation that finds a stale value, moment by moment.
+struct Staleness {
+    now: u32,
+    producers: Vec<Producers>,
+    /// Of mutations that ended, the one invoked last, and the one invoked last that sets another value than this.
+    last: [Option<(u32, Held)>; 2],
+    invoked: Vec<u32>,
+    /// For each observer the last invocation among mutations to other values that ended before it; 0 for none.
+    gone_since: Vec<u32>,
+}
+
+/// What produces a value: how many have been invoked and not ended; the last end, from 1 on; the beginning is 1 too.
+#[derive(Clone, Copy, Default)]
+struct Producers {
+    open: u32,
+    last_end: u32,
+}
+
+impl Staleness {
+    fn new(register: &Register) -> Staleness {
+        let steps = register.steps.len();
+        let mut producers = vec![Producers::default(); register.facts.len()];
+        producers[register.initial as usize].last_end = 1;
+        Staleness { now: 1, producers, last: [None; 2], invoked: vec![0; steps], gone_since: vec![0; steps] }
     }
-    let mut producers = vec![Producers::default(); register.facts.len()];
-    producers[register.initial as usize].last_end = Some(0);
-    // Of mutations that ended, the one invoked last, and the one invoked last that sets another value than this.
-    let mut last: [Option<(u32, Held)>; 2] = [None; 2];
-    let mut invoked = vec![0; register.steps.len()];
-    // For each observer the last invocation among mutations to other values that ended before it.
-    let mut gone_since: Vec<Option<u32>> = vec![None; register.steps.len()];
-    let mut completion = 0;
-    for (now, moment) in (1..).zip(&register.moments) {
-        match *moment {
+
+    /// Whether a value that is found by the step that completes here was gone by its invocation.
+    fn take(&mut self, register: &Register, moment: Moment) -> bool {
+        self.now += 1;
+        let now = self.now;
+        match moment {
             Moment::Invoke(number) => {
-                invoked[number as usize] = now;
+                self.invoked[number as usize] = now;
                 let action = register.steps[number as usize].action;
                 if let Some(new) = action.produces() {
-                    producers[new as usize].open += 1;
+                    self.producers[new as usize].open += 1;
                 }
-                let other = last.iter().flatten().find(|(_, value)| Some(*value) != action.observes());
-                gone_since[number as usize] = other.map(|(invoked, _)| *invoked);
+                let mut others = self.last.iter().flatten();
+                let other = others.find(|(_, value)| Some(*value) != action.observes());
+                self.gone_since[number as usize] = other.map_or(0, |(invoked, _)| *invoked);
+                false
             }
             Moment::Return(number) => {
                 let action = register.steps[number as usize].action;
                 if let Action::Read { value } | Action::Cas { expected: value, .. } = action {
-                    let Producers { open, last_end } = producers[value as usize];
-                    if open == 0 && (last_end.is_none() || last_end < gone_since[number as usize]) {
-                        return Some(completion);
+                    let Producers { open, last_end } = self.producers[value as usize];
+                    if open == 0 && (last_end == 0 || last_end < self.gone_since[number as usize]) {
+                        return true;
                     }
                 }
                 if let Some(new) = action.produces() {
-                    let of = &mut producers[new as usize];
-                    (of.open, of.last_end) = (of.open - 1, Some(now));
-                    let this = Some((invoked[number as usize], new));
+                    let of = &mut self.producers[new as usize];
+                    (of.open, of.last_end) = (of.open - 1, now);
+                    let this = Some((self.invoked[number as usize], new));
                     let sets = |entry: Option<(u32, Held)>| entry.map(|(_, value)| value);
-                    last = match last {
-                        [first, _] if sets(first) == Some(new) => [first.max(this), last[1]],
+                    self.last = match self.last {
+                        [first, _] if sets(first) == Some(new) => [first.max(this), self.last[1]],
                         [first, _] if this > first => [this, first],
                         [first, second] => [first, second.max(this)],
                     };
                 }
-                completion += 1;
+                false
             }
         }
     }
-    None
+}
+
+/// What is needed while a history is laid out.
+struct Laying {
+    /// The next moment, of both times through the history.
+    at: usize,
+    /// The number of each step's completion.
+    completes: Vec<u32>,
+    slots: Vec<u8>,
+    numbers: Map<Action, usize>,
+    /// The required steps open now, those that complete sooner first.
+    open: Vec<Open>,
+    /// The number of the next completion.
+    next: u32,
+    staleness: Staleness,
+}
+
+impl Laying {
+    fn new(register: &Register) -> Laying {
+        Laying {
+            at: 0,
+            completes: vec![0; register.steps.len()],
+            slots: (0..WIDEST as u8).rev().collect(),
+            numbers: Map::default(),
+            open: Vec::new(),
+            next: 0,
+            staleness: Staleness::new(register),
+        }
+    }
+
+    fn bytes_for(register: &Register) -> u64 {
+        (3 * size_of::<u32>() * register.steps.len() + size_of::<Producers>() * register.facts.len()) as u64
+    }
+
+    fn bytes(&self) -> u64 {
+        let Staleness { producers, invoked, gone_since, .. } = &self.staleness;
+        (size_of::<u32>() * (self.completes.capacity() + invoked.capacity() + gone_since.capacity())
+            + size_of::<Producers>() * producers.capacity()) as u64
+    }
+}
+
+/// Configurations that failed: for each key the least sets of what was spent.
+#[derive(Default)]
+struct Failures {
+    sets: Map<Key, Vec<Spent>>,
+    /// What the lists of sets take, and how many sets the longest has room for.
+    lists_bytes: u64,
+    longest: usize,
+}
+
+impl Failures {
+    const ENTRY: usize = size_of::<(Key, Vec<Spent>)>();
+
+    fn bytes(&self) -> u64 {
+        table_bytes(self.sets.capacity(), Failures::ENTRY) + self.lists_bytes
+    }
+
+    /// What one more may add for a time: a table that is full is doubled.
+    fn growth(&self) -> u64 {
+        let table = if self.sets.len() == self.sets.capacity() {
+            table_bytes((2 * self.sets.capacity()).max(14), Failures::ENTRY)
+        } else {
+            0
+        };
+        table + (self.longest.max(1) * size_of::<Spent>()) as u64
+    }
+
+    fn knows(&self, configuration: &Configuration) -> bool {
+        let sets = self.sets.get(&configuration.key);
+        sets.is_some_and(|sets| sets.iter().any(|spent| is_within(spent, &configuration.spent)))
+    }
+
+    fn add(&mut self, configuration: &Configuration) {
+        let sets = self.sets.entry(configuration.key).or_default();
+        let before = sets.capacity();
+        sets.retain(|spent| !is_within(&configuration.spent, spent));
+        if sets.len() == MOST_LISTED {
+            return;
+        }
+        if sets.len() == sets.capacity() {
+            // Nearly always there is but one.
+            sets.reserve_exact(sets.len().max(1));
+        }
+        sets.push(configuration.spent);
+        self.longest = self.longest.max(sets.capacity());
+        self.lists_bytes += ((sets.capacity() - before) * size_of::<Spent>()) as u64;
+    }
 }
 
 /// Values that open operations have still to find.
@@ -544,12 +679,27 @@ impl Engine for DepthFirst<'_> {
 
     fn advance(&mut self, fuel: u64) -> Progress {
         let end = self.taken.saturating_add(fuel);
-        if !self.begun {
-            self.begun = true;
-            self.answer = self.begin();
+        while self.answer.is_none()
+            && self.taken < end
+            && let Some(mut laying) = self.laying.take()
+        {
+            self.taken += 1;
+            self.answer = self.prepare(&mut laying);
+            // The search begins with something on the stack.
+            if self.stack.is_empty() && self.answer.is_none() {
+                self.laying = Some(laying);
+            }
         }
         while self.answer.is_none() && self.taken < end {
             self.taken += 1;
+            if !self.has_room() {
+                // A stale value is reason enough, if not perhaps the first.
+                self.answer = Some(match self.moments.get(self.limit as usize) {
+                    Some(moment) => Answer::Inexplicable { moment: *moment as usize, is_first: false },
+                    None => Answer::OutOfMemory,
+                });
+                break;
+            }
             self.answer = match self.stack.pop() {
                 Some(Entry::Visit(configuration)) => self.visit(configuration).then(|| self.explained()),
                 Some(Entry::Left(configuration)) => {
@@ -561,13 +711,6 @@ impl Engine for DepthFirst<'_> {
                     Some(Answer::Inexplicable { moment, is_first: true })
                 }
             };
-            if self.bytes() > self.memory_bytes {
-                // A stale value is reason enough, if not perhaps the first.
-                self.answer = Some(match self.moments.get(self.limit as usize) {
-                    Some(moment) => Answer::Inexplicable { moment: *moment as usize, is_first: false },
-                    None => Answer::OutOfMemory,
-                });
-            }
         }
         self.answer.map_or(Progress::Running, Progress::Done)
     }
@@ -577,17 +720,11 @@ impl Engine for DepthFirst<'_> {
     }
 
     fn bytes(&self) -> u64 {
-        let words = self.open_from.capacity() + self.invoked_from.capacity() + self.moments.capacity();
-        let map =
-            |failed: &Map<Key, Vec<Spent>>| failed.capacity() * 8 / 7 * (size_of::<(Key, Vec<Spent>)>() + 1);
-        let held = size_of::<Open>() * (self.open.capacity() + self.invoked.capacity())
-            + size_of::<u32>() * (words + self.asked_until.capacity())
-            + size_of::<Entry>() * self.stack.capacity()
-            // A list of sets has room for four at first.
-            + 4 * size_of::<Spent>() * (self.kept.0 + self.kept.1)
-            + map(&self.failed)
-            + map(&self.failed_before);
-        held as u64
+        self.layout_bytes()
+            + self.laying.as_ref().map_or(0, Laying::bytes)
+            + (size_of::<Entry>() * self.stack.capacity()) as u64
+            + self.failed.bytes()
+            + self.failed_before.bytes()
     }
 
     fn verified(&self) -> usize {

@@ -44,12 +44,23 @@ pub struct Families {
     known: Vec<Known>,
     /// Nodes looked at: what the work costs.
     pub steps: u64,
+    /// By how many bytes all this may grow.
+    pub room_bytes: u64,
+    /// It would have had to grow by more: what was computed since then means nothing.
+    pub is_full: bool,
 }
 
 impl Families {
     pub fn new() -> Families {
         let leaf = Node { element: NONE, low: EMPTY, high: EMPTY };
-        Families { nodes: vec![leaf; 2], index: Vec::new(), known: Vec::new(), steps: 0 }
+        Families {
+            nodes: vec![leaf; 2],
+            index: Vec::new(),
+            known: Vec::new(),
+            steps: 0,
+            room_bytes: u64::MAX,
+            is_full: false,
+        }
     }
 
     pub fn bytes(&self) -> u64 {
@@ -64,7 +75,7 @@ impl Families {
 
     /// The minimal sets of both.
     pub fn merge(&mut self, one: Family, other: Family) -> Family {
-        if one == other || other == EMPTY {
+        if one == other || other == EMPTY || self.is_full {
             return one;
         }
         if one == EMPTY {
@@ -87,7 +98,7 @@ impl Families {
 
     /// The sets of `one` that contain no set of `other`.
     pub fn without(&mut self, one: Family, other: Family) -> Family {
-        if one == EMPTY || other == EMPTY {
+        if one == EMPTY || other == EMPTY || self.is_full {
             return one;
         }
         if one == other || other == UNIT {
@@ -111,7 +122,7 @@ impl Families {
     /// dropped. Every set holds a beginning of that range, so this is to count one more, and keeps minimal sets
     /// minimal.
     pub fn add(&mut self, family: Family, first: u32, end: u32) -> Family {
-        if first == end || family == EMPTY {
+        if first == end || family == EMPTY || self.is_full {
             return EMPTY;
         }
         let Node { element, low, high } = self.nodes[family as usize];
@@ -190,8 +201,8 @@ impl Families {
         if high == EMPTY {
             return low;
         }
-        if self.index.len() < self.nodes.len() * 2 {
-            self.rehash();
+        if !self.grow() {
+            return low;
         }
         let new = Node { element, low, high };
         let mask = self.index.len() - 1;
@@ -208,8 +219,42 @@ impl Families {
         self.nodes.len() as u32 - 1
     }
 
+    /// Makes room for one more node. False if there is too little memory.
+    fn grow(&mut self) -> bool {
+        let mut bytes = 0;
+        let (more, size) = (self.nodes.len() / 2 + 64, self.size());
+        if self.nodes.len() == self.nodes.capacity() {
+            bytes += more * size_of::<Node>();
+        }
+        if self.index.len() < self.nodes.len() * 2 {
+            bytes += (size - self.index.len()) * (size_of::<u32>() + size_of::<Known>() / 2);
+        }
+        if bytes == 0 {
+            return true;
+        }
+        if self.is_full || bytes as u64 > self.room_bytes {
+            self.is_full = true;
+            return false;
+        }
+        self.room_bytes -= bytes as u64;
+        if self.nodes.len() == self.nodes.capacity() {
+            self.nodes.reserve_exact(more);
+        }
+        if self.index.len() < self.nodes.len() * 2 {
+            self.rehash();
+        }
+        true
+    }
+
+    /// The places that the nodes need.
+    fn size(&self) -> usize {
+        (self.nodes.len() * 4).next_power_of_two().max(64)
+    }
+
     fn rehash(&mut self) {
-        let size = (self.nodes.len() * 4).next_power_of_two().max(64);
+        let size = self.size();
+        // First what is no longer needed is given back.
+        (self.index, self.known) = (Vec::new(), Vec::new());
         self.index = vec![NONE; size];
         for (number, node) in (0_u32..).zip(&self.nodes).skip(2) {
             let mut at = hash(node.element, node.low, node.high) as usize & (size - 1);

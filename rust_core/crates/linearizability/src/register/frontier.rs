@@ -108,6 +108,8 @@ const WIDEST: usize = 4096;
 const MOST_UNKNOWN: usize = 10_000;
 /// Nodes of families below which it is not worth the while to forget any.
 const FAMILIES: usize = 1 << 15;
+/// Configurations that are looked at before the memory is counted again.
+const BATCH: usize = 32;
 /// Survivors that are told of.
 const LISTED: usize = 32;
 
@@ -308,6 +310,11 @@ struct Search<'a, const N: usize> {
     visited: Antichain<N>,
     queue: Vec<u32>,
     cursor: usize,
+    /// How many configurations of the frontier are sorted for the completion; how many are looked at again after one,
+    /// and of how many.
+    sorted: usize,
+    pruned: usize,
+    to_prune: usize,
 
     slots: Vec<u16>,
     returns_at: Vec<u32>,
@@ -391,6 +398,9 @@ impl<'a, const N: usize> Search<'a, N> {
             visited: Antichain::new(),
             queue: Vec::new(),
             cursor: 0,
+            sorted: 0,
+            pruned: 0,
+            to_prune: 0,
             slots: vec![0; register.steps.len()],
             returns_at,
             free: (0..width.min(WIDEST) as u16).rev().collect(),
@@ -429,9 +439,21 @@ impl<'a, const N: usize> Search<'a, N> {
 
     /// Goes on from one moment to the next, or from one configuration to the next within a completion.
     fn go_on(&mut self) {
+        if self.pruned < self.to_prune {
+            if !self.has_room(BATCH) {
+                return self.out_of_memory();
+            }
+            return self.some(|search| search.pruned < search.to_prune, Self::prune);
+        }
         if let Some(step) = self.completing {
+            if self.sorted < self.frontier.len() {
+                if !self.has_room(2 * BATCH) {
+                    return self.out_of_memory();
+                }
+                return self.some(|search| search.sorted < search.frontier.len(), |search| search.sort(step));
+            }
             if self.cursor < self.queue.len() {
-                if !self.has_room() {
+                if !self.has_room(self.mutations.len() + self.unknown_writes.len() + 1) {
                     return self.out_of_memory();
                 }
                 return self.expand(step);
@@ -452,6 +474,10 @@ impl<'a, const N: usize> Search<'a, N> {
         if matches!(self.aim, Aim::All) {
             self.verified = self.at;
             if self.at.is_multiple_of(self.narrow.window) {
+                let bytes = size_of::<Configuration<N>>() * self.frontier.len();
+                if self.bytes() + bytes as u64 > self.memory_bytes {
+                    return self.out_of_memory();
+                }
                 self.take_snapshot();
                 self.look_until(self.at + 2 * self.narrow.window);
             }
@@ -462,6 +488,17 @@ impl<'a, const N: usize> Search<'a, N> {
                 self.at += 1;
             }
             Moment::Return(step) => self.complete(step),
+        }
+    }
+
+    /// Does something a few times, while it is to be done, or until that has taken a while.
+    fn some(&mut self, goes_on: impl Fn(&Self) -> bool, mut work: impl FnMut(&mut Self)) {
+        let enough = self.steps() + 1_000;
+        for _ in 0..BATCH {
+            if !goes_on(self) || self.steps() >= enough {
+                return;
+            }
+            work(self);
         }
     }
 
@@ -589,33 +626,38 @@ impl<'a, const N: usize> Search<'a, N> {
         self.next.clear();
         self.visited.clear();
         self.queue.clear();
-        self.cursor = 0;
+        (self.sorted, self.cursor) = (0, 0);
         self.completing = Some(step);
-        let action = self.register.steps[step as usize].action;
-        for at in 0..self.frontier.len() {
-            let configuration = self.frontier[at];
-            if configuration.done.has(slot) {
-                self.put_next(configuration, slot);
-                continue;
-            }
-            match action {
-                Action::Write { new } if !configuration.fresh.has(slot) => {
-                    if !self.is_lost(&configuration, new) {
-                        self.put_next(self.with_hidden(&configuration, new), slot);
-                    }
-                    // To take effect with a dead value, if no mismatch is left, gains nothing over being hidden:
-                    // whatever takes effect next is a write, which frees what this one would free.
-                    if self.is_dead(new) && self.mismatches_left == 0 {
-                        continue;
-                    }
-                }
-                Action::Read { value } if !configuration.fresh.has(slot) => {
-                    self.hide(&configuration, value, slot);
-                }
-                _ => {}
-            }
-            self.put_visited(configuration);
+    }
+
+    /// Takes the next configuration of the frontier: to `next` if the step has taken effect there or may have been
+    /// hidden, to `visited` if it may take effect yet.
+    fn sort(&mut self, step: u32) {
+        let configuration = self.frontier[self.sorted];
+        self.sorted += 1;
+        self.taken += 1;
+        let slot = self.slots[step as usize];
+        if configuration.done.has(slot) {
+            self.put_next(configuration, slot);
+            return;
         }
+        match self.register.steps[step as usize].action {
+            Action::Write { new } if !configuration.fresh.has(slot) => {
+                if !self.is_lost(&configuration, new) {
+                    self.put_next(self.with_hidden(&configuration, new), slot);
+                }
+                // To take effect with a dead value, if no mismatch is left, gains nothing over being hidden:
+                // whatever takes effect next is a write, which frees what this one would free.
+                if self.is_dead(new) && self.mismatches_left == 0 {
+                    return;
+                }
+            }
+            Action::Read { value } if !configuration.fresh.has(slot) => {
+                self.hide(&configuration, value, slot);
+            }
+            _ => {}
+        }
+        self.put_visited(configuration);
     }
 
     /// Completes a read that may have found, before the last write, what a hidden write of this value left.
@@ -888,14 +930,26 @@ impl<'a, const N: usize> Search<'a, N> {
         }
         if changed && self.frontier.len() > 1 {
             self.next.clear();
-            for configuration in self.frontier.drain(..) {
-                self.next.insert(configuration, &self.masks, &mut self.families, &mut self.taken);
-            }
+            (self.pruned, self.to_prune) = (0, self.frontier.len());
+        } else if self.families.nodes() > self.families_full {
+            self.forget_families();
+        }
+    }
+
+    /// Takes the next configuration of the frontier to `next`, unless another dominates it; then `next` becomes the
+    /// frontier.
+    fn prune(&mut self) {
+        let configuration = self.frontier[self.pruned];
+        self.pruned += 1;
+        self.taken += 1;
+        self.next.insert(configuration, &self.masks, &mut self.families, &mut self.taken);
+        if self.pruned == self.to_prune {
+            (self.pruned, self.to_prune) = (0, 0);
             self.next.list.retain(|configuration| configuration.spent != EMPTY);
             std::mem::swap(&mut self.frontier, &mut self.next.list);
-        }
-        if self.families.nodes() > self.families_full {
-            self.forget_families();
+            if self.families.nodes() > self.families_full && !self.families.is_full {
+                self.forget_families();
+            }
         }
     }
 
@@ -1080,24 +1134,27 @@ impl<'a, const N: usize> Search<'a, N> {
     fn out_of_memory(&mut self) {
         self.answer = Some(match self.aim {
             Aim::All => Answer::OutOfMemory,
-            Aim::Between { last: moment, .. } => Answer::Inexplicable { moment, is_first: false },
+            Aim::Between { last, .. } => {
+                // What is invoked after a completion does not make the prefix before it any better.
+                let is_completion = |at: &usize| matches!(self.register.moments[*at], Moment::Return(_));
+                let moment = (0..=last).rev().find(is_completion).expect("only a completion can fail");
+                Answer::Inexplicable { moment, is_first: false }
+            }
             Aim::Survivors { failed } => Answer::Inexplicable { moment: failed, is_first: true },
         });
         // What was reached is forgotten: it would describe another moment.
         self.frontier.clear();
     }
 
-    /// Whether what one configuration may add fits, were each list that is full to double.
-    fn has_room(&self) -> bool {
-        let most = self.mutations.len() + self.unknown_writes.len() + 1;
-        let growth = |list: &Antichain<N>| {
-            if list.list.len() + most > list.list.capacity() {
-                list.list.capacity() * 2 * (size_of::<Configuration<N>>() + 16)
-            } else {
-                0
-            }
-        };
-        self.bytes() + (growth(&self.next) + growth(&self.visited)) as u64 <= self.memory_bytes
+    /// Whether so many more configurations fit, were each list that is full to double. What is left then is for
+    /// families.
+    fn has_room(&mut self, most: usize) -> bool {
+        let held = self.bytes() + self.next.growth(most) + self.visited.growth(most);
+        let queue =
+            if self.queue.capacity() - self.queue.len() < most { self.queue.capacity() * 4 } else { 0 };
+        let left = self.memory_bytes.checked_sub(held + queue as u64);
+        self.families.room_bytes = left.unwrap_or(0);
+        left.is_some() && !self.families.is_full
     }
 }
 
@@ -1109,6 +1166,9 @@ impl<const N: usize> Engine for Search<'_, N> {
     fn advance(&mut self, fuel: u64) -> Progress {
         let enough = self.steps().saturating_add(fuel);
         loop {
+            if self.families.is_full && self.answer.is_none() {
+                self.out_of_memory();
+            }
             if let Some(answer) = self.answer {
                 return Progress::Done(answer);
             }

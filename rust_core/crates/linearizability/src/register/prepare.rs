@@ -1,7 +1,7 @@
 //! What the search needs to know of one key's history: a register with reads, writes, compare-and-set.
 
 pub use crate::problem::Moment;
-use crate::problem::moments;
+use crate::problem::{moments, moments_bytes};
 use mcp_chaos_history::{Ending, History, Operation, ValueId};
 
 /// A value's number among those that the history's operations on this register tell apart. Values that nobody
@@ -117,6 +117,22 @@ pub struct Register {
     pub width: usize,
 }
 
+impl Register {
+    /// What it takes to prepare so many of the history's operations, at most: about that where each names a value
+    /// that no other does.
+    pub(crate) fn bytes_for(history: &History, operations: usize) -> u64 {
+        let values = 4 * history.values.len() as u64;
+        values + 84 * operations as u64 + moments_bytes(history, operations)
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.steps.capacity() * size_of::<Step>()
+            + self.moments.capacity() * size_of::<Moment>()
+            + self.facts.capacity() * size_of::<ValueFacts>()) as u64
+    }
+}
+
 /// What preparing writes on, kept from one key to the next: so a key costs what its own operations do, however
 /// many values the history has.
 #[derive(Debug, Default)]
@@ -128,6 +144,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Memory held, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        ((self.numbers.capacity() + self.numbered.capacity()) * size_of::<Held>()) as u64
+    }
+
     /// Numbers the values that occur, densely.
     fn number(&mut self, value: ValueId) -> Held {
         let number = &mut self.numbers[value as usize];
@@ -180,7 +201,8 @@ pub fn prepare_with(
         })
     };
     let [read, write, cas] = ["read", "write", "cas"].map(|name| history.functions.find(name));
-    let mut steps = Vec::new();
+    let operations = operations.into_iter();
+    let mut steps = Vec::with_capacity(operations.size_hint().1.unwrap_or(0));
     for number in operations {
         let operation = &history.operations[number as usize];
         let is_mismatch = operation.ending == Ending::Fail && history.error(operation) == Some("mismatch");

@@ -544,6 +544,11 @@ impl Engine for ZoneSearch<'_> {
 
     fn witness(&self) -> Option<Vec<u32>> {
         let Phase::Done(Answer::Linearizable) = self.phase else { return None };
+        let Register { steps, facts, .. } = self.zones.register;
+        let noted = size_of::<u32>() * (2 * steps.len() + facts.len());
+        if self.bytes() + (Layout::bytes_for(self.zones.register) + noted) as u64 > self.memory_bytes {
+            return None;
+        }
         let mut layout = Layout::new(&self.zones, true);
         let laid = (1..=self.limit()).all(|now| layout.take(&self.zones, now));
         debug_assert!(laid, "a history whose zones agree has a layout");
