@@ -12,7 +12,7 @@ NODE_TARGET := x86_64-unknown-linux-gnu
 # has neither (docs/node.md).
 NODE_FEATURES ?= plants,faults
 
-.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak brute-force fuzz nightly clean
+.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak brute-force fuzz detection nightly clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ brute-force:  ## 2,000,000 random histories of each model: every engine of the c
 
 fuzz: setup  ## 20,000 mutated scenario files, overrides, plans and manifests: each read whole, or refused with its place
 	$(BIN)/python ci/fuzz_scenarios.py
+
+detection: setup  ## how soon each planted bug is found over the general families: rewrites docs/detection.md (hours)
+	$(BIN)/python ci/detection.py --seeds $(or $(SEEDS),20)
 
 nightly: setup  ## what runs every night: see ci/nightly.sh
 	ci/nightly.sh

@@ -22,8 +22,9 @@ def planted(path: Path) -> str:
     return named[1]
 
 
-def test_every_planted_bug_has_one() -> None:
-    assert {planted(path) for path in FILES} == {name for name, _, _ in PLANTS}
+def test_each_names_a_planted_bug() -> None:
+    assert FILES
+    assert {planted(path) for path in FILES} <= {name for name, _, _ in PLANTS}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -1,6 +1,6 @@
 //! What a replica is told when it starts, and the limits that no replica passes.
 
-use mcp_chaos_evidence::NodeId;
+use mcp_chaos_evidence::{NodeId, Plants};
 
 /// Largest payload of one append message, in bytes; a larger single entry travels alone.
 pub const MAX_APPEND_BYTES: usize = 256 << 10;
@@ -61,40 +61,5 @@ impl Config {
             snapshot_state: 0,
             plants: Plants::default(),
         }
-    }
-}
-
-/// Planted bugs that live in this layer. Without the feature `plants` no field can be set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Plants {
-    /// `vote-not-durable`: a vote is answered, and traced, before it is on disk; term and vote reach the disk
-    /// only with the next entries. A node that restarts in between votes again in the same term, and two
-    /// leaders may be elected in it. Models a hard state that is written without waiting for the sync, or not
-    /// at all. Forbidden by Ongaro's dissertation §3.8 (persisted state); met in practice as the risk named
-    /// in tikv/tikv#1610: "a follower may send a vote to another peer at the same term".
-    #[cfg(feature = "plants")]
-    pub vote_not_durable: bool,
-    /// `stale-read` (its half in this layer): a leader does not step down for want of a quorum, and confirms
-    /// reads by itself, its followers' included. Cut off, it answers from a state that another leader's
-    /// writes have passed. Models reads from the leader without the round of heartbeats of Ongaro's
-    /// dissertation §6.4; met in practice in early etcd and Consul (Kingsbury, "Jepsen: etcd and Consul",
-    /// aphyr.com/posts/316, 2014).
-    #[cfg(feature = "plants")]
-    pub stale_read: bool,
-}
-
-impl Plants {
-    pub(crate) fn vote_not_durable(self) -> bool {
-        #[cfg(feature = "plants")]
-        return self.vote_not_durable;
-        #[cfg(not(feature = "plants"))]
-        false
-    }
-
-    pub(crate) fn stale_read(self) -> bool {
-        #[cfg(feature = "plants")]
-        return self.stale_read;
-        #[cfg(not(feature = "plants"))]
-        false
     }
 }

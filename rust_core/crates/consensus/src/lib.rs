@@ -29,6 +29,7 @@ mod convert;
 mod election;
 mod event;
 mod in_flight;
+mod planted;
 mod reads;
 mod replica;
 mod storage;

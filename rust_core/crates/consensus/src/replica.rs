@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 use bytes::Bytes;
-use mcp_chaos_evidence::{NodeId, Role, TraceEvent};
+use mcp_chaos_evidence::{NodeId, Plant, Role, TraceEvent};
 use raft::eraftpb as pb;
 use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
@@ -20,6 +20,7 @@ use crate::convert::{
 use crate::election::Elections;
 use crate::event::{Effect, Event, InitError, Status};
 use crate::in_flight::InFlight;
+use crate::planted::Planted;
 use crate::reads::Reads;
 use crate::storage::Log;
 use crate::types::{
@@ -54,6 +55,7 @@ pub struct Replica {
     applied: SnapshotMeta,
     /// Ticks since a snapshot was sent to a peer and not acknowledged.
     snapshots_sent: BTreeMap<NodeId, u32>,
+    planted: Planted,
     malformed_messages: u64,
     refused_changes: u64,
 }
@@ -103,11 +105,12 @@ impl Replica {
             snapshot_to_raft(snapshot),
             entries.into_iter().map(entry_to_raft).collect(),
         );
+        let contexts_of = if config.plants.has(Plant::ReadContextReused) { 0 } else { boot };
         let mut replica = Replica {
             raw: raw_node(&config, log, meta.index),
             founded,
             elections: Elections::new(config.seed, config.id, config.election_ticks),
-            reads: Reads::new(config.id, boot, config.read_retry_ticks),
+            reads: Reads::new(config.id, contexts_of, config.read_retry_ticks),
             in_flight: VecDeque::new(),
             next_token: 1,
             durable_term: hard_state.term,
@@ -118,6 +121,7 @@ impl Replica {
             reported_commit: meta.index,
             applied: meta,
             snapshots_sent: BTreeMap::new(),
+            planted: Planted::default(),
             malformed_messages: 0,
             refused_changes: 0,
             config,
@@ -159,6 +163,10 @@ impl Replica {
             }
             Event::Receive(message) => self.receive(message),
             Event::Propose { ticket, data } => self.propose(ticket, data, effects),
+            Event::Read { ticket } if self.reads_too_early() => {
+                let index = self.raw.raft.raft_log.committed;
+                effects.push(Effect::ReadReady { ticket, index });
+            }
             Event::Read { ticket } => {
                 let context = self.reads.ask(ticket);
                 self.ask_index(context);
@@ -176,7 +184,12 @@ impl Replica {
                     self.raw.mut_store().compact(snapshot_to_raft(snapshot), keep);
                 }
             }
-            Event::Unreachable { peer } => self.raw.report_unreachable(peer),
+            Event::Unreachable { peer } => {
+                self.raw.report_unreachable(peer);
+                if self.config.plants.has(Plant::WakeUpLost) {
+                    self.planted.unreachable(peer);
+                }
+            }
             Event::SnapshotSent { peer, delivered } => self.snapshot_sent(peer, delivered),
         }
         self.work(effects);
@@ -253,6 +266,9 @@ impl Replica {
     }
 
     fn snapshot_sent(&mut self, peer: NodeId, delivered: bool) {
+        if self.config.plants.has(Plant::QueueNeverResends) && !delivered {
+            return;
+        }
         self.snapshots_sent.remove(&peer);
         let status = if delivered { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(peer, status);
@@ -269,6 +285,9 @@ impl Replica {
         if message.kind == MessageKind::ReadIndex && !self.is_leader() {
             return;
         }
+        let plants = self.config.plants;
+        let has = |plant| plants.has(plant);
+        let Some(message) = self.planted.receive(has, &mut self.raw, message) else { return };
         // Refused are only answers from strangers, and those were just dropped.
         let _ = self.raw.step(message_to_raft(message));
     }
@@ -292,6 +311,13 @@ impl Replica {
             }
         }
         effects.push(Effect::ProposalFailed { ticket, leader: self.leader() });
+    }
+
+    /// The plant `read-before-own-commit`.
+    fn reads_too_early(&self) -> bool {
+        self.config.plants.has(Plant::ReadBeforeOwnCommit)
+            && self.is_leader()
+            && !self.raw.raft.commit_to_current_term()
     }
 
     fn ask_index(&mut self, context: Option<Vec<u8>>) {
@@ -340,7 +366,7 @@ impl Replica {
         let snapshot = (!ready.snapshot().is_empty()).then(|| ready.snapshot().clone());
         let number = ready.number();
         let must_sync = ready.must_sync()
-            && !(self.config.plants.vote_not_durable() && entries.is_empty() && snapshot.is_none());
+            && !(self.config.plants.has(Plant::VoteNotDurable) && entries.is_empty() && snapshot.is_none());
 
         let persist = must_sync.then(|| self.batch(number, snapshot, entries));
         if ready.must_sync() && !must_sync {
@@ -429,6 +455,7 @@ impl Replica {
         self.reported = reported;
         if !self.is_leader() {
             self.snapshots_sent.clear();
+            self.planted.forget_peers();
         }
         let (role, term, leader) = reported;
         let change = TraceEvent::RoleChanged { role, term, leader: known(leader) };
@@ -474,7 +501,12 @@ impl Replica {
         }
         let leads = self.is_leader();
         let snapshots_sent = &mut self.snapshots_sent;
-        let messages = messages.into_iter().filter_map(message_from_raft).inspect(|message| {
+        let (plants, planted) = (self.config.plants, &self.planted);
+        let committed = self.raw.raft.raft_log.committed;
+        let messages = messages.into_iter().filter_map(message_from_raft).filter_map(|mut message| {
+            planted.send(|plant| plants.has(plant), committed, &mut message).then_some(message)
+        });
+        let messages = messages.inspect(|message| {
             if message.kind == MessageKind::Snapshot {
                 snapshots_sent.insert(message.to, 0);
             }
@@ -545,7 +577,8 @@ impl Replica {
 }
 
 fn raw_node(config: &Config, log: Log, applied: u64) -> RawNode<Log> {
-    let stale_read = config.plants.stale_read();
+    let stale_read = config.plants.has(Plant::StaleRead);
+    let by_lease = stale_read || config.plants.has(Plant::LeaseRead);
     let raft_config = raft::Config {
         id: config.id,
         election_tick: config.election_ticks as usize,
@@ -558,7 +591,7 @@ fn raw_node(config: &Config, log: Log, applied: u64) -> RawNode<Log> {
         min_election_tick: config.election_ticks as usize,
         // See `Elections`: what raft-rs draws must be told from what we set.
         max_election_tick: usize::MAX,
-        read_only_option: if stale_read { ReadOnlyOption::LeaseBased } else { ReadOnlyOption::Safe },
+        read_only_option: if by_lease { ReadOnlyOption::LeaseBased } else { ReadOnlyOption::Safe },
         max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
         max_committed_size_per_ready: MAX_APPLY_BYTES,
         ..raft::Config::default()
@@ -568,8 +601,8 @@ fn raw_node(config: &Config, log: Log, applied: u64) -> RawNode<Log> {
         Ok(raw) => raw,
         Err(error) => panic!("expected a configuration that raft accepts: {error}"),
     };
-    // The plant: raft-rs itself insists on check-quorum where leases serve reads.
-    raw.raft.set_check_quorum(!stale_read);
+    // The plants: raft-rs itself insists on check-quorum where leases serve reads.
+    raw.raft.set_check_quorum(!stale_read && !config.plants.has(Plant::LeaderNeverStepsDown));
     raw
 }
 

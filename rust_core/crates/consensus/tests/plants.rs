@@ -4,6 +4,7 @@
 mod network;
 
 use mcp_chaos_consensus::{Config, Event};
+use mcp_chaos_evidence::Plant;
 use network::Network;
 
 fn three(plant: impl Fn(&mut Config)) -> Network {
@@ -20,7 +21,7 @@ fn three(plant: impl Fn(&mut Config)) -> Network {
 /// n2 votes for n1, loses power, and votes for n3 in the same term: two leaders in one term.
 #[test]
 fn vote_not_durable_forgets_a_vote() {
-    let mut network = three(|config| config.plants.vote_not_durable = true);
+    let mut network = three(|config| config.plants = config.plants.with(Plant::VoteNotDurable));
     network.node(2).disk_held = true;
     network.cut.extend([(1, 3), (3, 1)]);
     network.elect(1);
@@ -39,7 +40,7 @@ fn vote_not_durable_forgets_a_vote() {
 /// The vote reaches the disk together with the first entries after it.
 #[test]
 fn vote_not_durable_writes_it_with_the_next_entries() {
-    let mut network = three(|config| config.plants.vote_not_durable = true);
+    let mut network = three(|config| config.plants = config.plants.with(Plant::VoteNotDurable));
     network.elect(1);
     network.run(1);
     for node in network.nodes.values() {
@@ -50,7 +51,7 @@ fn vote_not_durable_writes_it_with_the_next_entries() {
 /// A leader that is cut off goes on confirming reads while another leader's writes are acknowledged.
 #[test]
 fn stale_read_answers_from_a_deposed_leader() {
-    let mut network = three(|config| config.plants.stale_read = true);
+    let mut network = three(|config| config.plants = config.plants.with(Plant::StaleRead));
     network.elect(1);
     network.run(1);
     network.cut.extend([(1, 2), (1, 3), (2, 1), (3, 1)]);

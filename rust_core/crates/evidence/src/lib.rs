@@ -4,6 +4,7 @@
 //! *nemesis log* is what was done to the cluster ([`NemesisRecord`]). All three are JSON Lines on disk; the
 //! formats are documented in `docs/formats.md`, since users of other systems write them too.
 //!
+//! [`plants`] is the catalogue of planted bugs, which every layer of a node may carry.
 //! [`rng`] holds the counter-based randomness: a draw depends on (seed, stream, n) alone, so removing a step
 //! from a plan never shifts the draws of another.
 
@@ -12,6 +13,7 @@ mod history;
 mod name;
 mod nemesis;
 mod operation;
+pub mod plants;
 pub mod rng;
 mod trace;
 
@@ -19,6 +21,7 @@ pub use history::{Function, HistoryEvent, Kind};
 pub use name::{NodeId, node_name, parse_node_name};
 pub use nemesis::{NemesisRecord, Phase, Status};
 pub use operation::OperationName;
+pub use plants::{Plant, Plants};
 pub use trace::{Role, TraceEvent, TraceRecord};
 
 /// A time for people: `4.213 s`.

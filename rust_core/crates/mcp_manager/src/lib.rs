@@ -4,14 +4,14 @@
 //! - [`machine`]: the state machine. Pure: same log, same state.
 //! - [`node`]: a Raft replica, the machine, and the requests that wait. Inputs in, outputs out.
 //! - [`limits`]: a limit on everything.
-//! - [`plants`]: bugs of real systems, planted by name to prove that the checks find them.
+//!
+//! [`plants`] are bugs of real systems, planted by name to prove that the checks find them.
 
 pub mod command;
 pub mod limits;
 pub mod machine;
 pub mod node;
-pub mod plants;
 
 pub use machine::{Applied, Machine, SnapshotError};
+pub use mcp_chaos_evidence::plants::{self, PLANTS, Plant, Plants, UnknownPlant};
 pub use node::{FatalError, InitError, Input, Node, NodeStatus, Observation, Options, Output, StartError};
-pub use plants::{PLANTS, Plant, Plants, UnknownPlant};

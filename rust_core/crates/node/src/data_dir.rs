@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use mcp_chaos_consensus::Recovered;
-use mcp_chaos_evidence::NodeId;
+use mcp_chaos_evidence::{NodeId, Plants};
 use mcp_chaos_wal::{OpenError, Options, Wal};
 use rustix::fs::{FlockOperation, flock};
 
@@ -27,7 +27,7 @@ pub struct Lock {
 }
 
 /// Opens the locked directory. What is corrupt or another's is refused, and not touched.
-pub fn open(path: &Path, id: NodeId, lock: Lock) -> Result<DataDir, Failure> {
+pub fn open(path: &Path, id: NodeId, plants: Plants, lock: Lock) -> Result<DataDir, Failure> {
     let refused = |error: OpenError| {
         let message = format!("--data-dir {}: {error}", path.display());
         match error {
@@ -36,7 +36,8 @@ pub fn open(path: &Path, id: NodeId, lock: Lock) -> Result<DataDir, Failure> {
         }
     };
     let disk = FileDisk::open(path).map_err(|error| refused(OpenError::Disk(error)))?;
-    let (wal, recovered) = Wal::open(disk, Options::new(id)).map_err(|failure| refused(failure.error))?;
+    let options = Options { plants, ..Options::new(id) };
+    let (wal, recovered) = Wal::open(disk, options).map_err(|failure| refused(failure.error))?;
     Ok(DataDir { wal, recovered, lock })
 }
 

@@ -1,6 +1,7 @@
 //! Reads a directory, changes nothing in it, and says what it holds or why it must be refused.
 
 use mcp_chaos_consensus::{Entry, HardState, Snapshot};
+use mcp_chaos_evidence::{Plant, Plants};
 
 use crate::frame::{self, Found, Place};
 use crate::names::{self, Name};
@@ -64,12 +65,12 @@ pub fn read_directory<D: Disk>(disk: &D, options: &Options) -> Result<Contents, 
     obsolete.extend(snapshots.iter().rev().skip(1).map(|index| names::snapshot(*index)));
 
     // The last segment, unless its very header was never synced: then the one before it.
-    let mut last = read_last(disk, &sequences)?;
+    let mut last = read_last(disk, options, &sequences)?;
     let mut unborn = None;
     if let Some(segment) = last.take_if(|segment| segment.frames.is_empty()) {
         unborn = sequences.pop();
         obsolete.push(segment.file);
-        last = read_last(disk, &sequences)?;
+        last = read_last(disk, options, &sequences)?;
         if let Some(segment) = &last {
             segment.must_be_whole()?;
         }
@@ -97,7 +98,7 @@ pub fn read_directory<D: Disk>(disk: &D, options: &Options) -> Result<Contents, 
     let tail = Tail { whole_bytes: last.whole_bytes, torn: last.torn };
     let mut segments = Vec::new();
     for sequence in first_segment..last.sequence {
-        segments.push(SegmentContents::read(disk, sequence)?);
+        segments.push(SegmentContents::read(disk, options.plants, sequence)?);
     }
     segments.push(last);
     check_joints(&segments)?;
@@ -164,8 +165,12 @@ fn check_owner(options: &Options, file: &str, node: u64, cluster: &str) -> Resul
     }
 }
 
-fn read_last<D: Disk>(disk: &D, sequences: &[u64]) -> Result<Option<SegmentContents>, OpenError> {
-    sequences.last().map(|sequence| SegmentContents::read(disk, *sequence)).transpose()
+fn read_last<D: Disk>(
+    disk: &D,
+    options: &Options,
+    sequences: &[u64],
+) -> Result<Option<SegmentContents>, OpenError> {
+    sequences.last().map(|sequence| SegmentContents::read(disk, options.plants, *sequence)).transpose()
 }
 
 /// A segment's frames, up to where it is torn.
@@ -179,14 +184,15 @@ struct SegmentContents {
 }
 
 impl SegmentContents {
-    fn read<D: Disk>(disk: &D, sequence: u64) -> Result<SegmentContents, OpenError> {
+    fn read<D: Disk>(disk: &D, plants: Plants, sequence: u64) -> Result<SegmentContents, OpenError> {
         let file = names::segment(sequence);
         let bytes = disk.read(&file)?;
         let mut segment =
             SegmentContents { sequence, file, frames: Vec::new(), whole_bytes: 0, torn: bytes.is_empty() };
         while !segment.torn && segment.whole_bytes < bytes.len() as u64 {
             let offset = segment.whole_bytes;
-            match frame::read(&bytes, Place { sequence, offset }) {
+            let verified = !plants.has(Plant::CorruptFrameAccepted);
+            match frame::read(&bytes, Place { sequence, offset }, verified) {
                 Found::Frame { kind, payload, next, .. } => {
                     let record = record::decode(kind, &payload);
                     let record = record.ok_or_else(|| {
@@ -348,7 +354,7 @@ impl<'a> Replay<'a> {
         obsolete: Vec<String>,
         tail: Tail,
     ) -> Result<Contents, OpenError> {
-        let Replay { mut contents, has_batches, .. } = self;
+        let Replay { mut contents, has_batches, options, .. } = self;
         contents.obsolete = obsolete;
         contents.tail = Some(tail);
         let Some(snapshot) = snapshot else {
@@ -369,8 +375,10 @@ impl<'a> Replay<'a> {
                 format!("a snapshot of term {term} at index {index}, where the log has term {}", entry.term);
             return Err(OpenError::Corrupt { file: names::snapshot(index), offset: 0, what });
         }
-        log.drain(..log.partition_point(|entry| entry.index <= index));
-        if let Some(first) = log.first().filter(|entry| entry.index != index + 1) {
+        let skips = options.plants.has(Plant::GapAfterSnapshot);
+        let resumes_at = index + 1 + u64::from(skips);
+        log.drain(..log.partition_point(|entry| entry.index < resumes_at));
+        if let Some(first) = log.first().filter(|entry| entry.index != resumes_at) {
             let what = format!("the log begins at {}, the snapshot ends at {index}", first.index);
             return Err(OpenError::Corrupt {
                 file: names::segment(contents.mark.first_segment),

@@ -1,7 +1,7 @@
 //! The log: opening, founding, appending, syncing, snapshots, compaction.
 
 use mcp_chaos_consensus::{Batch, Entry, HardState, Recovered, Snapshot};
-use mcp_chaos_evidence::NodeId;
+use mcp_chaos_evidence::{NodeId, Plant, Plants};
 
 use crate::frame::{self, MAX_BODY_BYTES, Place};
 use crate::names;
@@ -29,12 +29,14 @@ pub struct Options {
     /// A segment that has grown beyond this is followed by a new one. Default 4 MiB; at most
     /// [`MAX_SEGMENT_BYTES`].
     pub segment_bytes: u64,
+    /// Planted bugs. Default none.
+    pub plants: Plants,
 }
 
 impl Options {
     /// The defaults, for the log of `node`.
     pub fn new(node: NodeId) -> Options {
-        Options { node, cluster: None, segment_bytes: 4 << 20 }
+        Options { node, cluster: None, segment_bytes: 4 << 20, plants: Plants::default() }
     }
 }
 
@@ -58,6 +60,8 @@ pub struct Wal<D> {
     durable_bytes: u64,
     /// Whether a file was created or removed since the directory was synced.
     directory_owed: bool,
+    /// Whether a term or a vote was written since the last sync.
+    vote_owed: bool,
     /// Whether the disk failed.
     poisoned: bool,
     /// The frame in the making; kept for its capacity.
@@ -89,6 +93,7 @@ impl<D: Disk> Wal<D> {
             bytes: 0,
             durable_bytes: 0,
             directory_owed: false,
+            vote_owed: false,
             poisoned: false,
             buffer: Vec::new(),
             options,
@@ -116,7 +121,7 @@ impl<D: Disk> Wal<D> {
         self.disk.sync_directory()?;
         if let (Some(last), Some(tail)) = (self.segments.last(), contents.tail) {
             self.file = names::segment(last.sequence);
-            if tail.torn {
+            if tail.torn && !self.options.plants.has(Plant::TornTailKept) {
                 self.disk.truncate(&self.file, tail.whole_bytes)?;
             }
             self.disk.sync(&self.file)?;
@@ -183,6 +188,9 @@ impl<D: Disk> Wal<D> {
     /// was created or removed since the last. Does nothing if nothing is owed.
     pub fn sync(&mut self) -> Result<(), WalError> {
         self.check_health()?;
+        if self.options.plants.has(Plant::AppendNotSynced) && !self.vote_owed && !self.directory_owed {
+            return Ok(());
+        }
         self.guarded(Wal::make_durable)
     }
 
@@ -327,9 +335,12 @@ impl<D: Disk> Wal<D> {
     /// Replaces log and state by `snapshot`. The new log's segment comes first, so that once the snapshot's
     /// name is there, everything is.
     fn install(&mut self, snapshot: &Snapshot, hard_state: Option<HardState>) -> Result<(), DiskError> {
-        self.roll()?;
+        let keeps_log = self.options.plants.has(Plant::ConflictingLogKept) && self.mark.snapshot_index > 0;
+        if !keeps_log {
+            self.roll()?;
+        }
         self.make_durable()?;
-        let old = self.segments.len() - 1;
+        let old = if keeps_log { 0 } else { self.segments.len() - 1 };
         self.mark.first_segment = self.segments[old].sequence;
         self.put_snapshot_file(snapshot, self.mark.first_segment, hard_state)?;
         self.last_index = snapshot.meta.index;
@@ -354,10 +365,15 @@ impl<D: Disk> Wal<D> {
         };
         self.disk.create(names::TEMPORARY)?;
         self.disk.append(names::TEMPORARY, &snapshot_file::encode(&head, &snapshot.data))?;
-        self.disk.sync(names::TEMPORARY)?;
+        let is_synced = !self.options.plants.has(Plant::SnapshotNotSynced) || self.mark.snapshot_index == 0;
+        if is_synced {
+            self.disk.sync(names::TEMPORARY)?;
+        }
         self.disk.rename(names::TEMPORARY, &names::snapshot(snapshot.meta.index))?;
-        self.disk.sync_directory()?;
-        self.directory_owed = false;
+        if is_synced {
+            self.disk.sync_directory()?;
+        }
+        self.directory_owed = !is_synced;
         let replaced = std::mem::replace(&mut self.mark.snapshot_index, snapshot.meta.index);
         if replaced > 0 {
             self.disk.remove(&names::snapshot(replaced))?;
@@ -392,7 +408,10 @@ impl<D: Disk> Wal<D> {
                 recovery::supersede(&mut self.segments, first.index, last.index);
                 self.last_index = last.index;
             }
-            self.hard_state = state.unwrap_or(self.hard_state);
+            if let Some(state) = state {
+                self.vote_owed |= (state.term, state.vote) != (self.hard_state.term, self.hard_state.vote);
+                self.hard_state = state;
+            }
             rest = later;
             if rest.is_empty() {
                 return Ok(());
@@ -457,6 +476,7 @@ impl<D: Disk> Wal<D> {
             self.disk.sync(&self.file)?;
             self.durable_bytes = self.bytes;
         }
+        self.vote_owed = false;
         if self.directory_owed {
             self.disk.sync_directory()?;
             self.directory_owed = false;

@@ -10,6 +10,7 @@ mod snapshot;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use mcp_chaos_evidence::{Plant, Plants};
 use serde::{Deserialize, Serialize};
 
 use self::checksum::{Checksum, Item};
@@ -36,6 +37,7 @@ pub struct Machine {
     servers: BTreeMap<String, Server>,
     sessions: Sessions,
     checksum: Checksum,
+    plants: Plants,
 }
 
 /// What applying one entry did.
@@ -71,9 +73,15 @@ impl Machine {
             servers: BTreeMap::new(),
             sessions: Sessions::default(),
             checksum: Checksum::default(),
+            plants: Plants::default(),
         };
         machine.checksum = machine.checksum_of_content();
         machine
+    }
+
+    /// The same state with planted bugs.
+    pub fn planted(self, plants: Plants) -> Machine {
+        Machine { plants, ..self }
     }
 
     /// Applies the entry at `index`, which must be above all applied before. Never panics on `data`.
@@ -186,7 +194,9 @@ impl Machine {
         operation: Operation,
     ) -> Effect {
         // A retry changes nothing, not even the clock: it is answered before anything else is looked at.
-        if let Some(session) = self.sessions.get(client) {
+        if let Some(session) =
+            self.sessions.get(client).filter(|_| !self.plants.has(Plant::RetryAppliedTwice))
+        {
             if let Some(last) = session.last.as_ref().filter(|last| last.sequence == sequence) {
                 return Effect {
                     outcome: last.outcome.clone(),

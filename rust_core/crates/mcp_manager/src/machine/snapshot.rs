@@ -5,6 +5,7 @@
 //! frames carry CRC32C).
 
 use bytes::Bytes;
+use mcp_chaos_evidence::Plant;
 use serde::{Deserialize, Serialize};
 
 use super::sessions::Session;
@@ -64,17 +65,34 @@ struct Read {
 }
 
 pub(super) fn write(machine: &Machine) -> Bytes {
+    let forgets = machine.plants.has(Plant::SessionForgotten);
+    let misses = machine.plants.has(Plant::SnapshotMissesKey) && machine.settings.len() > 1;
+    let bare: Vec<_> = machine
+        .sessions
+        .iter()
+        .filter(|_| forgets)
+        .map(|(client, session)| (client, Session { last: None, ..session.clone() }))
+        .collect();
     let content = Written {
         cluster: &machine.cluster,
         limits: machine.limits,
         now_ms: machine.now_ms,
-        settings: machine.settings.iter().map(|(key, setting)| (key.as_str(), setting)).collect(),
+        settings: machine
+            .settings
+            .iter()
+            .take(machine.settings.len() - usize::from(misses))
+            .map(|(key, setting)| (key.as_str(), setting))
+            .collect(),
         servers: machine
             .servers
             .values()
             .map(|server| (&server.spec, server.state, server.version))
             .collect(),
-        sessions: machine.sessions.iter().collect(),
+        sessions: if forgets {
+            bare.iter().map(|(client, session)| (*client, session)).collect()
+        } else {
+            machine.sessions.iter().collect()
+        },
     };
     let mut bytes = MAGIC.to_vec();
     bytes.push(VERSION);

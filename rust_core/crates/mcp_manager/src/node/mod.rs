@@ -31,10 +31,11 @@ mod status;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use mcp_chaos_consensus::{
     Effect, Entry, EntryKind, Event, Message, Recovered, Replica, Snapshot, SnapshotMeta,
 };
-use mcp_chaos_evidence::{NodeId, TraceEvent};
+use mcp_chaos_evidence::{NodeId, Plant, TraceEvent};
 
 pub use self::boundary::{Input, Output};
 use self::durable_log::DurableLog;
@@ -76,6 +77,10 @@ pub struct Node {
     durable_log: DurableLog,
     /// Kept so that a step does not allocate.
     effects: Vec<Effect>,
+    /// The node's own clock, in ms, at the last input.
+    clock_ms: u64,
+    /// The state before the entry at which a snapshot is due (`applied-index-ahead`).
+    early: Option<Bytes>,
     #[cfg(feature = "plants")]
     speculation: speculation::Speculation,
 }
@@ -116,7 +121,7 @@ impl Node {
                         configured: options.session_limits(),
                     });
                 }
-                (machine, (snapshot.meta.index, snapshot.meta.term))
+                (machine.planted(options.plants), (snapshot.meta.index, snapshot.meta.term))
             }
             None => (Machine::found("", options.session_limits()), (0, 0)),
         };
@@ -140,6 +145,8 @@ impl Node {
             received: BTreeMap::new(),
             durable_log: DurableLog::default(),
             effects: Vec::new(),
+            clock_ms: 0,
+            early: None,
             #[cfg(feature = "plants")]
             speculation: speculation::Speculation::default(),
         };
@@ -153,6 +160,7 @@ impl Node {
         if self.stopped {
             return;
         }
+        self.clock_ms = now_ms;
         match input {
             Input::Tick => {
                 self.ticks += 1;
@@ -218,7 +226,7 @@ impl Node {
         }
         if self.admit(ticket, Stage::Proposing, out) {
             #[cfg(feature = "plants")]
-            if self.options.plants.ack_before_commit {
+            if self.options.plants.has(Plant::AckBeforeCommit) {
                 self.speculation.proposing(ticket, command);
             }
             self.step(Event::Propose { ticket, data }, out);
@@ -227,7 +235,7 @@ impl Node {
 
     fn read(&mut self, ticket: u64, query: Query, out: &mut Vec<Output>) {
         #[cfg(feature = "plants")]
-        if self.options.plants.stale_read && self.replica.is_leader() {
+        if self.options.plants.has(Plant::StaleRead) && self.replica.is_leader() {
             return out.push(Output::Reply { ticket, response: self.answer(&query) });
         }
         if self.admit(ticket, Stage::Reading(query), out) {
@@ -319,6 +327,8 @@ impl Node {
                 }
             }
             Effect::ReadReady { ticket, index } => {
+                let applied = self.applied.0;
+                let index = if self.options.plants.has(Plant::ReadBeforeApplied) { applied } else { index };
                 self.pending.set_ready(ticket, index);
                 self.answer_reads(out);
             }
@@ -330,7 +340,10 @@ impl Node {
     }
 
     fn apply_all(&mut self, entries: &[Entry], out: &mut Vec<Output>) {
-        for entry in entries {
+        for (entry, left) in entries.iter().zip((0..entries.len()).rev()) {
+            if left == 0 && self.options.plants.has(Plant::AppliedIndexAhead) && self.is_due(entry.index) {
+                self.early = Some(self.machine.snapshot());
+            }
             self.apply(entry, out);
         }
         self.answer_reads(out);
@@ -339,6 +352,8 @@ impl Node {
     fn apply(&mut self, entry: &Entry, out: &mut Vec<Output>) {
         // What a configuration change carries is the replica's business; to the state it is a no-op.
         let data: &[u8] = if entry.kind == EntryKind::Normal { &entry.data } else { &[] };
+        let dated_here = if self.options.plants.has(Plant::LocalTime) { self.dated_here(data) } else { None };
+        let data = dated_here.as_deref().unwrap_or(data);
         let applied = self.machine.apply(entry.index, entry.term, data);
         self.applied = (entry.index, entry.term);
         out.push(Output::Trace(TraceEvent::Applied {
@@ -366,7 +381,7 @@ impl Node {
     fn install(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
         let SnapshotMeta { index, term, .. } = snapshot.meta;
         match restore(&snapshot.data, self.machine.cluster()) {
-            Ok(machine) => self.machine = machine,
+            Ok(machine) => self.machine = machine.planted(self.options.plants),
             Err(error) => return self.stop(FatalError::Restore { index, error }, out),
         }
         self.installing = false;
@@ -393,18 +408,23 @@ impl Node {
     }
 
     fn save_snapshot_if_due(&mut self, out: &mut Vec<Output>) {
-        let every = self.options.snapshot_every_entries;
-        let is_due = every > 0 && self.applied.0 - self.snapshot_index >= every;
-        if is_due && self.saving.is_none() && !self.installing {
+        if self.is_due(self.applied.0) {
             self.save_snapshot(out);
         }
+    }
+
+    /// Whether a snapshot is to be made once `index` has been applied.
+    fn is_due(&self, index: u64) -> bool {
+        let every = self.options.snapshot_every_entries;
+        every > 0 && index - self.snapshot_index >= every && self.saving.is_none() && !self.installing
     }
 
     /// Only between two steps: the replica's configuration is the one at the last entry handed out.
     fn save_snapshot(&mut self, out: &mut Vec<Output>) {
         let meta = self.replica.applied_meta().clone();
         debug_assert_eq!((meta.index, meta.term), self.applied);
-        let snapshot = Snapshot { meta, data: self.machine.snapshot() };
+        let data = self.early.take().unwrap_or_else(|| self.machine.snapshot());
+        let snapshot = Snapshot { meta, data };
         self.snapshot_index = self.applied.0;
         self.saving = Some(Saving { snapshot: snapshot.clone(), state: self.machine.state_checksum() });
         out.push(Output::SaveSnapshot(snapshot));
@@ -452,6 +472,15 @@ impl Node {
         #[cfg(feature = "plants")]
         self.speculation.forget(ticket);
         self.pending.remove(ticket)
+    }
+
+    /// The planted bug `local-time`: the command as if it had been proposed now, by this node's clock.
+    fn dated_here(&self, data: &[u8]) -> Option<Bytes> {
+        let mut command = Command::decode(data).ok()?;
+        match &mut command {
+            Command::OpenSession { now_ms } | Command::Operate { now_ms, .. } => *now_ms = self.clock_ms,
+        }
+        Some(command.encode())
     }
 
     /// The planted bug `ack-before-commit`.

@@ -1,9 +1,8 @@
 //! What a node is told when it starts.
 
-use mcp_chaos_evidence::NodeId;
+use mcp_chaos_evidence::{NodeId, Plants};
 
 use crate::limits::SessionLimits;
-use crate::plants::Plants;
 
 /// A node's settings. All durations count ticks; how long a tick is, is the shell's business.
 #[derive(Clone, Debug)]
@@ -71,7 +70,7 @@ impl Options {
             read_retry_ticks: self.read_retry_ticks,
             keep_entries: self.keep_entries,
             snapshot_state,
-            plants: self.plants.of_consensus(),
+            plants: self.plants,
         }
     }
 }

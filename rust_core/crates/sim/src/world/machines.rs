@@ -31,7 +31,7 @@ impl World {
         let voters: Vec<_> = (1..=self.plan.nodes).collect();
         let snapshot = Node::found(CLUSTER, node, &voters).expect("the voters are the cluster's nodes");
         let disk = self.machine(node).take_disk();
-        let (mut wal, _) = Wal::open(disk, wal_options(node)).expect("an empty disk opens");
+        let (mut wal, _) = Wal::open(disk, self.wal_options(node)).expect("an empty disk opens");
         wal.found(CLUSTER, &snapshot).expect("an empty log can be founded");
         let recovered = Recovered {
             boot: wal.boot(),
@@ -58,6 +58,11 @@ impl World {
             plants: self.plants,
             ..Options::new(node, self.plan.seed)
         }
+    }
+
+    pub(super) fn wal_options(&self, node: NodeId) -> mcp_chaos_wal::Options {
+        let defaults = mcp_chaos_wal::Options::new(node);
+        mcp_chaos_wal::Options { segment_bytes: SEGMENT_BYTES, plants: self.plants, ..defaults }
     }
 
     /// The process begins on an open log.
@@ -301,6 +306,7 @@ impl World {
     pub(super) fn start(&mut self, node: NodeId, life: u64) {
         let leader = self.leader_for_steps();
         let point = self.crash_point(node, leader);
+        let wal_options = self.wal_options(node);
         let machine = self.machine(node);
         if machine.life != life || !matches!(machine.state, State::Starting(_)) {
             return;
@@ -310,7 +316,7 @@ impl World {
             disk.crash_at(point);
         }
         let before = (disk.writes(), disk.count(DiskOp::Sync));
-        let (after, result) = match Wal::open(disk, wal_options(node)) {
+        let (after, result) = match Wal::open(disk, wal_options) {
             Ok((mut wal, recovered)) => {
                 let disk = wal.disk_mut();
                 disk.disarm();
@@ -378,10 +384,6 @@ impl World {
             }
         }
     }
-}
-
-pub(super) fn wal_options(node: NodeId) -> mcp_chaos_wal::Options {
-    mcp_chaos_wal::Options { segment_bytes: SEGMENT_BYTES, ..mcp_chaos_wal::Options::new(node) }
 }
 
 #[cfg(test)]

@@ -1,0 +1,91 @@
+//! The planted bugs of the transport: what a node with them makes of messages. See the catalogue in
+//! `mcp_chaos_evidence::plants`.
+
+use std::collections::BTreeSet;
+
+use mcp_chaos_evidence::{NodeId, Plant};
+use raft::{RawNode, StateRole};
+
+use crate::convert::entry_to_raft;
+use crate::storage::Log;
+use crate::types::{Message, MessageKind};
+
+/// What the planted bugs remember.
+#[derive(Default)]
+pub(crate) struct Planted {
+    /// Peers to which no appends are sent any more (`wake-up-lost`).
+    asleep: BTreeSet<NodeId>,
+}
+
+impl Planted {
+    /// A message from a peer, as a node with these bugs takes it; none if it is dropped.
+    pub(crate) fn receive(
+        &mut self,
+        has: impl Fn(Plant) -> bool,
+        raw: &mut RawNode<Log>,
+        mut message: Message,
+    ) -> Option<Message> {
+        let raft = &mut raw.raft;
+        if has(Plant::LeaderNeverStepsDown) && raft.state == StateRole::Leader && message.term > raft.term {
+            return None;
+        }
+        let same_term = message.term == raft.term;
+        match message.kind {
+            MessageKind::RequestPreVoteResponse
+                if has(Plant::VoteCountedTwice)
+                    && raft.state == StateRole::Candidate
+                    && same_term
+                    && !message.reject =>
+            {
+                message.kind = MessageKind::RequestVoteResponse;
+            }
+            MessageKind::Heartbeat if has(Plant::FollowerCommitsUnchecked) => {
+                message.commit = message.commit.min(raft.raft_log.last_index());
+            }
+            MessageKind::Append
+                if has(Plant::SuffixTruncated) && raft.state == StateRole::Follower && same_term =>
+            {
+                cut_behind(raw, &message);
+            }
+            MessageKind::AppendResponse if has(Plant::WakeUpLost) => {
+                self.asleep.remove(&message.from);
+            }
+            _ => {}
+        }
+        Some(message)
+    }
+
+    /// Whether a node with these bugs sends the message, and how.
+    pub(crate) fn send(&self, has: impl Fn(Plant) -> bool, committed: u64, message: &mut Message) -> bool {
+        if has(Plant::FollowerCommitsUnchecked) && message.kind == MessageKind::Heartbeat {
+            message.commit = committed;
+        }
+        !(has(Plant::WakeUpLost) && message.kind == MessageKind::Append && self.asleep.contains(&message.to))
+    }
+
+    /// A peer could not be reached.
+    pub(crate) fn unreachable(&mut self, peer: NodeId) {
+        self.asleep.insert(peer);
+    }
+
+    /// The node does not lead any more.
+    pub(crate) fn forget_peers(&mut self) {
+        self.asleep.clear();
+    }
+}
+
+/// `suffix-truncated`: appends what is in the log already, over all that follows it.
+fn cut_behind(raw: &mut RawNode<Log>, message: &Message) {
+    let log = &mut raw.raft.raft_log;
+    let (committed, last_index) = (log.committed, log.last_index());
+    let ends_early = message.entries.last().is_some_and(|last| last.index < last_index);
+    if !ends_early || message.entries.iter().any(|entry| !log.match_term(entry.index, entry.term)) {
+        return;
+    }
+    let again: Vec<_> =
+        message.entries.iter().filter(|entry| entry.index > committed).cloned().map(entry_to_raft).collect();
+    if let Some(first) = again.first().map(|entry| entry.index) {
+        log.append(&again);
+        log.persisted = log.persisted.min(first - 1);
+    }
+}
