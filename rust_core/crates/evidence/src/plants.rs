@@ -130,7 +130,7 @@ catalogue! {
     SnapshotNotSynced = "snapshot-not-synced", Storage:
         "a snapshot's file and name are not synced before the log below it is given up",
         "https://github.com/hashicorp/raft/issues/229 and https://github.com/hashicorp/consul/issues/3362; breaks \
-         Ongaro's dissertation §5.1.2";
+         Ongaro's dissertation §5.1";
     StaleRead = "stale-read", Read:
         "a node that believes it leads answers reads from its own state without asking anyone, and does not step \
          down for want of a quorum",
