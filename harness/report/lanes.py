@@ -1,5 +1,6 @@
 """A history drawn as SVG: a lane for each process, a bar for each operation, the order as a path from bar to bar."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -15,6 +16,8 @@ _NAMES = 5
 _USUAL = ("read", "write", "cas")
 _BAND = 16
 _AXIS = 22
+_LETTER = 6.6
+"""How wide a letter of a fault's words is, about."""
 _SMALL_WIDTH = 560
 _WIDTH = 1130
 
@@ -26,10 +29,14 @@ def picture(
     impossible: int | None,
     emphasised: frozenset[int] = frozenset(),
     faults: Sequence[Mapping[str, Any]] = (),
+    explained_until: int | None = None,
     small: bool,
 ) -> str:
-    """A figure: tools, names of lanes, and the drawing; ``small`` has no tools and no axis."""
-    return "".join(_Picture(scene, caption, impossible, emphasised, faults, small).parts())
+    """A figure: tools, names of lanes, and the drawing; ``small`` has no tools and no axis.
+
+    ``explained_until`` is the event before which a search that ended early has found an order.
+    """
+    return "".join(_Picture(scene, caption, impossible, emphasised, faults, explained_until, small).parts())
 
 
 class _Picture:
@@ -40,15 +47,20 @@ class _Picture:
         impossible: int | None,
         emphasised: frozenset[int],
         faults: Sequence[Mapping[str, Any]],
+        explained_until: int | None,
         small: bool,
     ) -> None:
         self.scene, self.caption, self.impossible = scene, caption, impossible
         self.emphasised, self.small = emphasised, small
-        self.bands = list(_rows(scene, faults))
-        self.head = 6 if small else _AXIS + _BAND * (1 + max((row for row, *_ in self.bands), default=-1))
-        self.height = self.head + _LANE * len(scene.lanes) + 6
+        ends = [bar.end for bar in scene.bars if bar.number == impossible]
+        if explained_until is not None:
+            ends = [bisect_left(scene.events, explained_until)]
+        self.until = ends[0] if ends else None
         room = _SMALL_WIDTH if small else _WIDTH
         self.unit = max(10.0, min(90.0, room / max(1, scene.length)))
+        self.bands = list(_rows(scene, faults, self.unit))
+        self.head = 6 if small else _AXIS + _BAND * (1 + max((row for row, *_ in self.bands), default=-1))
+        self.height = self.head + _LANE * len(scene.lanes) + 6
         self.ranks = {point.bar.number: point.rank for path in scene.paths.values() for point in path}
         self.with_key = len({bar.operation["key"] for bar in scene.bars}) > 1
         self.functions = sorted({str(bar.operation["f"]) for bar in scene.bars}, key=_first_the_usual)
@@ -70,8 +82,9 @@ class _Picture:
         yield "</div>"
         width = self.x(scene.length)
         times = "" if self.small or not scene.has_times else self.times()
+        events = "" if self.small else self.events()
         yield f'<svg class="drawing" width="{width}" height="{self.height}" role="img" data-length="{scene.length}"'
-        yield f' data-unit="{self.unit:.2f}"{times}><title>{_text(cut(self.caption, 300))}</title>'
+        yield f' data-unit="{self.unit:.2f}"{events}{times}><title>{_text(cut(self.caption, 300))}</title>'
         yield "<desc>One lane for each process, one bar for each operation, from its invocation to its completion."
         yield " The line goes through the operations in the order that explains them.</desc>"
         yield '<defs><linearGradient id="g"><stop offset=".3" stop-color="#fff"/>'
@@ -97,6 +110,9 @@ class _Picture:
         first = self.scene.times_ns[0]
         since = " ".join(_milliseconds(time_ns - first) for time_ns in self.scene.times_ns)
         return f' data-times="{since}" data-start="{_milliseconds(first)}"'
+
+    def events(self) -> str:
+        return f' data-events="{" ".join(map(str, self.scene.events))}"'
 
     def bar(self, bar: Bar) -> str:
         one = bar.operation
@@ -138,7 +154,7 @@ class _Picture:
             yield f' width="{self.x(end - start)}" height="{self.height}"><title>{_text(words)}</title></rect>'
             yield f'<svg class="words" data-x="{start:.2f} {end:.2f}" x="{self.x(start)}" y="{_AXIS + row * _BAND}"'
             yield f' width="{self.x(end - start)}" height="{_BAND}">'
-            yield f'<text x="4" y="12">{_text(cut(band["words"], 80))}</text></svg>'
+            yield f'<text x="4" y="12">{_text(_named(band))}</text></svg>'
 
     def path(self, path: Sequence[Point]) -> Iterator[str]:
         places = [(self.x(one.at), self.y(one.bar.lane)) for one in path]
@@ -151,11 +167,9 @@ class _Picture:
 
     def end_of_explanation(self) -> Iterator[str]:
         """The line up to which the history is explained."""
-        for bar in self.scene.bars:
-            if bar.number == self.impossible:
-                at = bar.end
-                yield f'<path class="until" data-x="{at}" transform="translate({self.x(at)},0)"'
-                yield f' d="M0 {self.head}V{self.height}"/>'
+        if self.until is not None:
+            yield f'<path class="until" data-x="{self.until}" transform="translate({self.x(self.until)},0)"'
+            yield f' d="M0 {self.head}V{self.height}"/>'
 
     def tools(self) -> Iterator[str]:
         yield '<div class="tools" hidden><button data-do="in" title="Zoom in (+)">+</button>'
@@ -187,15 +201,17 @@ class _Picture:
             yield '<span><i class="f0 key"></i>of the smallest part</span>'
         if self.scene.paths:
             yield '<span><i class="line"></i>takes effect, in this order</span>'
+        if self.until is not None:
+            yield '<span><i class="until"></i>explained up to here</span>'
         if self.bands:
             yield '<span><i class="fault"></i>fault in force</span>'
         yield "</figcaption>"
 
 
 def _rows(
-    scene: Scene, faults: Sequence[Mapping[str, Any]]
+    scene: Scene, faults: Sequence[Mapping[str, Any]], unit: float
 ) -> Iterator[tuple[int, float, float, Mapping[str, Any]]]:
-    """Faults that the picture shows, each in the first row where it covers no other."""
+    """Faults that the picture shows, each in the first row where neither it nor its words cover another."""
     ends: list[float] = []
     for band in sorted(faults, key=lambda band: (band["from_ns"], band["to_ns"])):
         if band["to_ns"] < scene.times_ns[0] or band["from_ns"] > scene.times_ns[-1]:
@@ -203,8 +219,12 @@ def _rows(
         start = scene.position_of(band["from_ns"])
         end = max(scene.position_of(band["to_ns"]), start + 0.2)
         row = next((row for row, until in enumerate(ends) if until <= start), len(ends))
-        ends[row : row + 1] = [end]
+        ends[row : row + 1] = [max(end, start + _LETTER * len(_named(band)) / unit)]
         yield row, start, end, band
+
+
+def _named(band: Mapping[str, Any]) -> str:
+    return cut(str(band["words"]), 60)
 
 
 def _first_the_usual(f: str) -> tuple[int, str]:

@@ -22,7 +22,9 @@ for (const figure of document.querySelectorAll("figure.picture")) {
     [line, line.dataset.p.split(" ").map(Number), [...line.nextElementSibling.children]]);
   const operations = [...drawing.querySelectorAll(".op")].sort((a, b) => parseFloat(a.dataset.x) - parseFloat(b.dataset.x));
   const times = drawing.dataset.times ? drawing.dataset.times.split(" ").map(Number) : null;
+  const events = drawing.dataset.events ? drawing.dataset.events.split(" ") : [];
   const bad = drawing.querySelector(".op.bad"), axis = drawing.querySelector(".axis");
+  const words = [...drawing.querySelectorAll("svg > text")].map(text => [text, text.parentNode, text.getComputedTextLength()]);
   let inTime = false, width = length * drawing.dataset.unit, on = -1;
   const room = () => scroll.clientWidth - scroll.querySelector(".names").offsetWidth;
   const time = at => {
@@ -45,11 +47,27 @@ for (const figure of document.querySelectorAll("figure.picture")) {
       line.setAttribute("d", `M${place} 0V${drawing.height.baseVal.value}`);
       const text = axis.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "text"));
       text.setAttribute("x", place + 3); text.setAttribute("y", 13);
-      const digits = Math.max(0, Math.ceil(-Math.log10(step)));
-      text.textContent = !inTime ? Math.round(at) : step >= 100 ? (at / 1000).toFixed(step >= 1000 ? 0 : 1) + " s" : at.toFixed(digits) + " ms";
+      const inSeconds = start + whole >= 1000, unit = inSeconds ? 1000 : 1;
+      const digits = Math.max(0, Math.ceil(-Math.log10(step / unit) - 1e-9));
+      text.textContent = inTime ? (at / unit).toFixed(digits) + (inSeconds ? " s" : " ms") : events[Math.round(at)] ?? "";
+    }
+  }
+  // What stands on a bar stays in sight while a part of the bar does.
+  function label() {
+    const ends = {};
+    for (const [text, bar, long] of words) {
+      const left = bar.x.baseVal.value, row = bar.y.baseVal.value;
+      const from = Math.max(5, Math.min(scroll.scrollLeft - left + 5, bar.width.baseVal.value - long - 5));
+      text.setAttribute("x", from);
+      // Words of faults may be longer than their bands: no two in a row cover each other.
+      if (!bar.classList.contains("words")) continue;
+      const covered = left + from < ends[row];
+      text.style.visibility = covered ? "hidden" : "";
+      if (!covered) ends[row] = left + from + long;
     }
   }
   function lay() {
+    tip.hidden = true;
     drawing.setAttribute("width", width);
     for (const [element, [from, to]] of placed) {
       if (to === undefined) { element.setAttribute("transform", `translate(${x(from)},0)`); continue; }
@@ -59,7 +77,7 @@ for (const figure of document.querySelectorAll("figure.picture")) {
       const points = line.points;
       places.forEach((at, index) => { points[index].x = x(at); circles[index].setAttribute("cx", x(at)); });
     }
-    ticks();
+    ticks(); label();
   }
   function zoom(factor, about = room() / 2) {
     const at = (scroll.scrollLeft + about) / width;
@@ -67,9 +85,9 @@ for (const figure of document.querySelectorAll("figure.picture")) {
     lay(); scroll.scrollLeft = at * width - about;
   }
   function centre(element) {
-    const [from, to] = element.dataset.x.split(" ").map(Number);
-    scroll.scrollLeft = (x(from) + x(to)) / 2 - room() / 2;
-    const lane = element.parentNode.transform.baseVal[0].matrix.f;
+    const [from, to = from] = element.dataset.x.split(" ").map(Number), long = x(to) - x(from);
+    scroll.scrollLeft = long > room() ? x(from) - 40 : (x(from) + x(to)) / 2 - room() / 2;
+    const lane = element.parentNode.transform?.baseVal[0]?.matrix.f;
     if (lane < scroll.scrollTop || lane + 30 > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = lane - scroll.clientHeight / 2;
   }
   function select(index) {
@@ -78,7 +96,7 @@ for (const figure of document.querySelectorAll("figure.picture")) {
     const element = operations[on];
     element.classList.add("on"); centre(element);
     const box = element.getBoundingClientRect();
-    show(element, box.left, box.bottom - 12); scroll.setAttribute("aria-label", element.getAttribute("aria-label"));
+    show(element, Math.max(box.left, 60), box.bottom - 12); scroll.setAttribute("aria-label", element.getAttribute("aria-label"));
   }
   const doing = {
     in: () => zoom(1.5), out: () => zoom(1 / 1.5),
@@ -93,15 +111,26 @@ for (const figure of document.querySelectorAll("figure.picture")) {
     lay();
     if (on >= 0) select(on); else if (bad) centre(bad);
   }
-  scroll.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const keys = { ArrowRight: () => select(on + 1), ArrowLeft: () => select(on < 0 ? 0 : on - 1), Home: () => select(0), End: () => select(operations.length - 1),
-      Escape: () => { tip.hidden = true; }, e: doing.error };
-    if (!small) Object.assign(keys, { "+": doing.in, "=": doing.in, "-": doing.out, 0: doing.all, t: () => switchTo(!inTime) });
-    if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
-  });
+  const moving = { ArrowRight: () => select(on + 1), ArrowLeft: () => select(on < 0 ? 0 : on - 1), Home: () => select(0), End: () => select(operations.length - 1),
+    Escape: () => { tip.hidden = true; } };
+  const looking = small ? { e: doing.error } : { e: doing.error, "+": doing.in, "=": doing.in, "-": doing.out, 0: doing.all, t: () => switchTo(!inTime) };
+  const obey = (event, keys) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+    event.preventDefault(); event.stopPropagation(); keys[event.key]();
+  };
+  scroll.addEventListener("keydown", event => obey(event, { ...moving, ...looking }));
   scroll.addEventListener("blur", () => { tip.hidden = true; });
-  if (small) continue;
+  scroll.addEventListener("scroll", label);
+  let before = width;
+  addEventListener("beforeprint", () => { before = width; width = Math.min(length * 90, small ? 420 : 900); lay(); });
+  addEventListener("afterprint", () => { width = before; lay(); if (bad) centre(bad); });
+  if (small) {
+    const fit = () => { width = Math.max(length * 36, Math.min(length * drawing.dataset.unit, room())); lay(); };
+    addEventListener("resize", fit); fit();
+    continue;
+  }
+  // Where nothing has the focus, keys that do not scroll the page are for the large picture.
+  addEventListener("keydown", event => { if (document.activeElement === document.body) obey(event, looking); });
   figure.querySelector(".tools").hidden = false;
   figure.querySelector(".tools").addEventListener("click", event => { const name = event.target.dataset.do; if (name) doing[name](); });
   scroll.addEventListener("wheel", event => {
@@ -113,11 +142,13 @@ for (const figure of document.querySelectorAll("figure.picture")) {
   scroll.addEventListener("pointerdown", event => {
     if (event.button || event.pointerType === "touch") return;
     const from = [event.clientX, event.clientY, scroll.scrollLeft, scroll.scrollTop];
+    tip.hidden = true;
     const move = event => { scroll.classList.add("held"); scroll.scrollLeft = from[2] - event.clientX + from[0]; scroll.scrollTop = from[3] - event.clientY + from[1]; };
     const up = () => { scroll.classList.remove("held"); removeEventListener("pointermove", move); removeEventListener("pointerup", up); };
     addEventListener("pointermove", move); addEventListener("pointerup", up);
   });
   if (width < room()) width = Math.min(room(), length * 90);
   lay();
-  if (bad) centre(bad);
+  const start = bad ?? drawing.querySelector(".until");
+  if (start) centre(start);
 }

@@ -12,7 +12,7 @@ from typing import Any
 from harness.report.cycles import cycle_picture
 from harness.report.lanes import picture
 from harness.report.scene import names_of, scene
-from harness.report.wording import call, counted, cut, effort, micro, printable, seconds, shown
+from harness.report.wording import call, counted, cut, effort, micro, often, printable, seconds, shown
 
 _HEADS = {
     "valid": ("✓", "Linearizable"),
@@ -139,14 +139,25 @@ def _timeline(data: Mapping[str, Any], impossible: int | None) -> Iterator[str]:
     drawn = scene(timeline["operations"], orders)
     key = f" on {shown(failure['key'])}" if failure and failure["key"] else ""
     left_out = timeline["left_out"]
-    yield f"<section><h2>{'What happened around it' if failure else 'What happened'}{_text(key)} "
+    title = {
+        "invalid": "What happened around it",
+        "unknown": "What happened where the search stood",
+        "valid": "What happened",
+    }
+    yield f"<section><h2>{title[data['verdict']]}{_text(key)} "
     yield f"<small>{counted(len(drawn.bars), 'operation')}"
     yield f", {left_out:,} more not drawn" if left_out else ""
     yield "</small></h2>"
     caption = f"Operations of {counted(len(drawn.lanes), 'client')}: {data['reason']}"
     emphasised = frozenset(one["number"] for one in minimal["operations"]) if minimal else frozenset()
     yield picture(
-        drawn, caption, impossible=impossible, emphasised=emphasised, faults=timeline["faults"], small=False
+        drawn,
+        caption,
+        impossible=impossible,
+        emphasised=emphasised,
+        faults=timeline["faults"],
+        explained_until=data["verified"]["events"] if data["verdict"] == "unknown" else None,
+        small=False,
     )
     yield "</section>"
 
@@ -155,7 +166,7 @@ def _transactions(data: Mapping[str, Any]) -> Iterator[str]:
     nodes = {node["transaction"]: node for node in data["graph"]["nodes"]}
     for anomaly in data["anomalies"]:
         yield f'<section><h2><b class="bad">{_text(anomaly["name"])}</b> '
-        yield f"<small>{counted(anomaly['count'], 'time')}</small></h2>"
+        yield f"<small>{often(anomaly)}</small></h2>"
         if anomaly["cycle"]:
             yield cycle_picture(anomaly["cycle"], nodes, f"{anomaly['name']}: {anomaly['says']}")
             yield "<ol>"

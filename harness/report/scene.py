@@ -45,6 +45,8 @@ class Scene:
     lanes: tuple[str, ...]
     bars: tuple[Bar, ...]
     length: int
+    events: tuple[int, ...]
+    """The picture's events by their positions in the history."""
     times_ns: tuple[int, ...]
     """The time of each event, and once more the last: never less than the one before."""
     paths: Mapping[str, tuple[Point, ...]]
@@ -87,7 +89,8 @@ def scene(operations: Sequence[Operation], orders: Mapping[str, Sequence[int]] |
         following[process] = start
         bars.append(Bar(one, lane_of[process], start, end, ended))
     bars.reverse()
-    return Scene(lanes, tuple(bars), length, _times(operations, place), _paths(bars, length, orders or {}))
+    times = _times(operations, place)
+    return Scene(lanes, tuple(bars), length, tuple(moments), times, _paths(bars, length, orders or {}))
 
 
 def _lanes(operations: Sequence[Operation]) -> tuple[str, ...]:

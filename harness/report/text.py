@@ -6,7 +6,18 @@ from typing import Any
 from chaos.histories import Checked
 from chaos.verdict import Verdict
 from harness.report.scene import Bar, Scene, names_of, scene
-from harness.report.wording import Operation, call, counted, cut, effort, micro, printable, seconds, shown
+from harness.report.wording import (
+    Operation,
+    call,
+    counted,
+    cut,
+    effort,
+    micro,
+    often,
+    printable,
+    seconds,
+    shown,
+)
 
 _MARKS = {Verdict.VALID: "✓", Verdict.INVALID: "✗", Verdict.UNKNOWN: "?"}
 _CONFIGURATIONS = 8
@@ -96,10 +107,17 @@ def _explained(data: Mapping[str, Any], width: int) -> Iterator[str]:
     if not timeline or not timeline["operations"]:
         return
     orders = data["witness"] or {}
-    operations = timeline["operations"][:_DRAWN]
+    operations = timeline["operations"]
+    if data["verdict"] == "unknown":
+        # What had ended before is explained: the search stands where the next one begins or ends.
+        stands = sum(one["invoked_at"] < data["verified"]["events"] for one in operations)
+        operations = operations[max(0, min(stands - _DRAWN // 2, len(operations) - _DRAWN)) :]
+    operations = operations[:_DRAWN]
     drawn = scene(operations, orders)
     if drawn.paths:
         yield "  an order that explains it (o: the operation takes effect):"
+    elif data["verdict"] == "unknown":
+        yield "  where the search stood:"
     else:
         yield "  the beginning:"
     yield from lanes(drawn, width, impossible=None)
@@ -148,11 +166,13 @@ def _anomalies(data: Mapping[str, Any]) -> Iterator[str]:
     anomalies = data["anomalies"]
     for anomaly in anomalies[:_ANOMALIES]:
         if not anomaly["cycle"]:
-            yield f"  {anomaly['name']} ({counted(anomaly['count'], 'time')}): {cut(anomaly['says'], 400)}"
+            yield f"  {anomaly['name']} ({often(anomaly)}): {cut(anomaly['says'], 400)}"
             continue
         steps = anomaly["cycle"]
-        what = counted(anomaly["count"], "group") + " of transactions with such a cycle"
-        yield f"  {anomaly['name']} ({what}); each of these must come before the next, and the last before the first:"
+        yield (
+            f"  {anomaly['name']} ({often(anomaly)}); each of these must come before the next,"
+            " and the last before the first:"
+        )
         for step in steps:
             yield f"{_INDENT}T{step['from']} -> T{step['to']}  {step['kind']:<8}  {cut(step['says'], 400)}"
     if len(anomalies) > _ANOMALIES:

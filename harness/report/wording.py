@@ -71,11 +71,19 @@ def call(operation: Operation, *, with_key: bool = True) -> str:
         case _, None:
             text = f"{f}{key}" + (f" = {shown(result)}" if answered else "")
         case _:
-            told = answered and result not in (None, argument)
-            text = f"{f}{key} {shown(argument)}" + (f" = {shown(result)}" if told else "")
+            text = f"{f}{key} {shown(argument)}" + (f" = {shown(result)}" if _tells(operation) else "")
     if operation["outcome"] == "fail":
         text += f" ({shown(operation['error'] or 'failed')})"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _tells(operation: Operation) -> bool:
+    """Whether an operation was answered something besides that it was done."""
+    f, argument, result = operation["f"], operation["argument"], operation["result"]
+    # Some stores answer a change with an empty text.
+    return operation["outcome"] == "ok" and (
+        result not in (None, argument) and not (result == "" and f in {"put", "append"})
+    )
 
 
 def micro(operation: Any) -> str:
@@ -95,11 +103,17 @@ def label(operation: Operation, *, with_key: bool) -> str:
     f, argument, result = str(operation["f"]), operation["argument"], operation["result"]
     if f == "cas" and isinstance(argument, list) and len(argument) == 2:
         return f"cas {key}{shown(argument[0], 16)} → {shown(argument[1], 16)}"
-    seen = operation["outcome"] == "ok" and result not in (None, argument)
     parts = [shown(argument, 24)] if argument is not None else []
-    if seen or (argument is None and operation["outcome"] == "ok"):
+    if _tells(operation) or (argument is None and operation["outcome"] == "ok"):
         parts.append(shown(result, 24))
     return f"{f} {key}{' = '.join(parts)}".rstrip()
+
+
+def often(anomaly: Mapping[str, Any]) -> str:
+    """How many of an anomaly were found: of cycles, the components that have one."""
+    if anomaly["cycle"]:
+        return counted(anomaly["count"], "group") + " of transactions with such a cycle"
+    return counted(anomaly["count"], "time")
 
 
 def seconds(time_ns: float) -> str:

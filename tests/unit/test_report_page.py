@@ -123,6 +123,47 @@ def test_faults_stand_behind_the_operations() -> None:
     assert 'class="fault"' in text
 
 
+def test_faults_in_one_row_leave_each_other_room_for_their_words() -> None:
+    data = explained(stale(40)).data
+    data["timeline"]["faults"] = [
+        {"words": f"the clock of n{at} jumps by 1.2 s", "from_ns": at * 1000, "to_ns": at * 1000}
+        for at in (3, 4, 30)
+    ]
+    text = page(data, "h.jsonl")
+    rows = re.findall(r'class="words" data-x="\S+ \S+" x="\S+" y="(\d+)"', text)
+    assert len(rows) == 3
+    assert rows[0] != rows[1]
+    assert rows[0] == rows[2]
+
+
+def test_an_unknown_verdict_shows_where_the_search_stood() -> None:
+    history = [event for n in range(60) for event in operation(n, "enqueue", n % 2, None, n)]
+    # Nobody knows what became of these, and with them very many orders are possible.
+    history += [
+        {"process": f"lost {n}", "type": "invoke", "f": "enqueue", "key": "k0", "value": n % 3}
+        for n in range(24)
+    ]
+    history += [event for n in range(50) for event in operation("r", "dequeue", None, n % 2)]
+    history += operation("r", "dequeue", None, 77)
+    checked = chaos.check(history, "queue", seconds=0.01, minimal=True, witness=True, timeline=60)
+    assert checked.verdict == "unknown"
+    text = page(checked.data, "h.jsonl")
+    parsed(text)
+    assert "What happened where the search stood" in text
+    assert 'class="until"' in text
+    told = words("h.jsonl", checked, explained=True, width=80)
+    assert "where the search stood" in told
+    assert "dequeue" in told
+
+
+def test_the_axis_and_the_words_of_an_operation_name_the_same_events() -> None:
+    text = page(explained(stale(300)).data, "h.jsonl")
+    events = re.search(r'data-events="([^"]+)"', text)
+    assert events
+    told = {int(number) for ends in re.findall(r"events (\d+)–(\d*)", text) for number in ends if number}
+    assert told == set(map(int, events[1].split()))
+
+
 def transactions() -> list[Event]:
     def txn(process: int, kind: str, *micro: list[Any]) -> Event:
         return {"process": process, "type": kind, "f": "txn", "value": list(micro)}

@@ -25,6 +25,8 @@ pub(crate) struct Failed<'a> {
     pub operation: u32,
     pub is_first: bool,
     pub possible: Vec<Possible>,
+    /// Whether an operation leaves the object as it is, so that nobody asks whether it had taken effect.
+    pub observes: &'a dyn Fn(&Operation) -> bool,
     /// What a register holds at the beginning; none for models that are no registers.
     pub register: Option<&'a Value>,
     /// Operations that ended at or before this event may be missing from `operations`, and so their values.
@@ -47,6 +49,7 @@ pub(crate) fn failure(history: &History, failed: Failed) -> Failure {
                 && other.invoked_at < blamed.completed_at
                 && ends_at(other) > blamed.completed_at
                 && other.ending != Ending::Fail
+                && !(failed.observes)(other)
         })
         .collect();
     let concurrent = failed.operations.iter().copied().filter(|&number| {
@@ -107,7 +110,7 @@ pub(crate) fn failure(history: &History, failed: Failed) -> Failure {
         .map(|one| Configuration {
             state: one.state.clone(),
             set_by: one.set_by.map(report),
-            done: one.done.clone(),
+            done: one.done.iter().copied().filter(|&number| !(failed.observes)(at(number))).collect(),
             pending: in_flight
                 .iter()
                 .copied()
@@ -222,16 +225,16 @@ fn cause<'a>(
         .map(|number| ends_at(at(number)))
         .chain(forgotten_until)
         .max();
+    // The earliest invoked: the smallest part that is still wrong mostly keeps the same.
     operations
         .iter()
-        .filter(|number| {
+        .find(|number| {
             let other = at(number);
             other.ending == Ending::Ok
                 && other.completed_at < operation.invoked_at
                 && written_until.is_none_or(|written| written < other.invoked_at)
                 && produced(history, other).is_some_and(|new| new != value)
         })
-        .min_by_key(|number| at(number).completed_at)
         .map_or(Cause::Order, |by| Cause::Overwritten(value, *by))
 }
 

@@ -6,10 +6,18 @@
 //! a set is made smaller by leaving out ever smaller runs of operations (Zeller and Hildebrandt, Simplifying and
 //! isolating failure-inducing input, 2002): first of those that only observe, which can be left out in any
 //! order, then of the rest, from the end, since later effects build on earlier ones.
+//!
+//! What explains a failed operation in one set, were times free, does so in any larger one. So once a few operations
+//! are known to do that (its *support*: the write of a value that was read, say), no set that holds them is asked
+//! again: among thousands of operations of free times the question can be hopeless. A question that takes too long
+//! leaves in what it was about, and the others go on.
 
 use mcp_chaos_history::{Ending, History, NEVER, Operation, Value, Values};
 
 use crate::models::value_bytes;
+
+/// The most operations that are looked at because they speak of the failed one's value.
+const RELATED: usize = 64;
 
 /// What is tried out.
 pub(crate) struct Shrunk {
@@ -33,8 +41,10 @@ pub(crate) enum Question {
 pub(crate) enum Decided {
     Explained,
     Inexplicable,
-    /// The budget is spent.
+    /// The question was too hard.
     Undecided,
+    /// There is no budget for more questions.
+    Spent,
 }
 
 /// What a copy of the history takes, in bytes.
@@ -66,28 +76,48 @@ pub(crate) fn shrink(
 ) -> Shrunk {
     // Behind the last event there is room for an operation that comes after all others.
     let scratch = History { events: history.events + 2, ..history.clone() };
-    let mut trial = Trial { scratch, history, failed, decide, tried: 0, spent: false };
+    let mut trial = Trial {
+        scratch,
+        history,
+        failed,
+        decide,
+        tried: 0,
+        support: Vec::new(),
+        knows_later: false,
+        unsure: false,
+        spent: false,
+    };
     let mut kept = prefix(history, operations, failed);
-    // What fails alone, or whose cause is no order at all, has nothing to be compared with.
-    if trial.is_inexplicable(&[failed]) && !trial.has_explanation(&kept) {
-        return Shrunk { kept: vec![failed], is_minimal: !trial.spent, tried: trial.tried };
+    match trial.find_support(&kept) {
+        Decided::Explained => {}
+        // What fails alone, or whose cause is no order at all, has nothing to be compared with.
+        Decided::Inexplicable => return Shrunk { kept: vec![failed], is_minimal: true, tried: trial.tried },
+        // Whatever were left out, nobody could tell whether what is left is wrong for the same cause.
+        _ => return Shrunk { kept, is_minimal: false, tried: trial.tried },
     }
-    let (observers, others): (Vec<u32>, Vec<u32>) = kept
-        .iter()
-        .copied()
-        .filter(|number| *number != failed)
-        .partition(|number| observes(&history.operations[*number as usize]));
-    for candidates in [observers, others] {
-        leave_out(&mut kept, candidates, &mut trial);
+    trial.knows_later = !trial.is_inexplicable(&kept) && !trial.spent;
+    // What kept an observer may be gone with the others.
+    let mut changed = true;
+    while changed && !trial.spent {
+        (changed, trial.unsure) = (false, false);
+        let (observers, others): (Vec<u32>, Vec<u32>) = kept
+            .iter()
+            .copied()
+            .filter(|number| *number != failed)
+            .partition(|number| observes(&history.operations[*number as usize]));
+        for candidates in [observers, others] {
+            changed |= leave_out(&mut kept, candidates, &mut trial);
+        }
     }
-    Shrunk { kept, is_minimal: !trial.spent, tried: trial.tried }
+    Shrunk { kept, is_minimal: !trial.spent && !trial.unsure, tried: trial.tried }
 }
 
-/// Leaves runs of the candidates out of `kept`: long ones first, from the end.
-fn leave_out(kept: &mut Vec<u32>, mut candidates: Vec<u32>, trial: &mut Trial) {
+/// Leaves runs of the candidates out of `kept`: long ones first, from the end. Whether it could leave out any.
+fn leave_out(kept: &mut Vec<u32>, mut candidates: Vec<u32>, trial: &mut Trial) -> bool {
+    let before = kept.len();
     let mut length = candidates.len();
     while length > 0 && !trial.spent {
-        let mut changed = false;
+        let (mut changed, unsure) = (false, trial.unsure);
         let mut end = candidates.len();
         while end > 0 && !trial.spent {
             let start = end.saturating_sub(length);
@@ -103,10 +133,13 @@ fn leave_out(kept: &mut Vec<u32>, mut candidates: Vec<u32>, trial: &mut Trial) {
         }
         if length > 1 {
             length = length.div_ceil(2);
+            // What is in a run is looked at again by itself.
+            trial.unsure = unsure;
         } else if !changed {
-            return;
+            break;
         }
     }
+    kept.len() < before
 }
 
 /// The operations begun before the failed one completed, without those that failed or observed nothing by then.
@@ -126,13 +159,22 @@ struct Trial<'a> {
     failed: u32,
     decide: &'a mut dyn FnMut(&History, Question) -> Decided,
     tried: usize,
+    /// Operations that explain the failed one, were their times free.
+    support: Vec<u32>,
+    /// Whether outcomes count that were told after the failure: those of operations in flight, without which the
+    /// failed one could be explained.
+    knows_later: bool,
+    /// Whether something was left in for a question that was too hard.
+    unsure: bool,
     spent: bool,
 }
 
 impl Trial<'_> {
     /// Inexplicable, and that because of the failed operation's answer alone.
     fn is_honest(&mut self, kept: &[u32]) -> bool {
-        self.is_inexplicable(kept) && self.is_explained_without(kept) && self.has_explanation(kept)
+        self.is_inexplicable(kept)
+            && (self.knows_later || self.is_explained_without(kept))
+            && self.has_explanation(kept)
     }
 
     fn is_inexplicable(&mut self, kept: &[u32]) -> bool {
@@ -150,12 +192,52 @@ impl Trial<'_> {
 
     /// Whether the others, if they may take effect at any time or never, explain the failed one.
     fn has_explanation(&mut self, kept: &[u32]) -> bool {
+        if self.support.iter().all(|number| kept.binary_search(number).is_ok()) {
+            return true;
+        }
+        let is_explained = self.explain(kept) == Decided::Explained;
+        if is_explained {
+            self.support = kept.to_vec();
+        }
+        is_explained
+    }
+
+    /// Looks for a few operations that explain the failed one, were their times free: those that speak of the same
+    /// value, the first, the last; then all.
+    fn find_support(&mut self, kept: &[u32]) -> Decided {
+        let blamed = self.history.operations[self.failed as usize];
+        let speaks_of_it = |number: &u32| {
+            let other = &self.history.operations[*number as usize];
+            other.argument != Values::NULL && [blamed.argument, blamed.result].contains(&other.argument)
+        };
+        let alone = vec![self.failed];
+        let related: Vec<u32> = kept.iter().copied().filter(speaks_of_it).take(RELATED).collect();
+        let few = std::iter::successors(Some(1), |few| Some(few * 2)).take_while(|few| few * 2 < kept.len());
+        let ends = few.flat_map(|few| [kept[..few].to_vec(), kept[kept.len() - few..].to_vec()]);
+        let all = [kept.to_vec()];
+        let mut decided = Decided::Undecided;
+        for mut support in [alone, related].into_iter().chain(ends).chain(all) {
+            if let Err(place) = support.binary_search(&self.failed) {
+                support.insert(place, self.failed);
+            }
+            decided = self.explain(&support);
+            if decided == Decided::Explained {
+                self.support = support;
+            }
+            if matches!(decided, Decided::Explained | Decided::Spent) {
+                break;
+            }
+        }
+        decided
+    }
+
+    fn explain(&mut self, kept: &[u32]) -> Decided {
         let failed = self.failed;
         let late = self.history.events;
         self.ask(kept, Question::Open, |number, operation| match number == failed {
             true => Operation { invoked_at: late, completed_at: late + 1, ..operation },
             false => open(operation),
-        }) == Decided::Explained
+        })
     }
 
     fn ask(
@@ -169,12 +251,14 @@ impl Trial<'_> {
         operations.clear();
         operations.extend(kept.iter().map(|number| {
             let operation = self.history.operations[*number as usize];
-            change(*number, if operation.completed_at > until { open(operation) } else { operation })
+            let is_open = operation.completed_at > until && !self.knows_later;
+            change(*number, if is_open { open(operation) } else { operation })
         }));
         operations.sort_by_key(|operation| operation.invoked_at);
         self.tried += 1;
         let decided = (self.decide)(&self.scratch, question);
-        self.spent |= decided == Decided::Undecided;
+        self.unsure |= decided == Decided::Undecided;
+        self.spent |= decided == Decided::Spent;
         decided
     }
 }

@@ -138,3 +138,11 @@ impl<M: Model> Model for &M {
         (**self).why_not(state, action)
     }
 }
+
+/// Whether an operation, as it ended, leaves the object as it is: nobody asks whether it had taken effect.
+pub(crate) fn observes<M: Model>(model: &M, history: &History, operation: &Operation) -> bool {
+    match model.read(&Call::of(history, operation)) {
+        Ok(Reading::Certain(action) | Reading::Possible(action)) => model.is_observer(&action),
+        _ => true,
+    }
+}

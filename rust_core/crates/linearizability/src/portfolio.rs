@@ -24,7 +24,7 @@ use crate::{
     limits::{Limits, Stop, Watch},
     machine::Interned,
     minimal::{self, Decided, Question},
-    model::{Call, Model, Reading},
+    model::{self, Call, Model},
     models::{self, ModelOptions, Visitor},
     problem::{self, Moment, Problem},
     race::{Course, Entrant, Exhausted, Finish},
@@ -53,6 +53,9 @@ const SECOND_OPINION_OPERATIONS: usize = 5_000;
 
 /// Steps that the search for a witness may take for each key.
 const ORDER_STEPS: u64 = 200_000_000;
+
+/// Steps for each question about a part of an invalid history, beyond what its length takes.
+const QUESTION_STEPS: u64 = 2_000_000;
 
 /// What is wanted besides the verdict.
 #[derive(Clone, Debug, Default)]
@@ -333,10 +336,7 @@ impl<M: Model> Object for Modelled<M> {
     }
 
     fn observes(&self, history: &History, operation: &Operation) -> bool {
-        match self.model.read(&Call::of(history, operation)) {
-            Ok(Reading::Certain(action) | Reading::Possible(action)) => self.model.is_observer(&action),
-            _ => true,
-        }
+        model::observes(&self.model, history, operation)
     }
 }
 
@@ -434,6 +434,8 @@ impl<'a> Check<'a> {
             timeline: None,
         };
         let mut undecided: Vec<usize> = (0..parts.len()).collect();
+        // The first object of which the verdict stays open, and the operation at which its search stands.
+        let mut stands: Option<(usize, Option<u32>)> = None;
         for is_last in [false, true] {
             for at in std::mem::take(&mut undecided) {
                 let operations = &parts[at];
@@ -463,7 +465,10 @@ impl<'a> Check<'a> {
                         return Ok(self.finish(report));
                     }
                     Err(Exhausted::Steps) if steps != u64::MAX => undecided.push(at),
-                    Err(why) => self.give_up(&mut report, operations, &found, why),
+                    Err(why) => {
+                        stands.get_or_insert((at, found.at));
+                        self.give_up(&mut report, operations, &found, why);
+                    }
                 }
             }
         }
@@ -484,7 +489,10 @@ impl<'a> Check<'a> {
                 report.witness = Some(orders.flatten().collect());
             }
         }
-        report.timeline = self.options.timeline.map(|most| Timeline::first(self.history, &parts, most));
+        report.timeline = self.options.timeline.map(|most| match stands {
+            Some((at, Some(number))) => Timeline::around(self.history, &parts[at], number, &[], most),
+            _ => Timeline::first(self.history, &parts, most),
+        });
         Ok(self.finish(report))
     }
 
@@ -565,6 +573,7 @@ impl<'a> Check<'a> {
                 operation: number,
                 is_first,
                 possible: found.possible,
+                observes: &|operation| object.observes(self.history, operation),
                 register: object.register(),
                 forgotten_until: None,
                 goes_on: false,
@@ -693,7 +702,7 @@ impl<'a> Check<'a> {
         let mut course = Course::new(self.course.limits, self.course.watch, held);
         let mut decide = |part: &History, question: Question| {
             let race = Race {
-                steps: u64::MAX,
+                steps: QUESTION_STEPS + 400 * part.operations.len() as u64,
                 remember: false,
                 wanted: Wanted::Nothing,
                 algorithm: None,
@@ -703,6 +712,8 @@ impl<'a> Check<'a> {
             match object.decide(part, &all, &mut course, &race).map(|found| found.answer) {
                 Ok(Ok(Answer::Linearizable)) => Decided::Explained,
                 Ok(Ok(_)) => Decided::Inexplicable,
+                Ok(Err(Exhausted::Stopped(_))) => Decided::Spent,
+                _ if course.steps >= course.limits.steps => Decided::Spent,
                 _ => Decided::Undecided,
             }
         };

@@ -73,8 +73,8 @@ impl Timeline {
         Timeline::of(history, &numbers, left_out)
     }
 
-    /// At most `most` of an object's operations: those of `always`, then the nearest to the failed one, most of
-    /// them before it.
+    /// At most `most` of an object's operations: those of `always`, then the nearest to the failed one (or to the one
+    /// at which a search ended early), most of them before it.
     pub(crate) fn around(
         history: &History,
         operations: &[u32],
@@ -195,7 +195,7 @@ pub struct Configuration {
     pub state: String,
     /// The operation that left it so; none if nothing had changed it, or if the search does not know.
     pub set_by: Option<OperationReport>,
-    /// Operations in flight that had taken effect, by number.
+    /// Operations in flight that had taken effect, by number; here and below only such as may change the object.
     pub done: Vec<u32>,
     /// Operations in flight that had not, by number.
     pub pending: Vec<u32>,
@@ -208,7 +208,7 @@ pub struct Configuration {
 pub struct Minimal {
     /// In the order of their invocations.
     pub operations: Vec<OperationReport>,
-    /// False if the budget ended before every operation had been tried.
+    /// False if the budget ended before every operation had been tried, or a question about one was too hard.
     pub is_minimal: bool,
     /// How many sub-histories were tried.
     pub tried: usize,

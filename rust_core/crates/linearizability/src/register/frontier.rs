@@ -217,6 +217,8 @@ struct Open<const N: usize> {
     action: Action,
     /// Slots of open writes of the same value that complete earlier.
     twins: Bits<N>,
+    /// It is a write of a value that nobody had still to find when it was invoked.
+    is_unseen: bool,
 }
 
 /// Slots of the open required steps that speak of one value.
@@ -330,6 +332,8 @@ struct Search<'a, const N: usize> {
     free_groups: Vec<u32>,
     /// Slots of open writes of dead values.
     idle_mask: Bits<N>,
+    /// Slots of open writes that are unseen.
+    unseen_mask: Bits<N>,
 
     families: Families,
     classes: Vec<Class>,
@@ -412,6 +416,7 @@ impl<'a, const N: usize> Search<'a, N> {
             group_of: vec![0; register.facts.len()],
             free_groups: Vec::new(),
             idle_mask: Bits::EMPTY,
+            unseen_mask: Bits::EMPTY,
             families: Families::new(),
             classes,
             class_of,
@@ -525,6 +530,7 @@ impl<'a, const N: usize> Search<'a, N> {
             returns_at: self.returns_at[number as usize],
             action: step.action,
             twins: Bits::EMPTY,
+            is_unseen: matches!(step.action, Action::Write { new } if self.is_dead(new)),
         };
         match step.action {
             Action::Read { .. } | Action::Mismatch { .. } => {
@@ -578,6 +584,9 @@ impl<'a, const N: usize> Search<'a, N> {
             Action::Cas { .. } => self.masks.cas.set(slot),
             Action::Write { new } if self.is_dead(new) => self.idle_mask.set(slot),
             Action::Write { .. } => {}
+        }
+        if open.is_unseen {
+            self.unseen_mask.set(slot);
         }
         let value = spoken_of(action);
         let mut number = self.group_of[value as usize];
@@ -643,12 +652,19 @@ impl<'a, const N: usize> Search<'a, N> {
         }
         match self.register.steps[step as usize].action {
             Action::Write { new } if !configuration.fresh.has(slot) => {
+                let is_idle = self.is_dead(new) && self.mismatches_left == 0;
                 if !self.is_lost(&configuration, new) {
-                    self.put_next(self.with_hidden(&configuration, new), slot);
+                    let mut after = self.with_hidden(&configuration, new);
+                    // It is open still, and nobody tells such values apart: so that what is told of the configuration
+                    // is a state that there was, it takes effect now.
+                    if is_idle && configuration.value == OTHER && self.unseen_mask.has(slot) {
+                        after.by = step;
+                    }
+                    self.put_next(after, slot);
                 }
                 // To take effect with a dead value, if no mismatch is left, gains nothing over being hidden:
                 // whatever takes effect next is a write, which frees what this one would free.
-                if self.is_dead(new) && self.mismatches_left == 0 {
+                if is_idle {
                     return;
                 }
             }
@@ -892,6 +908,7 @@ impl<'a, const N: usize> Search<'a, N> {
         self.masks.observers.clear(slot);
         self.mismatch_mask.clear(slot);
         self.idle_mask.clear(slot);
+        self.unseen_mask.clear(slot);
         let value = spoken_of(action);
         let which = self.group_of[value as usize];
         let group = &mut self.groups[which as usize];
@@ -1049,7 +1066,7 @@ impl<'a, const N: usize> Search<'a, N> {
         self.mutations.clear();
         self.observers.clear();
         self.masks = Masks { cas: Bits::EMPTY, observers: Bits::EMPTY };
-        (self.idle_mask, self.mismatch_mask) = (Bits::EMPTY, Bits::EMPTY);
+        (self.idle_mask, self.unseen_mask, self.mismatch_mask) = (Bits::EMPTY, Bits::EMPTY, Bits::EMPTY);
         self.groups.drain(1..).for_each(|group| self.group_of[group.value as usize] = 0);
         self.free_groups.clear();
         for open in snapshot.mutations.iter().chain(&snapshot.observers) {

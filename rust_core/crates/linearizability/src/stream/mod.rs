@@ -13,7 +13,7 @@ use crate::{
     explain::{self, Failed, Possible},
     limits::{Limits, Stop, StreamProgress, Watch},
     machine::table_bytes,
-    model::Model,
+    model::{Model, observes},
     models::{self, ModelOptions, Visitor},
     online::{Doubt, Online, OnlineLimits, OnlineViolation, Standing},
     report::{Report, StreamDoubt, StreamReport, Verdict, Verified},
@@ -138,6 +138,7 @@ struct Open {
 
 /// One check under way.
 struct Check<'a, M: Model + Clone> {
+    model: M,
     name: &'a str,
     /// What a register holds at the beginning.
     register: Option<Value>,
@@ -165,7 +166,8 @@ impl<'a, M: Model + Clone> Check<'a, M> {
             name,
             register,
             by_key: model.by_key(),
-            online: Online::new(model, online),
+            online: Online::new(model.clone(), online),
+            model,
             limits,
             watch,
             told: Told::new(told_bytes),
@@ -458,6 +460,7 @@ impl<'a, M: Model + Clone> Check<'a, M> {
                 operation,
                 is_first: !is_doubted,
                 possible: possible.collect(),
+                observes: &|operation| observes(&self.model, &excerpt, operation),
                 register: self.register.as_ref(),
                 forgotten_until: self.told.forgotten_until(),
                 goes_on: true,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mcp_chaos_linearizability::Answer;
 
 use crate::{
-    engines::{Found, options, parts, run_all},
+    engines::{Found, options, parts, refute_survivors, run_all},
     history::{Done, Recorded, Size},
     object::Object,
     objects::{
@@ -37,6 +37,7 @@ struct Count {
     invalid: u64,
     first: u64,
     witnesses: u64,
+    survivors: u64,
     not_applicable: u64,
     out_of_memory: u64,
 }
@@ -60,7 +61,11 @@ fn agrees<O: Object>(parted: Option<bool>) {
                 numbers.iter().map(|number| recorded.operations[*number as usize].clone()).collect();
             let expected = explicable(&recorded.initial, &operations, usize::MAX);
             all_valid &= expected;
-            for mut found in run_all(O::MODEL, &options, &history, &numbers, 1 + seed % 40) {
+            let all = run_all(O::MODEL, &options, &history, &numbers, 1 + seed % 40);
+            if !expected && let Some(why) = refute_survivors(O::MODEL, &options, &history, &numbers, &all) {
+                panic!("seed {seed}, {why}\n{}", recorded.text());
+            }
+            for mut found in all {
                 if let Some(witness) = &mut found.witness {
                     for number in witness {
                         *number = numbers.binary_search(&(*number as u32)).expect("one of them");
@@ -114,6 +119,7 @@ fn compare<O: Object>(
         Answer::OutOfMemory if found.engine.ends_with("little memory") => count.out_of_memory += 1,
         _ => return Err("no answer".into()),
     }
+    count.survivors += found.survivors.len() as u64;
     if !expected && !explicable(initial, operations, found.verified) {
         return Err(format!("the first {} events are not explicable", found.verified));
     }

@@ -3,8 +3,8 @@
 use mcp_chaos_history::{Ending, History, NEVER, Outcome, RawEvent, Sort, Value};
 use mcp_chaos_linearizability::{
     Answer, Call, DepthFirst, Engine, Frontier, Interned, Limits, Model, ModelOptions, Moment, Online,
-    OnlineLimits, Progress, Source, Standing, Unwatched, Verdict, Visitor, check_stream_model, prepare,
-    register, with_model,
+    OnlineLimits, Progress, Source, Standing, Survivor, Unwatched, Verdict, Visitor, check_stream_model,
+    prepare, register, with_model,
 };
 
 use crate::{object::Object, plain::Plain};
@@ -25,6 +25,8 @@ pub struct Found {
     pub verified: usize,
     /// Operations in an order that is said to explain them.
     pub witness: Option<Vec<usize>>,
+    /// What survived until the failure, by operations, if it was the first.
+    pub survivors: Vec<Survivor>,
     pub steps: u64,
 }
 
@@ -51,6 +53,38 @@ pub fn run_all(
         found.extend(run.register_engines(options.initial.clone().unwrap_or_default()));
     }
     found
+}
+
+/// What is wrong with what engines say survived until the first failure of a history.
+pub fn refute_survivors(
+    model: &str,
+    options: &ModelOptions,
+    history: &History,
+    operations: &[u32],
+    found: &[Found],
+) -> Option<String> {
+    with_model(model, options, Survivors { history, operations, found }).expect("a known model")
+}
+
+struct Survivors<'a> {
+    history: &'a History,
+    operations: &'a [u32],
+    found: &'a [Found],
+}
+
+impl Visitor for Survivors<'_> {
+    type Output = Option<String>;
+
+    fn visit<M: Model + 'static>(self, model: M) -> Option<String> {
+        let problem = prepare(self.history, self.operations.iter().copied(), &model).unwrap();
+        let mut plain = Plain::new(&model, &problem);
+        while plain.advance(1) == Progress::Running {}
+        let mut told = self.found.iter().filter(|found| !found.survivors.is_empty());
+        told.find_map(|found| {
+            let is_exact = !found.engine.starts_with("register:");
+            Some(format!("{}: {}", found.engine, plain.refute(&found.survivors, is_exact)?))
+        })
+    }
 }
 
 /// Lets the plainest engine alone decide it: whether it is linearizable.
@@ -193,6 +227,7 @@ impl Run<'_> {
             failed_at,
             verified: failed_at.unwrap_or(0),
             witness: None,
+            survivors: Vec::new(),
             steps: online.steps(),
         }
     }
@@ -245,6 +280,7 @@ impl Run<'_> {
             // Positions are those among the key's own events.
             verified: failed_at.filter(|_| verified > 0).unwrap_or(0),
             witness: None,
+            survivors: Vec::new(),
             steps: answer.report.steps,
         }
     }
@@ -313,6 +349,18 @@ impl Run<'_> {
             witness: engine
                 .witness()
                 .map(|steps| steps.into_iter().map(|step| operation(step) as usize).collect()),
+            survivors: match answer {
+                Answer::Inexplicable { is_first: true, .. } => engine
+                    .survivors()
+                    .into_iter()
+                    .map(|survivor| Survivor {
+                        done: survivor.done.into_iter().map(&operation).collect(),
+                        set_by: survivor.set_by.map(&operation),
+                        ..survivor
+                    })
+                    .collect(),
+                _ => Vec::new(),
+            },
             steps: engine.steps(),
         }
     }

@@ -2,7 +2,7 @@
 //! nothing left out. So the models are tested by themselves, whatever the engines do.
 
 use mcp_chaos_history::Set;
-use mcp_chaos_linearizability::{Answer, Engine, Model, Moment, Problem, Progress};
+use mcp_chaos_linearizability::{Answer, Engine, Model, Moment, Problem, Progress, Survivor};
 
 pub struct Plain<'a, M: Model> {
     model: &'a M,
@@ -11,12 +11,48 @@ pub struct Plain<'a, M: Model> {
     configurations: Vec<(M::State, u64)>,
     open: Vec<u32>,
     moment: usize,
+    /// All configurations right before the last completion.
+    before: Vec<(M::State, u64)>,
 }
 
 impl<'a, M: Model> Plain<'a, M> {
     pub fn new(model: &'a M, problem: &'a Problem<M::Action>) -> Plain<'a, M> {
         assert!(problem.steps.len() <= 64, "small histories only");
-        Plain { model, problem, configurations: vec![(model.initial(), 0)], open: Vec::new(), moment: 0 }
+        Plain {
+            model,
+            problem,
+            configurations: vec![(model.initial(), 0)],
+            open: Vec::new(),
+            moment: 0,
+            before: Vec::new(),
+        }
+    }
+
+    /// What is wrong with configurations that another engine says survived until right before the failure that this
+    /// one has found too, their steps given as operations: each must be one of those that there are. Registers' own
+    /// engines are not `is_exact`: they have words of their own for why, and forget of a write whose value nobody finds
+    /// any more whether it took effect.
+    pub fn refute(&self, survivors: &[Survivor], is_exact: bool) -> Option<String> {
+        let Some(Moment::Return(failed)) = self.problem.moments.get(self.moment) else {
+            return Some("nothing failed".into());
+        };
+        let failed = &self.problem.steps[*failed as usize];
+        let in_flight: u64 = self.open.iter().map(|step| 1 << step).sum();
+        survivors.iter().find_map(|survivor| {
+            let places = self.problem.steps.iter().enumerate();
+            let done: u64 = places
+                .filter(|(_, step)| survivor.done.contains(&step.operation))
+                .map(|(place, _)| 1 << place)
+                .sum();
+            let mut same = self.before.iter().filter(|(state, spent)| {
+                let spent = if is_exact { spent & in_flight } else { spent & done };
+                spent == done && self.model.state_in_words(state) == survivor.state
+            });
+            let action = &self.problem.actions[failed.action as usize];
+            let is_told =
+                same.any(|(state, _)| !is_exact || self.model.why_not(state, action) == survivor.why);
+            (!is_told).then(|| format!("there is no configuration {survivor:?}"))
+        })
     }
 
     /// Adds every configuration that a step in flight leads to.
@@ -62,6 +98,7 @@ impl<M: Model> Engine for Plain<'_, M> {
             Some(Moment::Invoke(step)) => self.open.push(*step),
             Some(Moment::Return(step)) => {
                 self.close();
+                self.before.clone_from(&self.configurations);
                 self.configurations.retain(|(_, done)| done & (1 << step) != 0);
                 self.open.retain(|other| other != step);
             }

@@ -92,6 +92,19 @@ fn a_stale_read_is_inexplicable() {
 }
 
 #[test]
+fn what_is_told_to_be_held_is_what_was_written_last_though_nobody_reads_it() {
+    fails_at_last("1 invoke write 3; 1 ok; 9 invoke read; 9 ok 7", &["it holds 3, not 7"]);
+    fails_at_last(
+        "1 invoke write 3; 1 ok; 2 invoke write 4; 2 ok; 9 invoke read; 9 ok 7",
+        &["it holds 4, not 7"],
+    );
+    fails_at_last(
+        "1 invoke write 3; 1 ok; 2 invoke read; 2 ok 3; 3 invoke write 4; 3 ok; 9 invoke read; 9 ok -",
+        &["it holds 4, not null"],
+    );
+}
+
+#[test]
 fn operations_of_unknown_outcome_take_effect_once_or_never() {
     valid("1 invoke write 3; 1 info; 2 invoke read; 2 ok -; 2 invoke read; 2 ok 3");
     fails_at_last(
