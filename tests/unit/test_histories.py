@@ -1,6 +1,7 @@
 """``chaos.check``: histories of any system, from Python."""
 
 import json
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -343,3 +344,28 @@ def test_an_initial_value_within_values_has_an_end() -> None:
 def test_what_json_cannot_tell_is_named() -> None:
     with pytest.raises(chaos.HistoryError, match=r"event 2: .*object.* is not JSON serializable"):
         chaos.check([invoke(0, "write", 1), ended(0, "ok", "write", object())])
+
+
+# Limits
+
+
+def hard() -> list[Event]:
+    """Forty additions at once, then a number that none of their sums is: nobody decides that soon."""
+    begun = [invoke(number, "add", 1 << number) for number in range(40)]
+    last = [ended(0, "ok", "add"), *done("reader", "read", None, -1)]
+    return [*begun, *last, *(ended(number, "ok", "add") for number in range(1, 40))]
+
+
+def test_an_interrupt_tells_how_far_it_came() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            chaos.check(hard(), "counter", memory_bytes=1 << 28)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert raised.value.__notes__[0].startswith("the history was verified up to event ")
