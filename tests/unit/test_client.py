@@ -245,7 +245,8 @@ def test_a_reset_after_the_request_was_sent_leaves_it_unknown() -> None:
 
 def test_no_answer_leaves_it_unknown_and_the_client_goes_on_as_another_process_with_a_new_session() -> None:
     events, nodes = run(Script(("write", 5), ("write", 6)), hangs)
-    assert outcome(events) == ("info", "timeout")
+    # The last attempt may be left with a millisecond, too little to connect in.
+    assert outcome(events) in {("info", "timeout"), ("info", "connection_refused")}
     later = events[2]
     assert (later["type"], later["process"], later["client"], later["sequence"]) == ("invoke", 1000, 18, 1)
     assert 230 * MS < events[1]["time_ns"] - events[0]["time_ns"] < 1000 * MS
