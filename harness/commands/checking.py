@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from chaos.errors import UsageError
+from chaos.units import parse_duration
 from harness.commands.common import Json, reported_errors
 from harness.commands.plain import SECONDS
 
@@ -76,13 +78,12 @@ def check(
     memory: Annotated[
         str, typer.Option(help="The most memory of the search, beside the history: `64MB`, `2GiB`.")
     ] = "1GiB",
-    seconds: Annotated[
-        float | None,
+    time: Annotated[
+        str | None,
         typer.Option(
-            "--time",
-            min=0,
-            help="The most seconds of the search; 0: no limit. Of a stream: of reading it, waiting included.",
-            show_default="60; with --stream 0",
+            help="The longest that the search may take: `90s`, `5m`, or seconds; 0: no limit. Of a stream: from its "
+            "beginning on, waiting included.",
+            show_default="60s; with --stream 0",
         ),
     ] = None,
     algorithm: Annotated[
@@ -114,8 +115,7 @@ def check(
         # Imported here: a check of a small history must not wait for what the other commands need.
         from harness.check import Asked, check_histories, check_traces  # noqa: PLC0415
 
-        if seconds is None:
-            seconds = 0.0 if stream else SECONDS
+        seconds = (0.0 if stream else SECONDS) if time is None else _seconds(time)
         asked = Asked(
             model=model,
             history_format=history_format,
@@ -141,3 +141,11 @@ def check(
             outcome = check_histories(history, asked)
         outcome.show(as_json=as_json)
         raise typer.Exit(outcome.exit_code)
+
+
+def _seconds(text: str) -> float:
+    """A number alone counts seconds."""
+    try:
+        return parse_duration(text + "s" * text[-1:].isdecimal()) / 1e9
+    except ValueError as error:
+        raise UsageError(f"--time {text}: {error}") from None

@@ -94,6 +94,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a level that is none": (["--level", "serialisable"], "--level serialisable: did you mean serializable?"),
     "an algorithm that is none": (["--algorithm", "front"], "--algorithm front: did you mean frontier?"),
     "a size that is none": (["--memory", "lots"], "--memory lots: expected a size such as 64MB or 2GiB"),
+    "a time that is none": (["--time", "soon"], "--time soon: expected a duration with a unit"),
     "no JSON": (["--initial", "{"], "--initial {: expected JSON"),
     "a page of nothing": (["--html", "x.html"], "--html: expected --explain and one history"),
     "another model's function": (["--model", "queue"], "model queue knows enqueue, dequeue, not write"),
@@ -153,7 +154,7 @@ def hard(path: Path) -> Path:
 
 def test_time_and_memory_are_limits(tmp_path: Path) -> None:
     history = hard(tmp_path / "hard.jsonl")
-    done = check(history, "--model", "counter", "--time", "0.3", "--memory", "64MB", "--json")
+    done = check(history, "--model", "counter", "--time", "300ms", "--memory", "64MB", "--json")
     told = json.loads(done.stdout)
     assert done.returncode in {1, 3}
     assert told["peak_bytes"] <= 64e6 * 1.1
