@@ -172,13 +172,14 @@ class World:
         ``now_ns``, ``over``, and ``leader`` (of the live nodes that call themselves leader, the one with the
         greatest term; or null).
 
-        ``nodes``, by name: ``process`` (``up``, ``paused``, ``starting``, ``down``, ``crashed``, ``ended``),
-        ``boot``, and ``disk``: ``synced`` (a power loss could take nothing), ``unsynced_bytes``. A node whose
-        process is up or paused has besides ``role``, ``term``, ``vote``, ``leader``, ``commit``, ``applied``,
-        ``first_index``, ``last_index``, ``persisted`` (the last index that it knows to be durable),
-        ``snapshot_index``, ``state`` (checksum, 16 hexadecimal digits), ``log`` (the durable log, ascending:
-        ``{"index", "term", "checksum"}``), and in ``disk`` also ``written_index`` (the last index handed to the
-        disk, synced or not), ``busy`` (it is writing or syncing), ``queued`` (batches and snapshots that wait).
+        ``nodes``, by name: ``process`` (``up``, ``paused``, ``starting``, ``down``, ``crashed``, ``ended``,
+        or ``stopped``: its disk failed, and it waits for it to be well), ``boot``, and ``disk``: ``synced``
+        (a power loss could take nothing), ``unsynced_bytes``. A node whose process is up or paused has
+        besides ``role``, ``term``, ``vote``, ``leader``, ``commit``, ``applied``, ``first_index``,
+        ``last_index``, ``persisted`` (the last index that it knows to be durable), ``snapshot_index``,
+        ``state`` (checksum, 16 hexadecimal digits), ``log`` (the durable log, ascending: ``{"index",
+        "term", "checksum"}``), and in ``disk`` also ``written_index`` (the last index handed to the disk,
+        synced or not), ``busy`` (it is writing or syncing), ``queued`` (batches and snapshots that wait).
 
         ``links_cut``, ``links_slow``: directed links under a fault, ``["n1", "clients"]``.
         ``messages_in_flight``: how many, ``nodes`` (between nodes) and ``clients`` (between these and nodes).

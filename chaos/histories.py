@@ -5,7 +5,7 @@ slower by about two orders of magnitude: every step that was not taken before ca
 """
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -137,12 +137,8 @@ def check(
     }
     own = None if isinstance(model, str) else model
     try:
-        asked = json.dumps(options)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise HistoryError(f"options: {_why(error)}") from error
-    try:
         answer = _core.check_history(
-            text, asked, nemesis=nemesis, model=own, call_type=Call if own is not None else None
+            text, _asked(options), nemesis=nemesis, model=own, call_type=Call if own is not None else None
         )
     except ValueError as error:
         if _is_of_the_model(error, own):
@@ -186,21 +182,34 @@ def check_stream(
     }
     own = None if isinstance(model, str) else model
 
+    of_the_caller: list[ValueError] = []
+
+    def given() -> Iterator[bytes]:
+        try:
+            yield from pieces
+        except ValueError as error:
+            of_the_caller.append(error)
+            raise
+
     def tell(events: int, operations: int, keys: int, held_bytes: int) -> None:
         if progress is not None:
-            progress(StreamProgress(events, operations, keys, held_bytes))
+            try:
+                progress(StreamProgress(events, operations, keys, held_bytes))
+            except ValueError as error:
+                of_the_caller.append(error)
+                raise
 
     try:
         answer = _core.check_stream(
-            iter(pieces),
-            json.dumps(options),
+            given(),
+            _asked(options),
             nemesis=nemesis,
             model=own,
             call_type=Call if own is not None else None,
             progress=tell if progress is not None else None,
         )
     except ValueError as error:
-        if _is_of_the_model(error, own):
+        if any(error is one for one in of_the_caller) or _is_of_the_model(error, own):
             raise
         raise HistoryError(str(error)) from error
     except KeyboardInterrupt as interrupt:
@@ -219,6 +228,14 @@ def _is_of_the_model(error: ValueError, own: Model | None) -> bool:
 def _checked(answer: str) -> Checked:
     data = json.loads(answer)
     return Checked(Verdict(data["verdict"]), data["reason"], data)
+
+
+def _asked(options: Mapping[str, Any]) -> str:
+    """As the extension takes them. Raises HistoryError."""
+    try:
+        return json.dumps(options)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HistoryError(f"options: {_why(error)}") from error
 
 
 def _line(number: int, event: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ NOT_SHOWN = {
     "wiped node that votes, configuration applied at the wrong time, learner counted as voter, removed node that "
     "still votes": "wait for membership changes and lost disks in the simulator",
 }
-"""What the catalogue names and this build does not carry, with the reasons."""
+"""Published failures that are not planted, with the reasons."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def table(catalogue: Iterable[tuple[str, str, str]], searches: list[Searched], l
     lines += ["", "## Missed", "", *(misses or ["None."])]
     lines += ["", "## What each does, and where it was published", ""]
     lines += [f"- `{name}`: {about}. {source}." for name, about, source in known]
-    lines += ["", "## What this build does not carry", ""]
+    lines += ["", "## Published failures that are not planted", ""]
     lines += [f"- {what}: {why}." for what, why in NOT_SHOWN.items()]
     return "\n".join(lines) + "\n"
 
@@ -185,12 +185,16 @@ def main() -> None:
         "--shrink", type=float, default=SHRINK_S, help="seconds for each failure; 0: not at all"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "detection.md")
+    parser.add_argument("--out", type=Path, help="where to write; docs/detection.md if all are looked for")
     parser.add_argument("plants", nargs="*", help="all of them by default")
     chosen = parser.parse_args()
     names = [name for name, _, _ in PLANTS]
     if unknown := set(chosen.plants) - set(names):
         parser.error(f"no planted bugs: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+
+    if chosen.plants and chosen.out is None:
+        parser.error("--out: docs/detection.md is of all planted bugs; name a file for the table of a few")
+    out = chosen.out or ROOT / "docs" / "detection.md"
 
     searches = []
     # Not forked: a process that has simulated before has threads of its own.
@@ -210,7 +214,7 @@ def main() -> None:
             )
 
     limits = f"{chosen.seeds} seeds, each at most {chosen.plans:,} plans or {chosen.minutes:g} minutes of one core."
-    write_whole(chosen.out, table(PLANTS, searches, limits))
+    write_whole(out, table(PLANTS, searches, limits))
     sys.exit(any(one.signature is None for one in searches))
 
 

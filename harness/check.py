@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, BinaryIO, cast, get_args
 
 from chaos.errors import UsageError
 from chaos.histories import Algorithm, Checked, Format, HistoryError, Level, check
@@ -181,7 +181,7 @@ def _one_of(option: str, given: str, expected: Sequence[str]) -> None:
 
 def _check_file(file: Path, asked: Asked) -> Checked:
     name, nemesis = str(file), None
-    if file.is_dir():
+    if is_directory(file):
         file, nemesis = in_directory(file)
         name = str(file)
     text = _whole(file)
@@ -209,13 +209,29 @@ def _check_file(file: Path, asked: Asked) -> Checked:
         raise UsageError(f"{name}: {error}") from error
 
 
+def is_directory(file: Path) -> bool:
+    """False also where nobody may look: reading it then says why."""
+    return os.path.isdir(file)  # noqa: PTH112 Path.is_dir raises there
+
+
+def _is_file(file: Path) -> bool:
+    return os.path.isfile(file)  # noqa: PTH113 as above
+
+
+def standard_input() -> BinaryIO:
+    """What is piped in. Raises UsageError if it is closed."""
+    if sys.stdin is None:
+        raise UsageError("-: cannot be read: standard input is closed")
+    return sys.stdin.buffer
+
+
 def in_directory(directory: Path) -> tuple[Path, bytes | None]:
     """The history of a bundle, and what was done to the cluster; or Jepsen's of a test."""
     for name in ("history.jsonl", "history.edn"):
         history = directory / name
-        if history.is_file():
+        if _is_file(history):
             log = directory / "nemesis.jsonl"
-            return history, _whole(log) if log.is_file() else None
+            return history, _whole(log) if _is_file(log) else None
     raise UsageError(f"{directory}: expected a bundle: there is no history.jsonl or history.edn in it")
 
 
@@ -223,7 +239,7 @@ def _whole(file: Path) -> bytes:
     """All of a file, once: in chunks that are joined it would be there twice."""
     try:
         if str(file) == "-":
-            return sys.stdin.buffer.read()
+            return standard_input().read()
         return file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
@@ -234,7 +250,8 @@ def _whole(file: Path) -> bytes:
 def _chunks(file: Path) -> Iterator[bytes]:
     try:
         if str(file) == "-":
-            yield from iter(lambda: sys.stdin.buffer.read(_CHUNK_BYTES), b"")
+            opened = standard_input()
+            yield from iter(lambda: opened.read(_CHUNK_BYTES), b"")
             return
         with file.open("rb", buffering=0) as opened:
             yield from iter(lambda: opened.read(_CHUNK_BYTES), b"")
@@ -258,4 +275,7 @@ def bytes_of(text: str) -> int:
     )
     if not match or not unit:
         raise UsageError(f"--memory {text}: expected a size such as 64MB or 2GiB")
-    return int(match[1]) * unit
+    size = int(match[1]) * unit
+    if size >= 1 << 63:
+        raise UsageError(f"--memory {text}: expected a size such as 64MB or 2GiB, no more than 8 EiB")
+    return size

@@ -19,7 +19,9 @@ from harness.check import (
     Outcome,
     bytes_of,
     in_directory,
+    is_directory,
     json_of,
+    standard_input,
     terminal_width,
     validate,
 )
@@ -77,7 +79,7 @@ def _validate(files: Sequence[Path], asked: Asked) -> None:
 
 def _check_file(file: Path, asked: Asked) -> Checked:
     name, nemesis = str(file), None
-    if file.is_dir():
+    if is_directory(file):
         file, nemesis = in_directory(file)
         name = str(file)
     pieces = _Pieces(file)
@@ -119,7 +121,7 @@ class _Pieces:
     def __iter__(self) -> Iterator[bytes]:
         try:
             if str(self._file) == "-":
-                yield from self._read(sys.stdin.buffer)
+                yield from self._read(standard_input())
             else:
                 with self._file.open("rb", buffering=0) as opened:
                     yield from self._read(cast("BinaryIO", opened))

@@ -29,6 +29,7 @@ def check(
             help="A history, a bundle, or `-` for standard input; with `--raft`, the traces of a cluster's nodes.",
             show_default=False,
             allow_dash=True,
+            readable=False,  # said by what reads it, in the same words everywhere
         ),
     ],
     model: Annotated[
@@ -50,7 +51,7 @@ def check(
         typer.Option(
             "--stream",
             help="Judge the history while it is read, and do not keep it: for one larger than memory, or of a system "
-            "that still runs (`tail -f … | mcp-chaos check - --stream`). Ends with the first violation.",
+            "that still runs (`tail -n +1 -f … | mcp-chaos check - --stream`). Ends with the first violation.",
         ),
     ] = False,
     history_format: Annotated[

@@ -7,15 +7,15 @@ mistakes too, is for the commands themselves (:mod:`harness.commands.checking`),
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.output import report
 
-if TYPE_CHECKING:
-    from harness.check import Asked
-
 SECONDS = 60.0
 """The most seconds of the search, unless something else is asked for."""
+
+_MOST_DIGITS = 9
+"""Of a time in plain words."""
 
 _TEXTS = {
     "--model": "model",
@@ -34,7 +34,8 @@ class Check:
     """What is to be checked, and how it is told."""
 
     files: tuple[Path, ...]
-    asked: "Asked"
+    options: dict[str, Any]
+    """Of `harness.check.Asked`."""
     as_json: bool
 
 
@@ -58,7 +59,7 @@ def read(arguments: Sequence[str]) -> Check | None:
             options[_TEXTS[word]] = value
         elif word == "--time":
             value = next(words, "")
-            if not value.isascii() or not value.isdecimal():
+            if not value.isascii() or not value.isdecimal() or len(value) > _MOST_DIGITS:
                 return None
             options["seconds"] = float(value) or None
         elif word == "-" or (word and not word.startswith("-")):
@@ -67,17 +68,16 @@ def read(arguments: Sequence[str]) -> Check | None:
             return None
     if not files:
         return None
-    from harness.check import Asked  # noqa: PLC0415 other commands need not wait for it
-
-    return Check(tuple(files), Asked(**options), as_json)
+    return Check(tuple(files), options, as_json)
 
 
 def run(check: Check) -> int:
     """Judges the histories, tells what was found, and gives back the exit code."""
     try:
-        from harness.check import check_histories  # noqa: PLC0415 an extension that is not built is told as any error
+        # An extension that is not built is told as any error; other commands need not wait for this.
+        from harness.check import Asked, check_histories  # noqa: PLC0415
 
-        outcome = check_histories(check.files, check.asked)
+        outcome = check_histories(check.files, Asked(**check.options))
         outcome.show(as_json=check.as_json)
     except (Exception, KeyboardInterrupt) as error:
         raise SystemExit(report(error, as_json=check.as_json)) from error

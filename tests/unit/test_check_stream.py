@@ -173,13 +173,20 @@ def test_what_is_no_history_is_one_error_with_its_line() -> None:
         chaos.check_stream([], "list-append")
 
 
-def test_what_the_pieces_raise_arrives_as_it_is() -> None:
+@pytest.mark.parametrize("error", [ConnectionResetError("gone"), ValueError("I/O operation on closed file")])
+def test_what_the_pieces_raise_arrives_as_it_is(error: Exception) -> None:
     def torn() -> Iterator[bytes]:
         yield text(STALE[:4])
-        raise ConnectionResetError("gone")
+        raise error
 
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(type(error)) as raised:
         chaos.check_stream(torn())
+    assert raised.value is error
+
+
+def test_options_that_are_no_json_are_refused() -> None:
+    with pytest.raises(chaos.HistoryError, match=r"^options: "):
+        chaos.check_stream([], initial=object())
 
 
 def test_ctrl_c_tells_how_far_it_was_verified() -> None:

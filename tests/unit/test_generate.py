@@ -44,13 +44,15 @@ faults:
       power_off: {any: [event, minority]}
   - random:
       count: {between: [0, 10]}
-      kinds: [partition, one_way, latency, pause, kill, power_off, restart, transfer_leader]
+      kinds: [partition, one_way, latency, pause, kill, power_off, restart, transfer_leader, drop, duplicate,
+        reorder, bandwidth, reset, slow_node, slow_disk, slow_sync, full_disk, disk_error]
       triggers: [vote_cast, disk_write, appended]
 """
 )
 
 
 ACTIONS = {*map(action_of, KINDS)}
+LINKED = {"cut", "latency", "drop", "duplicate", "reorder", "bandwidth", "reset"}
 
 
 def assert_bounded(plan: Plan) -> None:
@@ -64,7 +66,7 @@ def assert_bounded(plan: Plan) -> None:
         assert (step.for_ns is None) or step.fault.lasts
         for case in step.cases(plan.nodes).values():
             assert case["do"] in ACTIONS
-            assert case["links"] if case["do"] in {"cut", "latency"} else case["nodes"]
+            assert case["links"] if case["do"] in LINKED else case["nodes"]
             assert set(case["nodes"]) <= {f"n{node}" for node in range(1, plan.nodes + 1)}
             assert case.get("delay_min_ns", 0) <= case.get("delay_max_ns", 0)
 

@@ -28,16 +28,32 @@ from harness.commands.app import app
     ],
 )
 def test_plain_words_mean_what_the_command_understands(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    understood: list[plain.Check] = []
+    understood: list[tuple[tuple[Path, ...], Asked, bool]] = []
 
     def note(files: Sequence[Path], asked: Asked) -> Outcome:
-        understood.append(plain.Check(tuple(files), asked, "--json" in line))
+        understood.append((tuple(files), asked, "--json" in line))
         raise UsageError("noted")
 
     monkeypatch.setattr(harness_check, "check_histories", note)
     words = shlex.split(line)
     assert CliRunner().invoke(app, words).exit_code == 2
-    assert [plain.read(words)] == understood
+    read = plain.read(words)
+    assert read is not None
+    assert [(read.files, Asked(**read.options), read.as_json)] == understood
+
+
+def test_an_extension_that_is_not_built_is_one_message(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.modules["chaos._core"] = None
+from harness.cli import main
+sys.argv = ["mcp-chaos", "check", {str(tmp_path / "history.jsonl")!r}]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("mcp-chaos")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +71,7 @@ def test_plain_words_mean_what_the_command_understands(line: str, monkeypatch: p
         "check h.jsonl --time ²",
         "check h.jsonl --explain --html page.html",
         "check --raft trace.jsonl",
+        "check --stream h.jsonl",
         "check --models",
         "check -- -h.jsonl",
         "--version check h.jsonl",

@@ -73,7 +73,8 @@ impl EventStream {
         if let Reader::Unknown(beginning) = &mut self.reader {
             beginning.extend_from_slice(piece);
             let text = beginning.trim_ascii_start();
-            if text.len() < SHOWS_FORMAT_BYTES && !text.contains(&b'\n') {
+            let is_short = text.len() < SHOWS_FORMAT_BYTES && !text.contains(&b'\n');
+            if is_short && beginning.len() <= LONGEST_BEGINNING_BYTES {
                 return Ok(());
             }
             let beginning = std::mem::take(beginning);

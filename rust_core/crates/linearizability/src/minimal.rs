@@ -95,7 +95,7 @@ pub(crate) fn shrink(
         // Whatever were left out, nobody could tell whether what is left is wrong for the same cause.
         _ => return Shrunk { kept, is_minimal: false, tried: trial.tried },
     }
-    trial.knows_later = !trial.is_inexplicable(&kept) && !trial.spent;
+    trial.knows_later = trial.is_explained(&kept);
     // What kept an observer may be gone with the others.
     let mut changed = true;
     while changed && !trial.spent {
@@ -179,6 +179,10 @@ impl Trial<'_> {
 
     fn is_inexplicable(&mut self, kept: &[u32]) -> bool {
         self.ask(kept, Question::Any, |_, operation| operation) == Decided::Inexplicable
+    }
+
+    fn is_explained(&mut self, kept: &[u32]) -> bool {
+        self.ask(kept, Question::Any, |_, operation| operation) == Decided::Explained
     }
 
     fn is_explained_without(&mut self, kept: &[u32]) -> bool {

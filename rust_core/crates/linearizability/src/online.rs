@@ -416,7 +416,9 @@ impl<M: Model + Clone> Online<M> {
             + (self.names.capacity() * size_of::<Box<str>>()
                 + self.slots.capacity() * size_of::<Slot<M>>()
                 + self.tallies.capacity() * size_of::<Tally>()
+                + self.doubts.capacity() * size_of::<Doubt>()
                 + self.due.capacity() * size_of::<usize>()) as u64
+            + table_bytes(self.doubtful.capacity(), size_of::<(usize, usize)>())
     }
 
     /// `since`: an operation, and the position of its event.
@@ -428,6 +430,7 @@ impl<M: Model + Clone> Online<M> {
         let key = self.names[object].to_string();
         self.doubtful.insert(object, self.doubts.len());
         let (operation, since_event) = (since.0, since.1.into());
+        self.bytes += (key.len() + why.len()) as u64;
         self.doubts.push(Doubt { key, since_event, operation, why, is_given_up });
     }
 

@@ -241,3 +241,32 @@ fn beyond_its_limits_it_tells_how_far_it_came() {
     assert!(u64::from(verified.events) <= exhausted.events && verified.operations > 1_000, "{verified:?}");
     assert!(verified.operations <= verified.of);
 }
+
+#[test]
+fn a_violation_is_one_however_the_text_is_cut() {
+    let bad = lines(STALE).concat() + "hello\n";
+    for piece_bytes in [1, 50, 10_000] {
+        let pieces =
+            bad.as_bytes().chunks(piece_bytes).map(|piece| String::from_utf8(piece.to_vec()).unwrap());
+        let report = judged(pieces, "register", &Limits::default(), &Unwatched).unwrap();
+        assert_eq!(report.report.verdict, Verdict::Invalid, "{piece_bytes}");
+    }
+    assert!(told("0 invoke write 1; 0 ok write 2; 7 ok write 1", "register").is_err());
+}
+
+#[test]
+fn keys_without_end_end_a_check_that_has_no_memory_for_them() {
+    let keys = (0..200_000).flat_map(|key| {
+        let invoke =
+            format!(r#"{{"process":{key},"type":"invoke","f":"write","value":1,"key":"key-{key}"}}"#);
+        [
+            invoke + "\n",
+            format!(r#"{{"process":{key},"type":"ok","f":"write","value":1,"key":"key-{key}"}}"#) + "\n",
+        ]
+    });
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let report = judged(keys, "register", &limits, &Unwatched).unwrap();
+    assert_eq!((report.report.verdict, report.stopped), (Verdict::Unknown, Some("memory")));
+    assert!(report.events < 400_000 && !report.report.reason.is_empty(), "{}", report.report.reason);
+    assert!(report.report.peak_bytes < 6 << 20, "{}", report.report.peak_bytes);
+}

@@ -261,7 +261,7 @@ impl Watch for OfPython<'_> {
 }
 
 /// Steps of a model in Python between two looks at the clock: each takes some microseconds, or what its author likes.
-const PYTHON_STEPS: u64 = 64;
+pub const PYTHON_STEPS: u64 = 64;
 
 fn wanted(asked: &Asked) -> Options {
     Options {

@@ -14,7 +14,7 @@ use pyo3::pybacked::PyBackedBytes;
 
 use crate::errors::{guarded, value_error};
 use crate::evidence::to_json;
-use crate::histories::{Asked, Clock, TRANSACTIONS};
+use crate::histories::{Asked, Clock, PYTHON_STEPS, TRANSACTIONS};
 use crate::model::PythonModel;
 
 /// How often progress is told.
@@ -96,6 +96,10 @@ impl Watch for OfPython<'_> {
         if self.model.has_raised() { Some(Stop::Cancelled) } else { self.observer.stop() }
     }
 
+    fn stride(&self) -> u64 {
+        PYTHON_STEPS
+    }
+
     fn progress(&self, far: &StreamProgress) {
         self.observer.progress(far);
     }
@@ -130,7 +134,7 @@ pub fn check_stream(
             let answer =
                 guarded(|| check_stream_model(&mut source, &asked.model, &model, &asked.limits(), &watch))?;
             if let Some(error) = model.raised() {
-                return Err(error);
+                return Err(with_report(py, error, answer));
             }
             answer
         }

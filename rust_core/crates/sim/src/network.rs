@@ -76,7 +76,7 @@ pub enum Fate {
     Arrives(Arrival),
     /// The link is cut.
     Withheld,
-    /// It is lost at random, and nobody learns of it.
+    /// It is lost, and nobody learns of it but who sent a snapshot.
     Lost,
 }
 

@@ -18,7 +18,7 @@ pub struct Stats {
     pub delivered: u64,
     /// Messages dropped on cut links.
     pub withheld: u64,
-    /// Messages lost at random.
+    /// Messages lost at random, dropped by a step, or torn with a connection.
     pub lost: u64,
     /// Writes to disks.
     pub disk_writes: u64,

@@ -10,12 +10,17 @@ use serde_json::{Value, json};
 
 const ALL: [u64; 3] = [1, 2, 3];
 
+/// The links between three nodes, both ways.
+fn all_links() -> Vec<(NodeId, NodeId)> {
+    let links = ALL.iter().flat_map(|node| around(*node, 3)).filter(|(from, to)| from < to);
+    links.flat_map(|(from, to)| [(from, to), (to, from)]).collect()
+}
+
 /// A run in which all links of three nodes suffer this for two seconds.
 fn with_all_links(seed: u64, what: &str, besides: Value) -> Run {
-    let links: Vec<_> = ALL.iter().flat_map(|node| around(*node, 3)).filter(|(from, to)| from < to).collect();
-    let both: Vec<_> = links.iter().flat_map(|(from, to)| [(*from, *to), (*to, *from)]).collect();
     let for_ns = (what != "reset").then_some(2 * S);
-    let run = run(&plan(seed, 3, vec![step(0, at(S), for_ns, disturb(what, &both, besides))]), NO_PLANTS);
+    let action = disturb(what, &all_links(), besides);
+    let run = run(&plan(seed, 3, vec![step(0, at(S), for_ns, action)]), NO_PLANTS);
     assert_valid(&run, what);
     assert_eq!(record(&run, 0, Phase::Install).status, Status::Done);
     run
@@ -44,6 +49,19 @@ fn a_share_of_the_messages_may_be_overtaken() {
     let run = with_all_links(3, "reorder", json!({"share_ppm": 500_000, "within_ns": 200 * MS}));
     let install = record(&run, 0, Phase::Install);
     assert!(over_links(install, "reordered") > over_links(install, "sent") / 3);
+}
+
+#[test]
+fn a_limit_that_ends_leaves_a_wider_one_as_it_was() {
+    let limit = |bytes_per_s: u64| disturb("bandwidth", &all_links(), json!({ "bytes_per_s": bytes_per_s }));
+    let steps = vec![step(0, at(S), Some(4 * S), limit(1_000_000)), step(1, at(S), Some(S), limit(1))];
+    let run = run(&plan(5, 3, steps), NO_PLANTS);
+    assert_valid(&run, "bandwidth");
+    let (_, to_ns) = in_force(&run, 1);
+    assert!(
+        successes(&run, (to_ns + S, to_ns + 3 * S)).count() > 50,
+        "what came first does not stop the rest"
+    );
 }
 
 #[test]

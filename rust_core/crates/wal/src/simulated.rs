@@ -65,7 +65,7 @@ pub struct Failing {
     pub reads: bool,
     /// Appends fail half-way; whatever else changes files or names fails.
     pub writes: bool,
-    /// Syncs of files and of the directory fail, and what they were to make durable is lost.
+    /// Syncs of files and of the directory fail; what a file's was to make durable is lost.
     pub syncs: bool,
 }
 

@@ -81,9 +81,6 @@ pub fn check_stream_model<M: Model + Clone>(
 /// Events between two turns of the search: enough that a turn is worth its while, few enough to wait in memory.
 const EVENTS_PER_TURN: u64 = 1024;
 
-/// Steps between two looks at the clock: one to three milliseconds.
-const SLICE: u64 = 50_000;
-
 /// The most memory for what operations did, in bytes.
 const MOST_TOLD_BYTES: u64 = 16 << 20;
 
@@ -189,7 +186,18 @@ impl<'a, M: Model + Clone> Check<'a, M> {
             if self.end.is_some() {
                 break;
             }
-            if !more? {
+            let more = match more {
+                Ok(more) => more,
+                // A violation before it is one however the text was cut.
+                Err(why) => {
+                    self.judge();
+                    if self.end == Some(End::Violated) {
+                        break;
+                    }
+                    return Err(why);
+                }
+            };
+            if !more {
                 self.online.finish();
                 self.judge();
                 break;
@@ -281,7 +289,7 @@ impl<'a, M: Model + Clone> Check<'a, M> {
                 self.end = Some(End::Steps);
                 return;
             }
-            let standing = self.online.advance(SLICE.min(left));
+            let standing = self.online.advance(self.watch.stride().clamp(1, left));
             for doubt in &self.online.doubts()[self.doubt_times_ns.len()..] {
                 self.doubt_times_ns.push(self.time_ns(doubt.operation, doubt.since_event));
             }
@@ -296,7 +304,8 @@ impl<'a, M: Model + Clone> Check<'a, M> {
                 self.end = Some(End::Stopped(stop));
             } else if standing == Standing::UpToDate {
                 let is_all = self.online.keys() > 0 && self.online.keys_given_up() == self.online.keys();
-                if is_all && !(self.by_key && self.has_keys) {
+                let is_full = held_bytes > self.limits.memory_bytes;
+                if is_full || is_all && !(self.by_key && self.has_keys) {
                     self.end = Some(End::Memory);
                 }
                 return;
@@ -306,7 +315,8 @@ impl<'a, M: Model + Clone> Check<'a, M> {
 
     fn bytes(&self) -> u64 {
         let entry = size_of::<(Box<str>, Open)>();
-        self.online.bytes() + self.told.bytes() + table_bytes(self.open.capacity(), entry)
+        let times = self.doubt_times_ns.capacity() * size_of::<u64>();
+        self.online.bytes() + self.told.bytes() + table_bytes(self.open.capacity(), entry) + times as u64
     }
 
     fn report(mut self, source: &dyn Source) -> StreamReport {
@@ -348,7 +358,12 @@ impl<'a, M: Model + Clone> Check<'a, M> {
                     ),
                 };
             }
-            Some(End::Memory) | None => {
+            Some(End::Memory) if !doubts.is_empty() => {
+                report.verdict = Verdict::Unknown;
+                report.reason = self.doubted(&told, doubts_in_all);
+                report.verified = told.first().map(|doubt| doubt.verified.clone());
+            }
+            None => {
                 report.verdict = Verdict::Unknown;
                 report.reason = self.doubted(&told, doubts_in_all);
                 report.verified = told.first().map(|doubt| doubt.verified.clone());

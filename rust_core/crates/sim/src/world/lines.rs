@@ -113,12 +113,14 @@ impl World {
         self.let_in_next(from, to);
     }
 
-    /// A limit went. If it was the last one, what waits follows at once.
+    /// A limit went. If it was the last one, what waits follows at once; else the first in line begins again at the
+    /// rate that is left.
     pub(super) fn widen(&mut self, from: NodeId, to: NodeId) {
-        if self.network.bandwidth(from, to).is_none() {
-            for parcel in self.lines.take(from, to) {
-                self.put_on_link(from, to, parcel);
-            }
+        if self.network.bandwidth(from, to).is_some() {
+            return self.let_in_next(from, to);
+        }
+        for parcel in self.lines.take(from, to) {
+            self.put_on_link(from, to, parcel);
         }
     }
 

@@ -10,8 +10,8 @@ use crate::process::State;
 impl World {
     /// What the world looks like now.
     ///
-    /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`), its disk, and for
-    /// one that is up its replica with its whole log. `links_cut` and `links_slow`: directed links under a fault.
+    /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`, or `stopped`: its
+    /// disk failed, and it waits for it to be well), its disk, and for one that is up its replica with its whole log. `links_cut` and `links_slow`: directed links under a fault.
     /// `messages_in_flight`: how many between nodes, and between clients and nodes. `messages`: each of those
     /// between nodes, in the order in which they arrive. `messages_waiting`: how many wait before links of limited
     /// bandwidth.

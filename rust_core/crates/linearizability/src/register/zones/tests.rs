@@ -202,7 +202,6 @@ fn compare(histories: impl Iterator<Item = (History, Register)>) -> (u32, u32) {
         let whole = survivors(&mut Frontier::new(&register, &history, AMPLE));
         assert_eq!((answer, found), whole, "{:#?}\n{:#?}", register.steps, register.moments);
     }
-    println!("{failed} failed, {told} told");
     (failed, told)
 }
 
