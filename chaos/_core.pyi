@@ -10,6 +10,7 @@ __all__ = [
     "START_NS",
     "Evidence",
     "OnlineCheck",
+    "RejectedError",
     "TraceChecker",
     "Workload",
     "World",
@@ -30,6 +31,9 @@ PLANTS: Final[list[tuple[str, str, str]]]
 
 START_NS: Final[int]
 """The plan's time 0 on every record's clock, in ns: before it the cluster starts and sessions open."""
+
+class RejectedError(ValueError):
+    """What the caller gave is wrong, in words: the ``ValueError`` that everything below raises by itself."""
 
 @type_check_only
 class DrawnOperation(TypedDict):
@@ -292,8 +296,8 @@ def check_history(
     """Judges a history of any system; ``options`` and the answer are JSON (see :func:`chaos.histories.check`).
 
     ``model``: a Python object instead of a named model; ``call_type`` makes the calls that it sees. Looks for Ctrl-C
-    every few milliseconds. Raises ``ValueError`` that names line and column or the wrong option, and what ``model``
-    raises.
+    every few milliseconds. Raises :class:`RejectedError` that names line and column or the wrong option, and what
+    ``model`` raises.
     """
 
 def check_stream(

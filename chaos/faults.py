@@ -7,7 +7,7 @@ affair.)
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     Field,
@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from chaos import topology
-from chaos.holes import Given, Open, Pick, Spec, byte_rate, closed, duration, share, wrong
+from chaos.holes import Given, Open, Pick, Spec, byte_rate, closed, duration, share, word, wrong
 from chaos.topology import Link, Selector, SelectorError, node_name
 from chaos.units import ByteRate, Duration, Share
 
@@ -608,17 +608,7 @@ class FullDisk(_OnNodes):
 
 
 OPERATIONS = ("syncs", "writes", "reads", "all")
-
-
-def _operations(value: object) -> str:
-    if not isinstance(value, str) or value not in OPERATIONS:
-        raise wrong(f"what fails: {', '.join(OPERATIONS)}", words=OPERATIONS)
-    return value
-
-
-OperationsField = Annotated[
-    str, PlainValidator(_operations, json_schema_input_type=Literal["syncs", "writes", "reads", "all"])
-]
+OperationsField = Annotated[str, word("what fails", OPERATIONS)]
 
 
 class DiskError(_OnNodes):

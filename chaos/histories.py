@@ -5,13 +5,13 @@ slower by about two orders of magnitude: every step that was not taken before ca
 """
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from chaos import _core
 from chaos.errors import UsageError
-from chaos.verdict import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, Verdict
+from chaos.verdict import Verdict
 
 DEFAULT_MODEL = "cas-register"
 MEMORY_BYTES = 1 << 30
@@ -61,7 +61,7 @@ class Checked:
     @property
     def exit_code(self) -> int:
         """0 valid, 1 invalid, 3 unknown."""
-        return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID}.get(self.verdict, EXIT_UNKNOWN)
+        return self.verdict.exit_code
 
 
 @dataclass(frozen=True)
@@ -120,29 +120,24 @@ def check(
         text = history
     else:
         text = "".join(_line(number, event) for number, event in enumerate(history, 1)).encode()
-    options = {
-        "model": model if isinstance(model, str) else type(model).__name__,
-        "format": history_format,
-        "independent": independent,
-        "initial": initial,
-        "missing": missing,
-        "parted": by_key,
-        "level": level,
-        "memory_bytes": memory_bytes,
-        "seconds": seconds,
-        "algorithm": algorithm,
-        "minimal": minimal,
-        "witness": witness,
-        "timeline": timeline,
-    }
-    own = None if isinstance(model, str) else model
+    options = _asked(
+        model,
+        format=history_format,
+        independent=independent,
+        initial=initial,
+        missing=missing,
+        parted=by_key,
+        level=level,
+        memory_bytes=memory_bytes,
+        seconds=seconds,
+        algorithm=algorithm,
+        minimal=minimal,
+        witness=witness,
+        timeline=timeline,
+    )
     try:
-        answer = _core.check_history(
-            text, _asked(options), nemesis=nemesis, model=own, call_type=Call if own is not None else None
-        )
-    except ValueError as error:
-        if _is_of_the_model(error, own):
-            raise
+        answer = _core.check_history(text, options, nemesis=nemesis, **_own(model))
+    except _core.RejectedError as error:
         raise HistoryError(str(error)) from error
     return _checked(answer)
 
@@ -170,47 +165,20 @@ def check_stream(
 
     Raises what :func:`check` raises, what ``pieces`` raises, and StreamInterrupted for KeyboardInterrupt.
     """
-    options = {
-        "model": model if isinstance(model, str) else type(model).__name__,
-        "format": history_format,
-        "independent": independent,
-        "initial": initial,
-        "missing": missing,
-        "parted": by_key,
-        "memory_bytes": memory_bytes,
-        "seconds": seconds,
-    }
-    own = None if isinstance(model, str) else model
-
-    of_the_caller: list[ValueError] = []
-
-    def given() -> Iterator[bytes]:
-        try:
-            yield from pieces
-        except ValueError as error:
-            of_the_caller.append(error)
-            raise
-
-    def tell(events: int, operations: int, keys: int, held_bytes: int) -> None:
-        if progress is not None:
-            try:
-                progress(StreamProgress(events, operations, keys, held_bytes))
-            except ValueError as error:
-                of_the_caller.append(error)
-                raise
-
+    options = _asked(
+        model,
+        format=history_format,
+        independent=independent,
+        initial=initial,
+        missing=missing,
+        parted=by_key,
+        memory_bytes=memory_bytes,
+        seconds=seconds,
+    )
+    tell = None if progress is None else lambda *far: progress(StreamProgress(*far))
     try:
-        answer = _core.check_stream(
-            given(),
-            _asked(options),
-            nemesis=nemesis,
-            model=own,
-            call_type=Call if own is not None else None,
-            progress=tell if progress is not None else None,
-        )
-    except ValueError as error:
-        if any(error is one for one in of_the_caller) or _is_of_the_model(error, own):
-            raise
+        answer = _core.check_stream(iter(pieces), options, nemesis=nemesis, progress=tell, **_own(model))
+    except _core.RejectedError as error:
         raise HistoryError(str(error)) from error
     except KeyboardInterrupt as interrupt:
         report = getattr(interrupt, "report", None)
@@ -220,22 +188,23 @@ def check_stream(
     return _checked(answer)
 
 
-def _is_of_the_model(error: ValueError, own: Model | None) -> bool:
-    """Whether a model of the caller's raised it, and it is no error of the history or of an option."""
-    return own is not None and not str(error).startswith(("line ", "options", "no "))
-
-
 def _checked(answer: str) -> Checked:
     data = json.loads(answer)
     return Checked(Verdict(data["verdict"]), data["reason"], data)
 
 
-def _asked(options: Mapping[str, Any]) -> str:
+def _asked(model: str | Model, **options: Any) -> str:
     """As the extension takes them. Raises HistoryError."""
+    name = model if isinstance(model, str) else type(model).__name__
     try:
-        return json.dumps(options)
+        return json.dumps({"model": name, **options})
     except (TypeError, ValueError, RecursionError) as error:
         raise HistoryError(f"options: {_why(error)}") from error
+
+
+def _own(model: str | Model) -> dict[str, Any]:
+    """A model of the caller's, as the extension takes it."""
+    return {} if isinstance(model, str) else {"model": model, "call_type": Call}
 
 
 def _line(number: int, event: Mapping[str, Any]) -> str:

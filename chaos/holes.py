@@ -9,9 +9,9 @@ Here are also the strict base of all models and the one way in which their valid
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
@@ -33,6 +33,17 @@ def wrong(
     """
     context = {"expected": expected, "words": list(words), "at": list(at), "found": found}
     return PydanticCustomError("scenario", "expected {expected}", context)
+
+
+def word(expected: str, words: Sequence[str]) -> PlainValidator:
+    """The annotation of a word out of a closed list."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise wrong(f"{expected}: {', '.join(words)}", words=words)
+        return value
+
+    return PlainValidator(read, json_schema_input_type=Literal[tuple(words)])
 
 
 class Spec(BaseModel):

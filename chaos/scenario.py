@@ -30,7 +30,7 @@ from chaos import holes, topology
 from chaos.document import Document, Path, Plain, Problem, printable, show, show_path
 from chaos.errors import ScenarioError
 from chaos.faults import KINDS, Direction, Fault, NodeField, OnLinks, Partition
-from chaos.holes import AnyOf, Between, Given, Maybe, Open, Pick, Spec, highest, is_hole, lowest, wrong
+from chaos.holes import AnyOf, Between, Given, Maybe, Open, Pick, Spec, highest, is_hole, lowest, word, wrong
 from chaos.topology import Selector, node_name
 from chaos.units import Duration, Rate, Share, format_duration, parse_duration, parse_rate
 from chaos.workload import Workload, misnamed
@@ -85,17 +85,6 @@ MOST_EXAMPLES = 32
 SCHEMA_DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def _word(expected: str, words: Sequence[str]) -> Any:
-    """The annotation of a word out of a closed list."""
-
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise wrong(f"{expected}: {', '.join(words)}", words=words)
-        return value
-
-    return PlainValidator(read, json_schema_input_type=Literal[tuple(words)])
-
-
 def _name(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", value, re.ASCII):
         raise wrong("a name of at most 80 small letters, digits, - and _")
@@ -105,10 +94,10 @@ def _name(value: object) -> str:
 NameField = Annotated[
     str, PlainValidator(_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,79}$"})
 ]
-EventField = Annotated[str, _word("an event", tuple(EVENTS))]
-KindField = Annotated[str, _word("a kind of fault", tuple(KINDS))]
-CheckField = Annotated[str, _word("a check", ("raft", *CHECKS))]
-GoalField = Annotated[str, _word("a goal", tuple(GOALS))]
+EventField = Annotated[str, word("an event", tuple(EVENTS))]
+KindField = Annotated[str, word("a kind of fault", tuple(KINDS))]
+CheckField = Annotated[str, word("a check", ("raft", *CHECKS))]
+GoalField = Annotated[str, word("a goal", tuple(GOALS))]
 TimeField = Annotated[Duration, holes.duration("0s", "60m")]
 SpanField = Annotated[Duration, holes.duration("1ms", "60m")]
 LatencyField = Annotated[Duration, holes.duration("0s", "10s")]
@@ -539,9 +528,9 @@ def _too_many_operations(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _repeated(path: Path, words: Sequence[str]) -> Iterator[Problem]:
-    for index, word in enumerate(words):
-        if word in words[:index]:
-            yield Problem((*path, index), f"{word!r} again", "each once")
+    for index, one in enumerate(words):
+        if one in words[:index]:
+            yield Problem((*path, index), f"{one!r} again", "each once")
 
 
 def _step_problems(

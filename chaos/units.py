@@ -60,9 +60,7 @@ class UnitError(ValueError):
 
 def parse_duration(value: object) -> Duration:
     """Nanoseconds from a text such as ``250ms``. Raises `UnitError`, also for parts of a nanosecond."""
-    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value, re.ASCII):
-        raise _misread(value, DURATION_PATTERN, DURATION_EXPECTED)
-    number, unit = _split(value)
+    number, unit = _split(_matched(value, DURATION_PATTERN, DURATION_EXPECTED))
     nanoseconds = Decimal(number) * _NANOSECONDS[unit]
     if nanoseconds != int(nanoseconds):
         raise UnitError("a whole number of nanoseconds")
@@ -81,9 +79,7 @@ def format_duration(nanoseconds: int) -> str:
 
 def parse_rate(value: object) -> Rate:
     """Operations per 1,000 seconds from ``50/s`` or ``3000/m``, rounded. Raises `UnitError`."""
-    if not isinstance(value, str) or not re.fullmatch(RATE_PATTERN, value, re.ASCII):
-        raise _misread(value, RATE_PATTERN, RATE_EXPECTED)
-    number, unit = value.split("/")
+    number, unit = _matched(value, RATE_PATTERN, RATE_EXPECTED).split("/")
     return Rate((Decimal(number) * 1000 / _SECONDS[unit]).to_integral_value())
 
 
@@ -94,9 +90,7 @@ def format_rate(per_1000s: int) -> str:
 
 def parse_byte_rate(value: object) -> ByteRate:
     """Bytes per second from ``20kB/s``. Raises `UnitError`, also for parts of a byte."""
-    if not isinstance(value, str) or not re.fullmatch(BYTE_RATE_PATTERN, value, re.ASCII):
-        raise _misread(value, BYTE_RATE_PATTERN, BYTE_RATE_EXPECTED)
-    number, unit = _split(value.removesuffix("/s"))
+    number, unit = _split(_matched(value, BYTE_RATE_PATTERN, BYTE_RATE_EXPECTED).removesuffix("/s"))
     per_second = Decimal(number) * _BYTES[unit]
     if per_second != int(per_second):
         raise UnitError("a whole number of bytes per second")
@@ -111,9 +105,7 @@ def format_byte_rate(bytes_per_s: int) -> str:
 
 def parse_share(value: object) -> Share:
     """Parts per million from a text in percent. Raises `UnitError`."""
-    if not isinstance(value, str) or not re.fullmatch(SHARE_PATTERN, value, re.ASCII):
-        raise _misread(value, SHARE_PATTERN, SHARE_EXPECTED)
-    ppm = Decimal(value.removesuffix("%")) * 10_000
+    ppm = Decimal(_matched(value, SHARE_PATTERN, SHARE_EXPECTED).removesuffix("%")) * 10_000
     if ppm > 1_000_000:
         raise UnitError("at most 100%")
     return Share(ppm)
@@ -124,9 +116,13 @@ def format_share(ppm: int) -> str:
     return f"{_decimal(ppm, 4)}%"
 
 
-def _misread(value: object, pattern: str, expected: str) -> UnitError:
-    negative = isinstance(value, str) and value.startswith("-") and re.fullmatch(pattern, value[1:], re.ASCII)
-    return UnitError(f"{expected}; it must not be negative" if negative else expected)
+def _matched(value: object, pattern: str, expected: str) -> str:
+    if not isinstance(value, str):
+        raise UnitError(expected)
+    if not re.fullmatch(pattern, value, re.ASCII):
+        negative = value.startswith("-") and re.fullmatch(pattern, value[1:], re.ASCII)
+        raise UnitError(f"{expected}; it must not be negative" if negative else expected)
+    return value
 
 
 def _split(value: str) -> tuple[str, str]:

@@ -25,6 +25,11 @@ class Verdict(StrEnum):
     INVALID = "invalid"
     NOT_APPLICABLE = "not_applicable"
 
+    @property
+    def exit_code(self) -> int:
+        """0 valid, 1 invalid, 3 otherwise."""
+        return {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID}.get(self, EXIT_UNKNOWN)
+
 
 _SEVERITY = {Verdict.NOT_APPLICABLE: -1, Verdict.VALID: 0, Verdict.UNKNOWN: 1, Verdict.INVALID: 2}
 
@@ -93,11 +98,9 @@ class RunVerdict:
         """130 interrupted, 1 invalid, 4 harness failed, 3 unknown, 0 valid; the first that holds."""
         if self.interrupted:
             return EXIT_INTERRUPTED
-        if self.verdict is Verdict.INVALID:
-            return EXIT_INVALID
-        if self.harness_failures:
+        if self.harness_failures and self.verdict is not Verdict.INVALID:
             return EXIT_HARNESS
-        return EXIT_VALID if self.verdict is Verdict.VALID else EXIT_UNKNOWN
+        return self.verdict.exit_code
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``verdict.json``."""

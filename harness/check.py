@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast, get_args
 
 from chaos.errors import UsageError
-from chaos.histories import Algorithm, Checked, Format, HistoryError, Level, check
-from chaos.verdict import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, Verdict, merge
+from chaos.histories import DEFAULT_MODEL, Algorithm, Checked, Format, HistoryError, Level, check
+from chaos.verdict import Verdict, merge
+from harness.options import bytes_of, json_of, one_of
 from harness.output import complain, print_json, write
 
 DRAWN = 200
@@ -26,24 +26,12 @@ _ALGORITHMS = get_args(Algorithm)
 _WIDTH_OF_A_FILE = 120
 _NARROWEST = 40
 
-EXIT_CODES = {Verdict.VALID: EXIT_VALID, Verdict.INVALID: EXIT_INVALID, Verdict.UNKNOWN: EXIT_UNKNOWN}
-_UNITS = {
-    "": 1,
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KIB": 1 << 10,
-    "MIB": 1 << 20,
-    "GIB": 1 << 30,
-}
-
 
 @dataclass(frozen=True)
 class Asked:
     """The options of `check`, as they were given."""
 
-    model: str
+    model: str = DEFAULT_MODEL
     history_format: str | None = None
     independent: bool = False
     initial: str | None = None
@@ -51,7 +39,8 @@ class Asked:
     whole: bool = False
     level: str = "strict-serializable"
     memory: str = "1GiB"
-    seconds: float | None = None
+    seconds: float | None = 60.0
+    """None: no limit."""
     algorithm: str | None = None
     explain: bool = False
     page: Path | None = None
@@ -89,19 +78,20 @@ def check_histories(files: Sequence[Path], asked: Asked) -> Outcome:
         name, checked = found[0]
         write_whole(asked.page, page(checked.data, name).encode())
         notes = (f"the picture is in {asked.page}",)
-    verdict = merge(checked.verdict for _, checked in found)
-    if len(found) == 1:
-        data = {"history": found[0][0], **found[0][1].data}
-    else:
-        data = {
-            "verdict": verdict.value,
-            "histories": [{"history": name, **checked.data} for name, checked in found],
-        }
+    verdict, text, data = told(found, explained=asked.explain)
+    return Outcome(verdict.exit_code, text, data, notes)
+
+
+def told(found: Sequence[tuple[str, Checked]], *, explained: bool) -> tuple[Verdict, str, dict[str, Any]]:
+    """What was found of each history by name: merged, for people, as data."""
     from harness.report.text import words  # noqa: PLC0415 not needed where a file cannot be read
 
-    width = terminal_width()
-    text = "".join(words(name, checked, explained=asked.explain, width=width) for name, checked in found)
-    return Outcome(EXIT_CODES[verdict], text, data, notes)
+    verdict = merge(checked.verdict for _, checked in found)
+    width = _terminal_width()
+    text = "".join(words(name, checked, explained=explained, width=width) for name, checked in found)
+    each = [{"history": name, **checked.data} for name, checked in found]
+    data = each[0] if len(each) == 1 else {"verdict": verdict.value, "histories": each}
+    return verdict, text, data
 
 
 def check_traces(files: Sequence[Path], *, memory: str) -> Outcome:
@@ -110,7 +100,7 @@ def check_traces(files: Sequence[Path], *, memory: str) -> Outcome:
 
     paths = {str(file): file for file in files}
     try:
-        checker = _core.TraceChecker(list(paths), memory_bytes=bytes_of(memory))
+        checker = _core.TraceChecker(list(paths), memory_bytes=bytes_of("--memory", memory))
         pieces = {name: _chunks(file) for name, file in paths.items()}
         while (name := checker.wants) is not None:
             checker.feed(name, next(pieces[name], b""))
@@ -120,7 +110,7 @@ def check_traces(files: Sequence[Path], *, memory: str) -> Outcome:
     verdict = merge(Verdict(one["verdict"]) for one in judged)
     width = max(len(one["check"]) for one in judged)
     lines = [f"{one['verdict']:<8} {one['check']:<{width}}  {one['reason']}\n" for one in judged]
-    return Outcome(EXIT_CODES[verdict], "".join(lines), {"verdict": verdict.value, "judgements": judged})
+    return Outcome(verdict.exit_code, "".join(lines), {"verdict": verdict.value, "judgements": judged})
 
 
 def models_in_words() -> str:
@@ -148,35 +138,15 @@ def validate(files: Sequence[Path], asked: Asked) -> None:
         raise UsageError("--html: expected --explain and one history")
     if sum(str(file) == "-" for file in files) > 1:
         raise UsageError("-: standard input can be read only once")
-    _one_of("--model", asked.model, (*(name for name, *_ in MODELS), TRANSACTIONS))
-    _one_of("--level", asked.level, _LEVELS)
+    one_of("--model", asked.model, (*(name for name, *_ in MODELS), TRANSACTIONS))
+    one_of("--level", asked.level, _LEVELS)
     if asked.history_format is not None:
-        _one_of("--format", asked.history_format, _FORMATS)
+        one_of("--format", asked.history_format, _FORMATS)
     if asked.algorithm is not None:
-        _one_of("--algorithm", asked.algorithm, _ALGORITHMS)
+        one_of("--algorithm", asked.algorithm, _ALGORITHMS)
     json_of("--initial", asked.initial)
     json_of("--missing", asked.missing)
-    bytes_of(asked.memory)
-
-
-def json_of(option: str, given: str | None) -> Any:
-    """An option's value; None if it was not given. Raises UsageError."""
-    try:
-        return None if given is None else json.loads(given)
-    except ValueError as error:
-        raise UsageError(f"{option} {given}: expected JSON: {error}") from error
-    except RecursionError as error:
-        raise UsageError(f"{option}: lists within lists go too deep: expected at most 100") from error
-
-
-def _one_of(option: str, given: str, expected: Sequence[str]) -> None:
-    if given in expected:
-        return
-    from difflib import get_close_matches  # noqa: PLC0415 only mistakes need it
-
-    near = get_close_matches(given, expected, 1)
-    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(expected)}"
-    raise UsageError(f"{option} {given}: {hint}")
+    bytes_of("--memory", asked.memory)
 
 
 def _check_file(file: Path, asked: Asked) -> Checked:
@@ -197,7 +167,7 @@ def _check_file(file: Path, asked: Asked) -> Checked:
             missing=json_of("--missing", asked.missing),
             by_key=False if asked.whole else None,
             level=cast("Level", asked.level),
-            memory_bytes=bytes_of(asked.memory),
+            memory_bytes=bytes_of("--memory", asked.memory),
             seconds=asked.seconds,
             algorithm=cast("Algorithm | None", asked.algorithm),
             minimal=asked.explain,
@@ -259,23 +229,9 @@ def _chunks(file: Path) -> Iterator[bytes]:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def terminal_width() -> int:
+def _terminal_width() -> int:
     """Columns to write to: the terminal's, or a page's where nobody watches."""
     try:
         return max(_NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)
     except (AttributeError, OSError, ValueError):
         return _WIDTH_OF_A_FILE
-
-
-def bytes_of(text: str) -> int:
-    """A size such as ``64MB`` or ``2GiB``, in bytes. Raises UsageError."""
-    match = re.fullmatch(r"(\d+)\s*([KMG]?I?B?)", text.strip(), re.IGNORECASE)
-    unit = match and _UNITS.get(
-        match[2].upper() + ("" if match[2].upper().endswith("B") or not match[2] else "B")
-    )
-    if not match or not unit:
-        raise UsageError(f"--memory {text}: expected a size such as 64MB or 2GiB")
-    size = int(match[1]) * unit
-    if size >= 1 << 63:
-        raise UsageError(f"--memory {text}: expected a size such as 64MB or 2GiB, no more than 8 EiB")
-    return size

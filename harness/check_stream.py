@@ -11,20 +11,18 @@ from typing import BinaryIO, cast
 
 from chaos.errors import UsageError
 from chaos.histories import Checked, Format, HistoryError, StreamInterrupted, StreamProgress, check_stream
-from chaos.verdict import EXIT_INTERRUPTED, Verdict, merge
+from chaos.verdict import EXIT_INTERRUPTED, Verdict
 from harness.check import (
-    EXIT_CODES,
     TRANSACTIONS,
     Asked,
     Outcome,
-    bytes_of,
     in_directory,
     is_directory,
-    json_of,
     standard_input,
-    terminal_width,
+    told,
     validate,
 )
+from harness.options import bytes_of, json_of
 
 _CHUNK_BYTES = 1 << 20
 _LOOK_EVERY_S = 0.05
@@ -48,20 +46,9 @@ def check_streams(files: Sequence[Path], asked: Asked) -> Outcome:
             found.append((str(file), interrupted.checked))
             is_interrupted = True
             break
-    verdict = merge(checked.verdict for _, checked in found)
-    if len(files) == 1:
-        data = {"history": found[0][0], **found[0][1].data}
-    else:
-        data = {
-            "verdict": verdict.value,
-            "histories": [{"history": name, **checked.data} for name, checked in found],
-        }
-    from harness.report.text import words  # noqa: PLC0415 not needed where a file cannot be read
-
-    width = terminal_width()
-    text = "".join(words(name, checked, explained=False, width=width) for name, checked in found)
+    verdict, text, data = told(found, explained=False)
     ended_early = is_interrupted and verdict is not Verdict.INVALID
-    return Outcome(EXIT_INTERRUPTED if ended_early else EXIT_CODES[verdict], text, data)
+    return Outcome(EXIT_INTERRUPTED if ended_early else verdict.exit_code, text, data)
 
 
 def _validate(files: Sequence[Path], asked: Asked) -> None:
@@ -93,7 +80,7 @@ def _check_file(file: Path, asked: Asked) -> Checked:
             initial=json_of("--initial", asked.initial),
             missing=json_of("--missing", asked.missing),
             by_key=False if asked.whole else None,
-            memory_bytes=bytes_of(asked.memory),
+            memory_bytes=bytes_of("--memory", asked.memory),
             seconds=asked.seconds,
             nemesis=nemesis,
             progress=progress,

@@ -14,7 +14,7 @@ of its signature: Hypothesis tells failures apart by it, and looks for the fewes
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
@@ -69,6 +69,17 @@ def _a_node() -> st.SearchStrategy[str | None]:
 
 
 _THEN = st.sampled_from(("0s", *SPANS))
+
+
+def _fault(kind: str) -> Callable[["ClusterMachine", Json, str], None]:
+    """The rule by which a fault of this kind happens."""
+
+    def happens(machine: "ClusterMachine", step: Json, then: str) -> None:
+        machine._do(step, then)
+
+    happens.__name__, happens.__doc__ = kind, f"See `chaos.faults.{KINDS[kind].__name__}`."
+    may = precondition(lambda machine: machine._may_fail())
+    return cast("Callable[[ClusterMachine, Json, str], None]", may(rule(step=_a(kind), then=_THEN)(happens)))
 
 
 class ClusterMachine(RuleBasedStateMachine):
@@ -137,110 +148,21 @@ class ClusterMachine(RuleBasedStateMachine):
         """Every fault ends."""
         self.cluster.heal()
 
-    @precondition(_may_fail)
-    @rule(step=_a("transfer_leader"), then=_THEN)
-    def transfer_leader(self, step: Json, then: str) -> None:
-        """See `chaos.faults.TransferLeader`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("latency"), then=_THEN)
-    def latency(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Latency`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("pause"), then=_THEN)
-    def pause(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Pause`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("partition"), then=_THEN)
-    def partition(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Partition`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("one_way"), then=_THEN)
-    def one_way(self, step: Json, then: str) -> None:
-        """See `chaos.faults.OneWay`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("restart"), then=_THEN)
-    def restart(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Restart`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("kill"), then=_THEN)
-    def kill(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Kill`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("power_off"), then=_THEN)
-    def power_off(self, step: Json, then: str) -> None:
-        """See `chaos.faults.PowerOff`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("drop"), then=_THEN)
-    def drop(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Drop`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("duplicate"), then=_THEN)
-    def duplicate(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Duplicate`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("reorder"), then=_THEN)
-    def reorder(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Reorder`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("bandwidth"), then=_THEN)
-    def bandwidth(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Bandwidth`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("reset"), then=_THEN)
-    def reset(self, step: Json, then: str) -> None:
-        """See `chaos.faults.Reset`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("slow_node"), then=_THEN)
-    def slow_node(self, step: Json, then: str) -> None:
-        """See `chaos.faults.SlowNode`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("slow_disk"), then=_THEN)
-    def slow_disk(self, step: Json, then: str) -> None:
-        """See `chaos.faults.SlowDisk`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("slow_sync"), then=_THEN)
-    def slow_sync(self, step: Json, then: str) -> None:
-        """See `chaos.faults.SlowSync`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("full_disk"), then=_THEN)
-    def full_disk(self, step: Json, then: str) -> None:
-        """See `chaos.faults.FullDisk`."""
-        self._do(step, then)
-
-    @precondition(_may_fail)
-    @rule(step=_a("disk_error"), then=_THEN)
-    def disk_error(self, step: Json, then: str) -> None:
-        """See `chaos.faults.DiskError`."""
-        self._do(step, then)
+    transfer_leader = _fault("transfer_leader")
+    latency = _fault("latency")
+    pause = _fault("pause")
+    partition = _fault("partition")
+    one_way = _fault("one_way")
+    restart = _fault("restart")
+    kill = _fault("kill")
+    power_off = _fault("power_off")
+    drop = _fault("drop")
+    duplicate = _fault("duplicate")
+    reorder = _fault("reorder")
+    bandwidth = _fault("bandwidth")
+    reset = _fault("reset")
+    slow_node = _fault("slow_node")
+    slow_disk = _fault("slow_disk")
+    slow_sync = _fault("slow_sync")
+    full_disk = _fault("full_disk")
+    disk_error = _fault("disk_error")

@@ -1,14 +1,12 @@
 """`check`: a history of any system, or the trace of any Raft, judged on its own."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from chaos.errors import UsageError
-from chaos.units import parse_duration
 from harness.commands.common import Json, reported_errors
-from harness.commands.plain import SECONDS
 
 
 def _print_models(wanted: bool) -> None:
@@ -33,12 +31,13 @@ def check(
         ),
     ],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What the object is: register, cas-register, key-value, queue, … (`--models`), or list-append for "
-            "transactions."
+            "transactions.",
+            show_default="cas-register",
         ),
-    ] = "cas-register",
+    ] = None,
     _models: Annotated[
         bool,
         typer.Option(
@@ -74,11 +73,17 @@ def check(
         typer.Option(help='What a missing key reads as, for key-value: null or `""`.', show_default="null"),
     ] = None,
     level: Annotated[
-        str, typer.Option(help="Of list-append: serializable or strict-serializable.")
-    ] = "strict-serializable",
+        str | None,
+        typer.Option(
+            help="Of list-append: serializable or strict-serializable.", show_default="strict-serializable"
+        ),
+    ] = None,
     memory: Annotated[
-        str, typer.Option(help="The most memory of the search, beside the history: `64MB`, `2GiB`.")
-    ] = "1GiB",
+        str | None,
+        typer.Option(
+            help="The most memory of the search, beside the history: `64MB`, `2GiB`.", show_default="1GiB"
+        ),
+    ] = None,
     time: Annotated[
         str | None,
         typer.Option(
@@ -115,25 +120,26 @@ def check(
     with reported_errors(as_json):
         # Imported here: a check of a small history must not wait for what the other commands need.
         from harness.check import Asked, check_histories, check_traces  # noqa: PLC0415
+        from harness.options import limit_of  # noqa: PLC0415
 
-        seconds = (0.0 if stream else SECONDS) if time is None else _seconds(time)
         asked = Asked(
-            model=model,
             history_format=history_format,
             independent=independent,
             initial=initial,
             missing=missing,
             whole=whole,
-            level=level,
-            memory=memory,
-            seconds=seconds or None,
             algorithm=algorithm,
             explain=explain,
             page=page,
         )
+        given: dict[str, Any] = {"model": model, "level": level, "memory": memory}
+        given = {name: value for name, value in given.items() if value is not None}
+        if time is not None or stream:
+            given["seconds"] = limit_of("--time", time or "0")
+        asked = replace(asked, **given)
         if raft:
             # Traces are always read as streams.
-            outcome = check_traces(history, memory=memory)
+            outcome = check_traces(history, memory=asked.memory)
         elif stream:
             from harness.check_stream import check_streams  # noqa: PLC0415
 
@@ -142,11 +148,3 @@ def check(
             outcome = check_histories(history, asked)
         outcome.show(as_json=as_json)
         raise typer.Exit(outcome.exit_code)
-
-
-def _seconds(text: str) -> float:
-    """A number alone counts seconds."""
-    try:
-        return parse_duration(text + "s" * text[-1:].isdecimal()) / 1e9
-    except ValueError as error:
-        raise UsageError(f"--time {text}: {error}") from None

@@ -11,9 +11,6 @@ from typing import Any
 
 from harness.output import report
 
-SECONDS = 60.0
-"""The most seconds of the search, unless something else is asked for."""
-
 _MOST_DIGITS = 9
 """Of a time in plain words."""
 
@@ -44,7 +41,7 @@ def read(arguments: Sequence[str]) -> Check | None:
     if not arguments or arguments[0] != "check":
         return None
     files: list[Path] = []
-    options: dict[str, Any] = {"model": "cas-register", "seconds": SECONDS}
+    options: dict[str, Any] = {}
     as_json = False
     words = iter(arguments[1:])
     for word in words:

@@ -13,7 +13,6 @@ from rich.table import Table
 from chaos import _core
 from chaos.errors import ChaosError, UnsupportedError, UsageError
 from chaos.timeline import counted
-from chaos.units import parse_duration
 from chaos.verdict import EXIT_VALID
 from harness.account import shown_path
 from harness.backends import BACKENDS
@@ -26,6 +25,7 @@ from harness.hunt.display import display_on
 from harness.hunt.report import CampaignReport, FailureReport
 from harness.hunt.state import Store
 from harness.hunt.tasks import Family
+from harness.options import seconds_of
 from harness.output import complain
 from harness.run import read_scenario_text, scenario_files
 
@@ -103,9 +103,9 @@ def _wishes(request: Request) -> tuple[Wishes, list[str]]:
     for plant in request.options.plants:
         if plant not in known:
             raise UsageError(f"--plant {plant}: no such planted bug; there are: {', '.join(sorted(known))}")
-    seconds = None if request.time is None else _seconds("--time", request.time)
+    seconds = None if request.time is None else seconds_of("--time", request.time)
     if seconds is None and request.examples is None:
-        seconds = _seconds("--time", _DEFAULT_TIME)
+        seconds = seconds_of("--time", _DEFAULT_TIME)
     families, left_out = _families(request)
     cores = len(os.sched_getaffinity(0))
     if backend != "sim" and (request.workers or 1) > 1:
@@ -117,7 +117,7 @@ def _wishes(request: Request) -> tuple[Wishes, list[str]]:
         examples=request.examples,
         seconds=seconds,
         workers=request.workers or (cores if backend == "sim" else 1),
-        shrink_seconds=_seconds("--shrink-time", request.shrink_time or _SHRINK_TIME[backend]),
+        shrink_seconds=seconds_of("--shrink-time", request.shrink_time or _SHRINK_TIME[backend]),
         batch=request.batch or batch_of(backend, request.examples),
         first=request.first,
         fresh=request.fresh,
@@ -143,16 +143,6 @@ def _families(request: Request) -> tuple[list[Family], list[str]]:
         files = ", ".join(family.file for family in families if family.name == name)
         raise UsageError(f"{files}: these have the same name, {name}; expected one for each scenario")
     return families, left_out
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        seconds = parse_duration(text) / 1e9
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: {error}") from None
-    if not seconds:
-        raise UsageError(f"{option} {text}: expected more than no time at all")
-    return seconds
 
 
 def _database(request: Request, store: Store) -> ExampleDatabase:

@@ -3,11 +3,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
-use pyo3::{PyErr, PyResult};
+use pyo3::{PyErr, PyResult, create_exception};
 
-/// What the caller gave is wrong: `ValueError`, with the crate's own words.
+create_exception!(
+    chaos._core,
+    RejectedError,
+    PyValueError,
+    "What the caller gave is wrong; told apart from a `ValueError` of the caller's own code."
+);
+
+/// What the caller gave is wrong: [`RejectedError`], with the crate's own words.
 pub fn value_error(error: impl ToString) -> PyErr {
-    PyValueError::new_err(error.to_string())
+    RejectedError::new_err(error.to_string())
 }
 
 /// Runs `work`; a panic in it is a mistake of ours, and becomes a `RuntimeError` that says so.

@@ -37,6 +37,7 @@ mod _core {
         module.add("CHECKS", super::checks())?;
         module.add("MODELS", super::models())?;
         module.add("PLANTS", super::plants())?;
+        module.add("RejectedError", module.py().get_type::<super::errors::RejectedError>())?;
         module.add("START_NS", mcp_chaos_sim::START_NS)
     }
 }
