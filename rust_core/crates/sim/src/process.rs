@@ -118,8 +118,10 @@ pub(crate) struct Running {
     pub pauses: u32,
     /// What arrived since it was stopped, or what a slow process has not come to yet.
     pub inbox: VecDeque<Waiting>,
-    /// It takes its time over the first in its inbox.
-    pub busy: bool,
+    /// A slow process takes its time over the first in its inbox: the turn at whose end it is done with it.
+    pub in_hand: Option<u64>,
+    /// So many turns there have been.
+    pub turns: u64,
 }
 
 impl Running {

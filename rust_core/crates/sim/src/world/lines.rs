@@ -3,7 +3,7 @@
 //! A link takes one message after the other, each for as long as its bytes need. The others wait in the sender's
 //! buffer, which is bounded as the node's own is. When the limit goes, what waits follows at once, in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mcp_chaos_consensus::Message;
 use mcp_chaos_evidence::NodeId;
@@ -130,38 +130,47 @@ impl World {
         for (from, to) in links {
             for parcel in self.lines.take(from, to) {
                 if !silent && to == CLIENTS {
-                    self.tear(to, parcel);
+                    self.tear(from, to, parcel);
                 }
             }
         }
     }
 
-    /// The connections over this link break: what is under way is lost, and the senders are told.
-    pub(super) fn reset_connections(&mut self, from: NodeId, to: NodeId) {
-        let waiting = self.lines.take(from, to);
-        self.network.reset(from, to, waiting.len() as u64);
-        for parcel in waiting {
-            self.tear(to, parcel);
+    /// The connections over these links break: what is under way is lost, and both ends are told.
+    pub(super) fn reset_connections(&mut self, links: &[(NodeId, NodeId)]) {
+        // All break at the same moment, before anybody is told over one of them.
+        let mut torn = Vec::new();
+        for &(from, to) in links {
+            let waiting = self.lines.take(from, to);
+            self.network.reset(from, to, waiting.len() as u64);
+            torn.extend(waiting.into_iter().map(|parcel| (from, to, parcel)));
         }
-        if from != CLIENTS && to != CLIENTS {
-            if self.network.break_connection(from, to) {
+        for (from, to, parcel) in torn {
+            self.tear(from, to, parcel);
+        }
+        let mut with_clients = BTreeSet::new();
+        for &(from, to) in links {
+            if from == CLIENTS || to == CLIENTS {
+                with_clients.insert(from.max(to));
+            } else if self.network.break_connection(from, to) {
                 self.give_feedback(from, Input::Unreachable { peer: to });
             }
-            return;
         }
-        let node = from.max(to);
-        let life = self.machine(node).life;
-        for (client, serial) in self.reset_calls(node) {
-            self.due.push_back((node, life, Input::Cancel { ticket: ticket(client, serial) }));
+        for node in with_clients {
+            let life = self.machine(node).life;
+            for (client, serial) in self.reset_calls(node) {
+                self.due.push_back((node, life, Input::Cancel { ticket: ticket(client, serial) }));
+            }
         }
     }
 
-    /// What becomes of a message that was under way over a connection that was reset.
-    pub(super) fn tear(&mut self, to: NodeId, parcel: Parcel) {
+    /// What becomes of a message that was under way over a connection that broke. A client learns of it as of any
+    /// answer: later, and only if something can reach it.
+    pub(super) fn tear(&mut self, from: NodeId, to: NodeId, parcel: Parcel) {
         match parcel {
             Parcel::Peer(message) => self.snapshot_feedback(&message, false),
             Parcel::Request { client, serial, .. } => self.send_reply(to, client, serial, Reply::Reset),
-            Parcel::Reply { client, serial, .. } => self.tell_client(client, serial, &Reply::Reset),
+            Parcel::Reply { client, serial, .. } => self.send_reply(from, client, serial, Reply::Reset),
             Parcel::Cancel { .. } => {}
         }
     }

@@ -79,7 +79,8 @@ impl World {
                     flight: None,
                     pauses: 0,
                     inbox: Default::default(),
-                    busy: false,
+                    in_hand: None,
+                    turns: 0,
                 };
                 self.machine(node).state = State::Up(Box::new(running));
                 self.carry_out_outputs(node, &mut outputs);
@@ -146,28 +147,36 @@ impl World {
     fn begin_slow_input(&mut self, node: NodeId) {
         let machine = self.machine(node);
         let Some(running) = machine.running() else { return };
-        if running.busy || running.pauses > 0 || running.inbox.is_empty() {
+        if running.in_hand.is_some() || running.pauses > 0 || running.inbox.is_empty() {
             return;
         }
         let Some(time_ns) = machine.input_time_ns() else { return };
-        machine.running().expect("it is up").busy = true;
         let life = machine.life;
-        self.queue.push(self.now_ns + time_ns, Event::Handled { node, life });
+        let running = machine.running().expect("it is up");
+        running.turns += 1;
+        running.in_hand = Some(running.turns);
+        let turn = running.turns;
+        self.queue.push(self.now_ns + time_ns, Event::Handled { node, life, turn });
     }
 
     /// A slow process has taken its time over an input.
-    pub(super) fn slow_input_is_due(&mut self, node: NodeId, life: u64) {
+    pub(super) fn slow_input_is_due(&mut self, node: NodeId, life: u64, turn: u64) {
         let machine = self.machine(node);
         if machine.life != life {
             return;
         }
         let Some(running) = machine.running() else { return };
-        running.busy = false;
+        if running.in_hand != Some(turn) {
+            return;
+        }
+        running.in_hand = None;
         if running.pauses > 0 {
             return;
         }
-        if let Some(Waiting::Input(input)) = running.inbox.pop_front() {
-            self.handle(node, input);
+        match running.inbox.pop_front() {
+            Some(Waiting::Input(input)) => self.handle(node, input),
+            Some(Waiting::DiskDone) => self.disk_done(node, life),
+            None => {}
         }
         self.begin_slow_input(node);
     }
@@ -377,6 +386,7 @@ impl World {
         if running.pauses > 0 {
             return;
         }
+        running.in_hand = None;
         for waiting in std::mem::take(&mut running.inbox) {
             match waiting {
                 Waiting::Input(input) => self.due.push_back((node, life, input)),

@@ -15,12 +15,10 @@ mod traffic;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use mcp_chaos_consensus::Message;
 use mcp_chaos_evidence::{NodeId, node_name, rng::Stream};
-use mcp_manager::command::Request;
 use mcp_manager::{Input, Output, Plants, UnknownPlant};
 
-use crate::clients::{self, Home, Reply, Roaming, Setting};
+use crate::clients::{self, Home, Roaming, Setting};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::process::Machine;
@@ -28,7 +26,7 @@ use crate::queue::Queue;
 use crate::records::{Records, Run, Stats};
 use hand::Hands;
 pub use hand::{HandOutcome, OperateError};
-use lines::Lines;
+use lines::{Lines, Parcel};
 use nemesis::Nemesis;
 use recovery::Stage;
 use traffic::Call;
@@ -47,9 +45,13 @@ enum Event {
         node: NodeId,
     },
     /// A message reaches the end of its link.
-    Peer {
-        message: Message,
+    Arrives {
+        from: NodeId,
+        to: NodeId,
         connection: u32,
+        parcel: Parcel,
+        /// A duplicate of one that arrives too: nobody is told what becomes of it.
+        is_copy: bool,
     },
     /// A link of limited bandwidth has taken the first message in line.
     LinkTakes {
@@ -57,30 +59,11 @@ enum Event {
         to: NodeId,
         turn: u64,
     },
-    Request {
-        node: NodeId,
-        client: usize,
-        serial: u32,
-        request: Request,
-        connection: u32,
-    },
-    Cancel {
-        node: NodeId,
-        client: usize,
-        serial: u32,
-        connection: u32,
-    },
-    Reply {
-        node: NodeId,
-        client: usize,
-        serial: u32,
-        reply: Reply,
-        connection: u32,
-    },
     /// A slow process has taken its time over the next input.
     Handled {
         node: NodeId,
         life: u64,
+        turn: u64,
     },
     /// The disk is done with what it was given last.
     DiskDone {
@@ -239,18 +222,11 @@ impl World {
     fn carry_out(&mut self, event: Event) {
         match event {
             Event::Tick { node } => self.tick(node),
-            Event::Peer { message, connection } => self.peer_message_arrives(message, connection),
+            Event::Arrives { from, to, connection, parcel, is_copy } => {
+                self.arrives(from, to, connection, parcel, is_copy)
+            }
             Event::LinkTakes { from, to, turn } => self.link_takes(from, to, turn),
-            Event::Request { node, client, serial, request, connection } => {
-                self.request_arrives(node, (client, serial), request, connection)
-            }
-            Event::Cancel { node, client, serial, connection } => {
-                self.cancel_arrives(node, client, serial, connection)
-            }
-            Event::Reply { node, client, serial, reply, connection } => {
-                self.reply_arrives(node, (client, serial), reply, connection)
-            }
-            Event::Handled { node, life } => self.slow_input_is_due(node, life),
+            Event::Handled { node, life, turn } => self.slow_input_is_due(node, life, turn),
             Event::DiskDone { node, life } => self.disk_done(node, life),
             Event::Start { node, life } => self.start(node, life),
             Event::Feedback { node, life, input } => self.due.push_back((node, life, input)),

@@ -4,6 +4,7 @@ use mcp_chaos_consensus::{Message, MessageKind};
 use mcp_chaos_evidence::{NodeId, node_name};
 use serde_json::{Map, Value, json};
 
+use super::lines::Parcel;
 use super::{Event, World, end_name};
 use crate::process::State;
 
@@ -11,10 +12,10 @@ impl World {
     /// What the world looks like now.
     ///
     /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`, or `stopped`: its
-    /// disk failed, and it waits for it to be well), its disk, and for one that is up its replica with its whole log. `links_cut` and `links_slow`: directed links under a fault.
-    /// `messages_in_flight`: how many between nodes, and between clients and nodes. `messages`: each of those
-    /// between nodes, in the order in which they arrive. `messages_waiting`: how many wait before links of limited
-    /// bandwidth.
+    /// disk failed, and it waits for it to be well), its disk, and for one that is up its replica with its whole
+    /// log. `links_cut` and `links_slow`: directed links under a fault. `messages_in_flight`: how many between
+    /// nodes, and between clients and nodes. `messages`: each of those between nodes, in the order in which they
+    /// arrive. `messages_waiting`: how many wait before links of limited bandwidth.
     pub fn observe(&self) -> Value {
         let nodes: Map<String, Value> =
             (1..=self.plan.nodes).map(|node| (node_name(node), self.observe_node(node))).collect();
@@ -22,16 +23,13 @@ impl World {
         let messages: Vec<_> = waiting
             .iter()
             .filter_map(|(due_ns, event)| match event {
-                Event::Peer { message, .. } => Some(observe_message(message, *due_ns)),
+                Event::Arrives { parcel: Parcel::Peer(message), .. } => {
+                    Some(observe_message(message, *due_ns))
+                }
                 _ => None,
             })
             .collect();
-        let of_clients = waiting
-            .iter()
-            .filter(|(_, event)| {
-                matches!(event, Event::Request { .. } | Event::Cancel { .. } | Event::Reply { .. })
-            })
-            .count();
+        let in_flight = waiting.iter().filter(|(_, event)| matches!(event, Event::Arrives { .. })).count();
         json!({
             "now_ns": self.now_ns,
             "over": self.is_over(),
@@ -39,7 +37,7 @@ impl World {
             "nodes": nodes,
             "links_cut": link_names(self.network.cut_links()),
             "links_slow": link_names(self.network.disturbed_links()),
-            "messages_in_flight": {"nodes": messages.len(), "clients": of_clients},
+            "messages_in_flight": {"nodes": messages.len(), "clients": in_flight - messages.len()},
             "messages_waiting": self.lines.waiting(),
             "messages": messages,
         })

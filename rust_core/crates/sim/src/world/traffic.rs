@@ -43,47 +43,81 @@ impl World {
 
     /// A link takes a message.
     pub(super) fn put_on_link(&mut self, from: NodeId, to: NodeId, parcel: Parcel) {
-        match parcel {
-            Parcel::Peer(message) => match self.network.send(self.now_ns, from, to) {
-                Fate::Arrives(Arrival { at_ns, copy_ns, connection }) => {
-                    let copy = copy_ns.map(|copy_ns| (copy_ns, message.clone()));
-                    self.queue.push(at_ns, Event::Peer { message, connection });
-                    if let Some((copy_ns, message)) = copy {
-                        self.queue.push(copy_ns, Event::Peer { message, connection });
-                    }
-                }
-                Fate::Withheld => self.connection_fails(&message),
-                Fate::Lost => self.snapshot_feedback(&message, false),
-            },
-            Parcel::Request { client, serial, request } => {
-                if let Fate::Arrives(Arrival { at_ns, connection, .. }) = self.send_for(client, from, to) {
-                    self.queue.push(at_ns, Event::Request { node: to, client, serial, request, connection });
+        let fate = match &parcel {
+            Parcel::Peer(_) => self.network.send(self.now_ns, from, to),
+            Parcel::Request { client, .. } | Parcel::Cancel { client, .. } | Parcel::Reply { client, .. } => {
+                self.send_for(*client, from, to)
+            }
+        };
+        match (fate, parcel) {
+            (Fate::Arrives(Arrival { at_ns, copy_ns, connection }), parcel) => {
+                // Only messages between nodes are ever copied: a client's request rides on TCP.
+                let copy = match (copy_ns, &parcel) {
+                    (Some(copy_ns), Parcel::Peer(message)) => Some((copy_ns, Parcel::Peer(message.clone()))),
+                    _ => None,
+                };
+                self.queue.push(at_ns, Event::Arrives { from, to, connection, parcel, is_copy: false });
+                if let Some((copy_ns, parcel)) = copy {
+                    self.queue.push(copy_ns, Event::Arrives { from, to, connection, parcel, is_copy: true });
                 }
             }
-            Parcel::Cancel { client, serial } => {
-                if let Fate::Arrives(Arrival { at_ns, connection, .. }) = self.send_for(client, from, to) {
-                    self.queue.push(at_ns, Event::Cancel { node: to, client, serial, connection });
-                }
-            }
-            Parcel::Reply { client, serial, reply } => {
-                if let Fate::Arrives(Arrival { at_ns, connection, .. }) = self.send_for(client, from, to) {
-                    self.queue.push(at_ns, Event::Reply { node: from, client, serial, reply, connection });
-                }
-            }
+            (Fate::Withheld, Parcel::Peer(message)) => self.connection_fails(&message),
+            (Fate::Lost, Parcel::Peer(message)) => self.snapshot_feedback(&message, false),
+            _ => {}
         }
     }
 
-    pub(super) fn peer_message_arrives(&mut self, message: Message, connection: u32) {
-        let (from, to) = (message.from, message.to);
-        if !self.network.land(from, to, connection) {
-            return self.tear(to, Parcel::Peer(message));
+    /// A message comes out of its link, unless the connection broke or the link was cut meanwhile.
+    pub(super) fn arrives(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        connection: u32,
+        parcel: Parcel,
+        is_copy: bool,
+    ) {
+        let is_whole = self.network.land(from, to, connection);
+        if is_copy {
+            return self.copy_arrives(is_whole, parcel);
         }
-        if !matches!(self.machine(to).state, State::Up(_)) || !self.network.arrive(from, to) {
-            return self.connection_fails(&message);
+        if !is_whole {
+            return self.tear(from, to, parcel);
         }
-        self.snapshot_feedback(&message, true);
-        let life = self.machine(to).life;
-        self.hand_over(to, life, Input::Peer(message));
+        match parcel {
+            Parcel::Peer(message) => {
+                if !self.peer_takes(&message) {
+                    return self.connection_fails(&message);
+                }
+                self.snapshot_feedback(&message, true);
+                self.hand_over_now(to, Input::Peer(message));
+            }
+            _ if !self.network.arrive(from, to) => {}
+            Parcel::Request { client, serial, request } => self.request_arrives(to, client, serial, request),
+            Parcel::Cancel { client, serial } => {
+                self.hand_over_now(to, Input::Cancel { ticket: ticket(client, serial) });
+            }
+            Parcel::Reply { client, serial, reply } => self.tell_client(client, serial, &reply),
+        }
+    }
+
+    fn copy_arrives(&mut self, is_whole: bool, parcel: Parcel) {
+        if let Parcel::Peer(message) = parcel
+            && is_whole
+            && self.peer_takes(&message)
+        {
+            self.hand_over_now(message.to, Input::Peer(message));
+        }
+    }
+
+    /// Whether a message between nodes finds its link whole and its receiver up.
+    fn peer_takes(&mut self, message: &Message) -> bool {
+        matches!(self.machine(message.to).state, State::Up(_))
+            && self.network.arrive(message.from, message.to)
+    }
+
+    fn hand_over_now(&mut self, node: NodeId, input: Input) {
+        let life = self.machine(node).life;
+        self.hand_over(node, life, input);
     }
 
     /// The sender learns that its connection broke: once, until something gets through again.
@@ -181,36 +215,16 @@ impl World {
         self.effects = effects;
     }
 
-    pub(super) fn request_arrives(
-        &mut self,
-        node: NodeId,
-        (client, serial): (usize, u32),
-        request: Request,
-        connection: u32,
-    ) {
-        if !self.network.land(CLIENTS, node, connection) {
-            return self.tear(node, Parcel::Request { client, serial, request });
-        }
-        if !self.network.arrive(CLIENTS, node) {
-            return;
-        }
+    fn request_arrives(&mut self, node: NodeId, client: usize, serial: u32, request: Request) {
         match self.machine(node).state {
             State::Up(_) => {
                 let call = &mut self.calls[client];
                 call.arrived |= call.node == node && call.serial == serial;
-                let life = self.machine(node).life;
-                self.hand_over(node, life, Input::Client { ticket: ticket(client, serial), request });
+                self.hand_over_now(node, Input::Client { ticket: ticket(client, serial), request });
             }
             // A machine without power does not even refuse.
             State::Down { powered: false, .. } => {}
             _ => self.send_reply(node, client, serial, Reply::Refused),
-        }
-    }
-
-    pub(super) fn cancel_arrives(&mut self, node: NodeId, client: usize, serial: u32, connection: u32) {
-        if self.network.land(CLIENTS, node, connection) && self.network.arrive(CLIENTS, node) {
-            let life = self.machine(node).life;
-            self.hand_over(node, life, Input::Cancel { ticket: ticket(client, serial) });
         }
     }
 
@@ -230,23 +244,8 @@ impl World {
         self.hand_to_link(node, CLIENTS, Parcel::Reply { client, serial, reply });
     }
 
-    pub(super) fn reply_arrives(
-        &mut self,
-        node: NodeId,
-        (client, serial): (usize, u32),
-        reply: Reply,
-        connection: u32,
-    ) {
-        if !self.network.land(node, CLIENTS, connection) {
-            return self.tear(CLIENTS, Parcel::Reply { client, serial, reply });
-        }
-        if self.network.arrive(node, CLIENTS) {
-            self.tell_client(client, serial, &reply);
-        }
-    }
-
     /// A client is told how its request fared.
-    pub(super) fn tell_client(&mut self, client: usize, serial: u32, reply: &Reply) {
+    fn tell_client(&mut self, client: usize, serial: u32, reply: &Reply) {
         self.with_client(client, |world, effects| {
             let now_ns = world.now_ns;
             match world.client(client) {

@@ -331,7 +331,7 @@ impl World {
                 links.iter().for_each(|(from, to)| self.network.disturb(*from, *to, id, *by));
             }
             Action::Reset { links, .. } => {
-                links.iter().for_each(|(from, to)| self.reset_connections(*from, *to));
+                self.reset_connections(links);
                 self.queue.push(self.now_ns, Event::StepEnd { step: position });
             }
             Action::Slow { nodes, what, delay_min_ns, delay_max_ns } => {
