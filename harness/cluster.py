@@ -39,8 +39,6 @@ _SIM_ONLY: Final = {
     "drop": _TCP,
     "duplicate": _TCP,
     "reorder": _TCP,
-    "bandwidth": "the harness lays no such toxic",
-    "reset": "the harness lays no such toxic",
     "slow_node": "an engine's share of the processor is not a time for each input",
     "slow_disk": _SLOW_DISK,
     "slow_sync": _SLOW_DISK,
@@ -250,8 +248,14 @@ class Cluster(Protocol):
     async def delay(self, name: str, links: Collection[Link], min_ns: int, max_ns: int) -> Json:
         """Everything on these links takes longer. Delays of several names add up."""
 
-    async def undelay(self, name: str, links: Collection[Link]) -> Json:
-        """Undoes the :meth:`delay` of that name."""
+    async def limit(self, name: str, links: Collection[Link], bytes_per_s: int) -> Json:
+        """No more than this gets through on each of these links. Of several limits the least counts."""
+
+    async def lift(self, name: str, links: Collection[Link]) -> Json:
+        """Undoes the :meth:`delay` or :meth:`limit` of that name."""
+
+    async def reset(self, links: Collection[Link]) -> Json:
+        """Breaks the connections over these links."""
 
     async def transfer_leader(self, leader: str, to: str) -> Json:
         """Asks the leader to hand over."""

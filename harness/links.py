@@ -1,7 +1,8 @@
 """Faults on links, as proxies and toxics of a Toxiproxy server.
 
 Each directed link between nodes has a proxy of its own (peers speak over one-way streams), and each node one
-more that all clients go through. A cut swallows what flows; an added delay holds it back.
+more that all clients go through. A cut swallows what flows, an added delay holds it back, a
+limit lets so much through; a reset closes the connections.
 
 `toxiproxy-python` is wrapped here and nowhere else. Its limits shape this module: the server's address is a
 class attribute, so each :class:`Links` speaks through a subclass of its own; its calls have no timeout and pass
@@ -46,6 +47,8 @@ _CALL_TIMEOUT_S = 3.0
 _REST_AFTER_REMOVAL_S = 0.02
 _PARALLEL_CALLS = 8
 _MILLISECOND_NS = 1_000_000
+_KILOBYTE = 1_000
+"""Toxiproxy counts rates in whole ones a second."""
 _DIRECT = {"no_proxy": "*"}
 """The server is a container on this machine: no HTTP proxy of the environment stands between."""
 
@@ -209,9 +212,25 @@ class Links:
         self._delay(name, links, delay)
         return delay
 
-    def undelay(self, name: str, links: Collection[Link]) -> None:
-        """Takes the delay of that name away; what it held back follows at once, in order."""
+    def limit(self, name: str, links: Collection[Link], bytes_per_s: int) -> int:
+        """Lets so much through on each of these links, and gives how much that is: whole kB/s, at least one.
+
+        Of several limits on a link the least counts.
+        """
+        rate_kb = max(1, round(bytes_per_s / _KILOBYTE))
+        self._each(links, lambda stream: self._add(stream, name, "bandwidth", {"rate": rate_kb}))
+        return rate_kb * _KILOBYTE
+
+    def lift(self, name: str, links: Collection[Link]) -> None:
+        """Takes the delay or limit of that name away; what it held back follows at once, in order."""
         self._each(links, lambda stream: self._remove(stream, name, closes=False))
+
+    def reset(self, links: Collection[Link]) -> None:
+        """Closes the connections over these links: what is under way is lost, and both ends see it.
+
+        Not by the toxic ``reset_peer``: to a connection that is open already, it does no more than this.
+        """
+        self._each(links, lambda stream: self._drop_connections(stream.proxy))
 
     def toxics(self) -> dict[Link, list[str]]:
         """What is in force on each link, by name, as the server itself says."""
@@ -276,11 +295,18 @@ class Links:
         try:
             change()
         except _TimedOutError:
-            self._call("POST", f"/proxies/{proxy}", {"enabled": False})
-            self._call("POST", f"/proxies/{proxy}", {"enabled": True})
+            self._reopen(proxy)
             names = {toxic["name"] for toxic in self._call("GET", f"/proxies/{proxy}/toxics")}
             if not holds(names):
                 change()
+
+    def _drop_connections(self, proxy: str) -> None:
+        with self._busy[proxy]:
+            self._reopen(proxy)
+
+    def _reopen(self, proxy: str) -> None:
+        self._call("POST", f"/proxies/{proxy}", {"enabled": False})
+        self._call("POST", f"/proxies/{proxy}", {"enabled": True})
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         """One call of Toxiproxy's API. Whatever is answered but a success is an error; so is an answer of another

@@ -11,7 +11,8 @@ a link that was cut, the step *failed*, and the run says nothing about the syste
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,7 @@ GRACE_NS = 250_000_000
 """How long after a cut frames may still arrive that were in the receiver's socket already."""
 _TOO_LATE = "every fault was healed before it could be carried out"
 _CONNECTIONS_DIE_S = 0.05
-"""How long the proxies need to notice that a killed node's connections are gone."""
+"""How long the proxies need to notice that connections are gone."""
 _TRANSFER_AT_MOST_S = 2.0
 
 
@@ -248,7 +249,7 @@ class Nemesis:
 
     async def _stand(self, step: Mapping[str, Any], case: Mapping[str, Any], record: Json) -> None:
         """Waits until the fault's time is up, and gathers the evidence that a cut holds."""
-        if case["do"] in {"restart", "transfer_leader"}:
+        if case["do"] in {"restart", "transfer_leader", "reset"}:
             return
         end_ns = self._heal_ns
         if step["for_ns"] is not None:
@@ -291,14 +292,17 @@ class Nemesis:
                     record["evidence"] = await self._cluster.delay(
                         f"step{number}", _links(case), case["delay_min_ns"], case["delay_max_ns"]
                     )
+            case "bandwidth":
+                async with self._links_lock:
+                    record["evidence"] = await self._cluster.limit(
+                        f"step{number}", _links(case), case["bytes_per_s"]
+                    )
+            case "reset":
+                async with self._connections_die():
+                    record["evidence"] = await self._cluster.reset(_links(case))
             case "kill" | "restart":
-                # A connection that dies while a toxic of its link is added or removed can block that proxy for
-                # ever (Toxiproxy 2.12: the change waits for a stub whose writer has left): so never both at once.
-                await self._links_lock.acquire()
-                try:
+                async with self._connections_die():
                     record["evidence"] = await self._on_nodes(case, lambda node: self._kill(node, number))
-                finally:
-                    asyncio.get_running_loop().call_later(_CONNECTIONS_DIE_S, self._links_lock.release)
             case "pause":
                 record["evidence"] = await self._on_nodes(case, lambda node: self._pause(node, number))
                 if "paused" not in record["evidence"]["processes"].values():
@@ -318,15 +322,30 @@ class Nemesis:
                     evidence = await self._cluster.restore(freed) if freed else {}
                     held = [list(link) for link in _links(case) if link in self._cuts.held()]
                     return {"links_still_cut": held, **evidence}
-            case "latency":
+            case "latency" | "bandwidth":
                 async with self._links_lock:
-                    return await self._cluster.undelay(f"step{number}", _links(case))
+                    return await self._cluster.lift(f"step{number}", _links(case))
+            case "reset":
+                return {}
             case "kill" | "restart":
                 return await self._on_nodes(case, lambda node: self._revive(node, number))
             case "transfer_leader":
                 return {"leader_after": await self._led_by(case["nodes"][0])}
             case _:
                 return await self._on_nodes(case, lambda node: self._resume(node, number))
+
+    @asynccontextmanager
+    async def _connections_die(self) -> AsyncIterator[None]:
+        """No toxic changes meanwhile, nor until the proxies have noticed.
+
+        A connection that dies while a toxic of its link is added or removed can block that proxy for ever
+        (Toxiproxy 2.12: the change waits for a stub whose writer has left): so never both at once.
+        """
+        await self._links_lock.acquire()
+        try:
+            yield
+        finally:
+            asyncio.get_running_loop().call_later(_CONNECTIONS_DIE_S, self._links_lock.release)
 
     # Nodes: one change at a time for each. Each gives the process's state in a word, and details
 

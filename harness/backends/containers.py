@@ -166,10 +166,20 @@ class ContainerCluster:
         made = {"latency_ms": delay.latency_ms, "jitter_ms": delay.jitter_ms}
         return {**made, "toxics": await self._toxics(links)}
 
-    async def undelay(self, name: str, links: Collection[Link]) -> Json:
-        """Takes it away."""
-        await self._engine.call(self._ground.links.undelay, name, links)
+    async def limit(self, name: str, links: Collection[Link], bytes_per_s: int) -> Json:
+        """Limits what these links let through."""
+        made = await self._engine.call(self._ground.links.limit, name, links, bytes_per_s)
+        return {"bytes_per_s": made, "toxics": await self._toxics(links)}
+
+    async def lift(self, name: str, links: Collection[Link]) -> Json:
+        """Takes a delay or a limit away."""
+        await self._engine.call(self._ground.links.lift, name, links)
         return {"toxics": await self._toxics(links)}
+
+    async def reset(self, links: Collection[Link]) -> Json:
+        """Closes the connections."""
+        await self._engine.call(self._ground.links.reset, links)
+        return {}
 
     async def transfer_leader(self, leader: str, to: str) -> Json:
         """Asks the leader, directly and not through its proxy."""

@@ -148,6 +148,35 @@ faults:
     assert led == transfer["nodes"][0] != transfer["evidence"]["leader_before"]
 
 
+def test_a_limit_holds_clients_back_and_a_reset_breaks_connections(
+    carry_out: Run, assert_sound: Sound
+) -> None:
+    text = """
+cluster: {nodes: 3}
+workload: {duration: 6s}
+heal: 5s
+faults:
+  - {at: 1s, for: 2s, bandwidth: {node: n3, rate: 1kB/s, clients: true}}
+  - {at: 4s, reset: {node: n1, clients: true}}
+"""
+    result = carry_out(text)
+    assert_sound(text, result)
+    found = installs(result)
+    limited = found["bandwidth"]
+    assert limited["evidence"]["bytes_per_s"] == 1_000
+    assert "step0" in limited["evidence"]["toxics"]["n3->clients"]
+    from_ns, to_ns = limited["time_ns"], limited["time_ns"] + 2_000_000_000
+    answered = [
+        event["time_ns"] for event in history(result) if event["type"] == "ok" and event.get("node") == "n3"
+    ]
+    during = sum(from_ns + 100_000_000 < time < to_ns for time in answered)
+    before = sum(from_ns - 1_000_000_000 < time < from_ns for time in answered)
+    assert during < before, "two seconds of 1 kB/s carry less than one second without a limit"
+    assert found["reset"]["status"] == "done"
+    lost = [line for line in result.logs["n1"].decode().splitlines() if "connection lost" in line]
+    assert lost, "n1 has noticed"
+
+
 def test_overlapping_faults_compose_and_all_is_healed(carry_out: Run, assert_sound: Sound) -> None:
     text = """
 cluster: {nodes: 3}

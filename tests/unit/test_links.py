@@ -163,10 +163,31 @@ def test_delays_of_several_steps_stand_beside_each_other(server: FakeToxiproxy, 
     cluster_links.delay("step1", [("n1", "n2")], 20 * MS, 60 * MS)
     cluster_links.delay("step2", [("n1", "n2")], 10 * MS, 10 * MS)
     assert cluster_links.toxics()[("n1", "n2")] == ["step1", "step2"]
-    cluster_links.undelay("step1", [("n1", "n2")])
+    cluster_links.lift("step1", [("n1", "n2")])
     toxics = server.toxics["n1-n2"]
     assert toxics["step2_upstream"]["attributes"] == {"latency": 10, "jitter": 0}
     assert len(toxics) == 1
+
+
+@pytest.mark.parametrize(("bytes_per_s", "made"), [(100, 1_000), (2_600, 3_000), (20_000, 20_000)])
+def test_a_limit_is_whole_kilobytes_at_least_one(
+    server: FakeToxiproxy, cluster_links: Links, bytes_per_s: int, made: int
+) -> None:
+    assert cluster_links.limit("step1", [("n1", "n2")], bytes_per_s) == made
+    toxic = server.toxics["n1-n2"]["step1_upstream"]
+    assert (toxic["type"], toxic["attributes"]) == ("bandwidth", {"rate": made // 1_000})
+    cluster_links.lift("step1", [("n1", "n2")])
+    assert not server.toxics["n1-n2"]
+
+
+def test_a_reset_closes_the_connections_of_its_links_and_leaves_their_toxics(
+    server: FakeToxiproxy, cluster_links: Links
+) -> None:
+    cluster_links.cut([("n1", "n2")])
+    cluster_links.reset([("n1", "n2")])
+    changes = [(path, body) for method, path, body in server.calls if body and "enabled" in body]
+    assert changes == [("/proxies/n1-n2", {"enabled": state}) for state in (False, True)]
+    assert cluster_links.toxics()[("n1", "n2")] == ["cut"]
 
 
 def test_cutting_and_restoring_twice_changes_nothing(server: FakeToxiproxy, cluster_links: Links) -> None:

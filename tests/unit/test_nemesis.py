@@ -107,8 +107,16 @@ class FakeCluster:
         self._note("delay", name, min_ns, max_ns, *sorted(links))
         return {"latency_ms": 1, "jitter_ms": 0}
 
-    async def undelay(self, name: str, links: Collection[Link]) -> Json:
-        self._note("undelay", name, *sorted(links))
+    async def limit(self, name: str, links: Collection[Link], bytes_per_s: int) -> Json:
+        self._note("limit", name, bytes_per_s, *sorted(links))
+        return {}
+
+    async def lift(self, name: str, links: Collection[Link]) -> Json:
+        self._note("lift", name, *sorted(links))
+        return {}
+
+    async def reset(self, links: Collection[Link]) -> Json:
+        self._note("reset", *sorted(links))
         return {}
 
     async def transfer_leader(self, leader: str, to: str) -> Json:
@@ -313,8 +321,20 @@ def test_delays_carry_the_name_of_their_step() -> None:
     cluster, _ = carry_out([made])
     assert cluster.calls == [
         ("delay", "step3", 20 * MS, 60 * MS, ("n1", "n2")),
-        ("undelay", "step3", ("n1", "n2")),
+        ("lift", "step3", ("n1", "n2")),
     ]
+
+
+def test_a_limit_stands_and_a_reset_is_over_at_once() -> None:
+    links = [("n1", "n2")]
+    limited = step(3, "bandwidth", 10, 50, links=links, bytes_per_s=2_000)
+    cluster, records = carry_out([limited, step(4, "reset", 20, None, links=links)])
+    assert cluster.calls == [
+        ("limit", "step3", 2_000, ("n1", "n2")),
+        ("reset", ("n1", "n2")),
+        ("lift", "step3", ("n1", "n2")),
+    ]
+    assert told(records)[1:3] == [(4, "install", "done"), (4, "heal", "done")]
 
 
 # Failure
