@@ -1,18 +1,24 @@
 """What a plan costs: which of two that fail alike is the simpler one."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+from chaos.faults import OPERATIONS
 from chaos.plan import Plan
 from chaos.reducing.data import MILLISECOND, SECOND, Document, kind_of, selectors, times
 from chaos.scenario import Cluster, Disk, Network
 from chaos.topology import parse_node
-from chaos.units import parse_rate
+from chaos.units import parse_byte_rate, parse_rate, parse_share
 from chaos.workload import Workload
 
 Cost = tuple[int, ...]
 
 UNITS: Final = (SECOND, 100 * MILLISECOND, 10 * MILLISECOND, MILLISECOND)
 """From the roundest to the least round."""
+_SHARE_UNITS: Final = (100_000, 10_000, 1_000)
+"""10 %, 1 %, 0.1 %, in parts per million."""
+_RATE_UNITS: Final = (10_000, 1_000, 100)
+"""Bytes per second."""
 _ALL_OPERATIONS: Final = 10**9
 
 SETTINGS: Final[dict[str, Document]] = {
@@ -66,7 +72,7 @@ def cost(plan: Plan) -> Cost:
     Steps and settings that are not the default (a slow disk is as much as a fault), nodes, operations (where
     `workload.only` names them; else more than any list), clients, keys, home readers, steps, how complicated the
     faults are, at which occurrence events are waited for, times (all of them, each the dearer the longer and the
-    less round it is), the rate, the seed, goals of the family.
+    less round it is), other amounts of faults, the rate, the seed, goals of the family.
     """
     return cost_of(plan.document)
 
@@ -87,6 +93,7 @@ def cost_of(document: Document) -> Cost:
         sum(step_cost(step) for step in document["faults"]),
         sum(step["on"]["nth"] for step in document["faults"] if "on" in step),
         sum(time_cost(time) for time in times(document)),
+        sum(amount_cost(step) for step in document["faults"]),
         int(parse_rate(workload["rate"])),
         seed,
         len(document["sometimes"]),
@@ -105,8 +112,28 @@ def unusual_settings(document: Document) -> list[tuple[str, str]]:
 
 def time_cost(time: int) -> int:
     """The longer and the less round, the dearer: 5 s before 4930 ms, but 2400 ms before 5 s."""
-    fineness = next((index for index, unit in enumerate(UNITS) if time % unit == 0), len(UNITS))
-    return time * (1 + fineness)
+    return time * (1 + _fineness(time, UNITS))
+
+
+def amount_cost(step: Document) -> int:
+    """How much of its kind a fault is, times aside: the larger a share, the less a link lets through, the more
+    operations fail, the dearer; and the dearer the less round it is.
+    """
+    fault = step[kind_of(step)]
+    price = 0
+    if "share" in fault:
+        share = parse_share(fault["share"])
+        price += share * (1 + _fineness(share, _SHARE_UNITS))
+    if "rate" in fault:
+        rate = parse_byte_rate(fault["rate"])
+        price += SECOND // rate * (1 + _fineness(rate, _RATE_UNITS))
+    if "operations" in fault:
+        price += OPERATIONS.index(fault["operations"])
+    return price
+
+
+def _fineness(value: int, units: Sequence[int]) -> int:
+    return next((index for index, unit in enumerate(units) if value % unit == 0), len(units))
 
 
 def step_cost(step: Document) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from chaos.faults import OPERATIONS as FAILING
 from chaos.reducing.cluster import existing_operations, in_smaller_cluster
 from chaos.reducing.cost import SETTINGS, UNITS, time_cost, unusual_settings
 from chaos.reducing.data import (
@@ -76,6 +77,12 @@ OTHER_SEEDS: Final = 20
 """Seeds from 0 that a candidate may be tried under besides the plan's own."""
 _SEEDS_FOR_OPERATIONS: Final = 200
 _SHORTEST_WORKLOAD: Final = SECOND
+MILD_AMOUNTS: Final[Mapping[str, Sequence[str]]] = {
+    "share": ("1%", "2%", "5%", "10%", "20%", "50%", "100%"),
+    "rate": tuple(f"{rate}kB/s" for rate in (1000, 500, 200, 100, 50, 20, 10, 5, 2, 1)),
+    "operations": FAILING,
+}
+"""Of faults, the mildest first."""
 
 
 def _idle_steps(now: State) -> Candidates:
@@ -262,7 +269,7 @@ def _briefer(now: State) -> Candidates:
             (("for",), SHORTEST_FAULT),
             ((kind_of(step), "jitter"), 0),
             ((kind_of(step), "within"), 10 * MILLISECOND),
-            ((kind_of(step), "delay"), 10 * MILLISECOND),
+            ((kind_of(step), "delay"), (1 if kind_of(step).startswith("slow_") else 10) * MILLISECOND),
         ):
             value = get(now.document["faults"][index], path)
             if value is not None:
@@ -272,6 +279,15 @@ def _briefer(now: State) -> Candidates:
                     least,
                     _time_at(now, "faults", index, *path),
                 )
+
+
+def _milder(now: State) -> Candidates:
+    """Shares, rates and what fails, each the mildest and roundest that will do."""
+    for index, step in enumerate(now.document["faults"]):
+        for key, amounts in MILD_AMOUNTS.items():
+            if key in step[kind_of(step)]:
+                path = ("faults", index, kind_of(step), key)
+                yield from _first(f"step {index}, {key}", [put(now.document, path, one) for one in amounts])
 
 
 def _lower_rate(now: State) -> Candidates:
@@ -345,6 +361,7 @@ PASSES: Final[tuple[tuple[str, Pass], ...]] = (
     ("lower rate", _lower_rate),
     ("earlier", _earlier),
     ("briefer", _briefer),
+    ("milder", _milder),
     ("simple seed", _simple_seed),
     ("simpler faults", _simpler_faults),
     ("no goals", _no_goals),

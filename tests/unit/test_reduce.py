@@ -162,6 +162,30 @@ def test_a_rate_is_lowered_to_a_round_one() -> None:
     assert reduced(plan_of(LARGE), fails).document["workload"]["rate"] == "20/s"
 
 
+@pytest.mark.parametrize(
+    ("fault", "key", "least", "left"),
+    [
+        ("drop: {node: n1, share: 38.1234%}", "share", lambda share: float(share[:-1]) >= 4.5, "5%"),
+        ("drop: {node: n1, share: 100%}", "share", lambda share: share == "100%", "100%"),
+        ("bandwidth: {node: n1, rate: 1234B/s}", "rate", lambda rate: rate != "1MB/s", "500kB/s"),
+        ("disk_error: {node: n1, operations: all}", "operations", lambda what: what != "syncs", "writes"),
+    ],
+)
+def test_an_amount_is_as_mild_and_round_as_it_may(
+    fault: str, key: str, least: Callable[[str], bool], left: str
+) -> None:
+    plan = with_faults(f"at: 1s, for: 1s, {fault}")
+
+    def fails(plan: Plan) -> bool:
+        return any(key in value and least(value[key]) for value in fault_values(plan))
+
+    assert [value[key] for value in fault_values(reduced(plan, fails))] == [left]
+
+
+def fault_values(plan: Plan) -> list[dict[str, Any]]:
+    return [value for step in plan.document["faults"] for value in step.values() if isinstance(value, dict)]
+
+
 def test_a_setting_that_is_needed_comes_as_near_to_its_default_as_it_may() -> None:
     def fails(plan: Plan) -> bool:
         return plan.compiled()["disk"]["sync_max_ns"] >= 17_000_000  # type: ignore[no-any-return]
