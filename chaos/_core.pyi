@@ -101,7 +101,7 @@ class Evidence:
         """Judges by these checks (or groups, such as ``raft``); releases the GIL.
 
         ``limits`` is a JSON object: ``recovers_within_ns``, ``unavailable_at_most_ns`` (or null),
-        ``memory_bytes``, ``steps``; each may be left out. Gives a JSON list of
+        ``progress_within_ns`` (or null), ``memory_bytes``, ``steps``; each may be left out. Gives a JSON list of
         ``{"check", "verdict", "reason", "evidence", "shape"}`` with the verdicts ``valid``, ``invalid``,
         ``unknown``, ``not_applicable``. ``shape`` says in a word how a check was violated, else it is null.
         Raises ``ValueError`` for an unknown check or limit.

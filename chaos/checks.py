@@ -11,7 +11,7 @@ from chaos import _core
 from chaos.plan import Plan
 from chaos.verdict import Judgement, Verdict
 
-LIVENESS = frozenset({"recovers", "available"})
+LIVENESS = frozenset({"recovers", "progresses", "available"})
 """What only a run that reached its end can show."""
 
 MEMORY_BYTES = 1 << 30
@@ -21,10 +21,12 @@ STEPS = 200_000_000
 def limits_json(plan: Plan) -> str:
     """The limits that the checks are judged within, as the extension takes them."""
     timeline = plan.compiled()["timeline"]
+    progress_within = plan.closed.limits.progress_within
     return json.dumps(
         {
             "recovers_within_ns": timeline["recovers_within_ns"],
             "unavailable_at_most_ns": timeline["unavailable_at_most_ns"],
+            "progress_within_ns": None if progress_within is None else int(progress_within),
             "memory_bytes": MEMORY_BYTES,
             "steps": STEPS,
         }

@@ -44,7 +44,7 @@ RAFT_CHECKS = (
     "monotonic",
 )
 """What the group ``raft`` stands for."""
-CHECKS = ("linearizable", *RAFT_CHECKS, "durable", "recovers", "available", "no_panic")
+CHECKS = ("linearizable", *RAFT_CHECKS, "durable", "recovers", "progresses", "available", "no_panic")
 """Every check that a scenario may name, in the order in which they are reported."""
 ALWAYS = ("no_panic",)
 """Checks that every plan asks for."""
@@ -62,11 +62,23 @@ TRACE_EVENTS = {
     "snapshot_installed": 5,
     "config_changed": 9,
     "stopped": 5,
+    "panicked": 2,
+    "refused": 2,
 }
 """What nodes trace, and up to which occurrence a ``random`` step may wait for it."""
 DISK_EVENTS = {"disk_write": 4000, "disk_sync": 3000}
 """Disk operations, at which a step strikes before the operation is reported done."""
-EVENTS = TRACE_EVENTS | DISK_EVENTS
+SENT_EVENTS = {
+    "append_sent": 3000,
+    "snapshot_sent": 5,
+    "vote_requested": 30,
+    "read_confirmed": 300,
+    "read_answered": 600,
+    "write_answered": 600,
+}
+"""What a node sends, of which no trace tells; a step strikes before it arrives."""
+EVENTS = TRACE_EVENTS | DISK_EVENTS | SENT_EVENTS
+"""What a step may wait for (`on`)."""
 
 GOALS = {
     "leader_changed": "another node came to lead after the start",
@@ -158,7 +170,7 @@ class Trigger(Spec):
     """A moment in the protocol: the nth time that an event happens, counted from the nodes' first start."""
 
     event: Pick[EventField]
-    """The event's name: what nodes trace, or disk_write, disk_sync (before it is reported done)."""
+    """The event's name: what nodes trace, what their disks do (before it is reported done), what they send."""
     nth: Open[Annotated[int, Field(ge=1, le=10_000_000)]] = 1
     """At which occurrence, from 1."""
     node: Pick[NodeField] | None = None
@@ -286,6 +298,9 @@ class Limits(Spec):
     """How long after the heal the cluster may take to be whole again."""
     unavailable_at_most: Annotated[Duration, holes.duration("100ms", "60m")] | None = None
     """How long clients may go without a success, during faults and after; turns the check `available` on."""
+    progress_within: Annotated[Duration, holes.duration("100ms", "60m")] | None = None
+    """How long writes, or reads, may stall while a majority could go on, whatever faults stand; turns the check
+    `progresses` on."""
 
 
 class Scenario(Spec):
@@ -349,6 +364,8 @@ class Scenario(Spec):
             asked |= set(RAFT_CHECKS)
         if self.limits.unavailable_at_most is not None:
             asked.add("available")
+        if self.limits.progress_within is not None:
+            asked.add("progresses")
         return tuple(check for check in CHECKS if check in asked)
 
 
@@ -503,11 +520,10 @@ def _inconsistencies(scenario: Scenario) -> Iterator[Problem]:
     ):
         if isinstance(pair, list) and highest(pair[0]) > lowest(pair[1]):
             yield Problem(place, "", "[least, most], where the least is never more than the most")
-    if "available" in scenario.checks and scenario.limits.unavailable_at_most is None:
-        index = scenario.checks.index("available")
-        yield Problem(
-            ("checks", index), "", "`limits: {unavailable_at_most: …}` beside the check `available`"
-        )
+    for check, limit in (("available", "unavailable_at_most"), ("progresses", "progress_within")):
+        if check in scenario.checks and getattr(scenario.limits, limit) is None:
+            index = scenario.checks.index(check)
+            yield Problem(("checks", index), "", f"`limits: {{{limit}: …}}` beside the check `{check}`")
     yield from _repeated(("checks",), scenario.checks)
     yield from _repeated(("sometimes",), scenario.sometimes)
     for path, value in walk(scenario, ()):

@@ -23,6 +23,7 @@ OUTSIDE: Final = (
     "linearizable",
     "durable/acknowledged-before-applied",
     "recovers",
+    "progresses",
     "available",
 )
 """What clients felt, from causes to consequences; any of the former leads to these. An early acknowledgement is mostly

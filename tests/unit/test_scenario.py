@@ -53,10 +53,14 @@ def test_holes_are_kept_as_such():
     assert scenario.hole_count == 2
 
 
-def test_a_limit_on_unavailability_turns_its_check_on():
-    assert "available" not in load_scenario(HEAD, "x").check_names
-    limited = load_scenario(HEAD + "limits: {unavailable_at_most: 4s}", "x")
-    assert limited.check_names == CHECKS
+@pytest.mark.parametrize(
+    ("limit", "check"), [("unavailable_at_most", "available"), ("progress_within", "progresses")]
+)
+def test_a_limit_turns_its_check_on(limit: str, check: str):
+    without = load_scenario(HEAD, "x").check_names
+    assert check not in without
+    limited = load_scenario(HEAD + f"limits: {{{limit}: 4s}}", "x").check_names
+    assert limited == tuple(name for name in CHECKS if name in without or name == check)
 
 
 # What is wrong, where the message points, and what it says.

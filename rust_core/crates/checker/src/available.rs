@@ -8,7 +8,11 @@
 use mcp_chaos_evidence::{HistoryEvent, Kind};
 use serde_json::json;
 
-use crate::{Check, Evidence, Gap, Judgement, words::seconds};
+use crate::{
+    Check, Evidence, Gap, Judgement,
+    standing::{Cluster, why::Why},
+    words::seconds,
+};
 
 const CHECK: Check = Check::Available;
 
@@ -60,7 +64,7 @@ pub(crate) fn judge(evidence: &Evidence, at_most_ns: Option<u64>) -> Judgement {
         return Judgement::invalid(
             CHECK,
             "no-success",
-            "no operation of a roaming client ever succeeded",
+            format!("no operation of a roaming client ever succeeded{}", because(evidence, gap)),
             data,
         );
     }
@@ -72,10 +76,27 @@ pub(crate) fn judge(evidence: &Evidence, at_most_ns: Option<u64>) -> Judgement {
     );
     match at_most_ns {
         Some(limit) if length > limit => {
-            Judgement::invalid(CHECK, "gap", format!("{words}; the limit is {}", seconds(limit)), data)
+            let because = because(evidence, gap);
+            Judgement::invalid(
+                CHECK,
+                "gap",
+                format!("{words}; the limit is {}{because}", seconds(limit)),
+                data,
+            )
         }
         _ => Judgement::valid(CHECK, words, data),
     }
+}
+
+/// Who refused what, and why, as the nodes stood before the gap ended; nothing of a system without a trace.
+fn because(evidence: &Evidence, gap: Gap) -> String {
+    if evidence.traces.is_empty() {
+        return String::new();
+    }
+    // Half-way: towards its end whatever caused the gap may be over.
+    let seen_at_ns = gap.from_ns + (gap.to_ns - gap.from_ns) / 2;
+    let Why { words, .. } = Cluster::at(evidence, seen_at_ns).why(gap.from_ns);
+    format!("; at {} {words}", seconds(seen_at_ns))
 }
 
 #[cfg(test)]

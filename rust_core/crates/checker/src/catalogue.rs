@@ -15,6 +15,7 @@ pub enum Check {
     Monotonic,
     Durable,
     Recovers,
+    Progresses,
     Available,
     NoPanic,
 }
@@ -208,6 +209,23 @@ pub const CHECKS: &[CheckInfo] = &[
             "late",
             "no-final-write",
             "no-home-read",
+        ],
+    },
+    CheckInfo {
+        check: Check::Progresses,
+        name: "progresses",
+        about: "While a majority can go on, whatever faults stand, writes and reads go on succeeding, in time.",
+        section: "Ongaro, Consensus: bridging theory and practice (2014), §2.1, §6.2, §9.6; Ng, Haridi and Carbone, \
+                  Omni-Paxos (EuroSys 2023), §2",
+        needs: &[Need::History, Need::Trace, Need::Nemesis],
+        group: None,
+        shapes: &[
+            "no-leader",
+            "leaders-change",
+            "leader-without-quorum",
+            "nothing-committed",
+            "nothing-answered",
+            "reads-unanswered",
         ],
     },
     CheckInfo {

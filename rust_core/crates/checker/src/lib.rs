@@ -7,7 +7,7 @@
 //! - what clients saw: [`linearizable`], `available`;
 //! - Raft's own invariants, over the trace, in one pass: the modules of `raft`, and [`RaftStream`] for traces
 //!   of any length;
-//! - both together: `durable`, `recovers`; and `no_panic`.
+//! - both together: `durable`, `recovers`, `progresses`; and `no_panic`.
 //!
 //! [`summary()`] counts what happened, so that a pass cannot be vacuous; [`states()`] tells apart what a run went
 //! through; [`jsonl`] reads and writes evidence.
@@ -23,8 +23,10 @@ mod life;
 pub mod linearizable;
 mod no_panic;
 mod operations;
+mod progresses;
 mod raft;
 mod recovers;
+mod standing;
 mod states;
 mod summary;
 mod table;
@@ -67,6 +69,8 @@ pub struct Limits {
     /// `available`: the longest time without a success, in nanoseconds; none: any gap passes, so long as
     /// something succeeded.
     pub unavailable_at_most_ns: Option<u64>,
+    /// `progresses`: the longest time without a success while progress is promised, in nanoseconds; none: any.
+    pub progress_within_ns: Option<u64>,
     /// The most memory that the search of `linearizable` may hold, and that the Raft checks may hold together, in
     /// bytes.
     pub memory_bytes: u64,
@@ -79,6 +83,7 @@ impl Default for Limits {
         Limits {
             recovers_within_ns: 10_000_000_000,
             unavailable_at_most_ns: None,
+            progress_within_ns: None,
             memory_bytes: 256 << 20,
             steps: 50_000_000,
         }
@@ -101,6 +106,7 @@ pub fn judge(evidence: &Evidence, checks: &[Check], limits: &Limits) -> Vec<Judg
             ),
             Check::Durable => durable::judge(evidence),
             Check::Recovers => recovers::judge(evidence, limits.recovers_within_ns),
+            Check::Progresses => progresses::judge(evidence, limits.progress_within_ns),
             Check::Available => available::judge(evidence, limits.unavailable_at_most_ns),
             Check::NoPanic => no_panic::judge(evidence),
             Check::ElectionSafety

@@ -16,6 +16,7 @@ use crate::{
     Check, Evidence, Judgement,
     life::{self, NodeEnd},
     operations::{Operation, pair},
+    standing::Cluster,
     words::{call, nodes, seconds},
 };
 
@@ -60,8 +61,10 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: u64) -> Judgement {
     let deadline = healed.saturating_add(within_ns);
     let agreement = end_of(evidence, &last);
     // Whatever the symptom: a cluster that has not come together at the end is told by that.
-    let invalid = |symptom: &'static str, reason: String, data| {
+    let until = evidence.history.last().map_or(0, |event| event.time_ns);
+    let invalid = |symptom: &'static str, reason: String, seen_at_ns: u64, data| {
         let shape = agreement.as_ref().err().map_or(symptom, |apart| apart.shape);
+        let reason = format!("{reason}{}", because(evidence, healed, seen_at_ns.min(until)));
         Judgement::invalid(CHECK, shape, reason, data)
     };
 
@@ -69,6 +72,7 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: u64) -> Judgement {
         return invalid(
             "no-success",
             format!("no roaming client's operation succeeded after the heal at {}", seconds(healed)),
+            until,
             json!({"healed_ns": healed}),
         );
     };
@@ -80,12 +84,13 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: u64) -> Judgement {
             seconds(first.time_ns),
             seconds(within_ns)
         );
-        return invalid("late", reason, data);
+        return invalid("late", reason, deadline, data);
     }
     if !last.iter().any(is_final_write) {
         return invalid(
             "no-final-write",
             "no final write succeeded: the cluster takes no new operations".into(),
+            until,
             data,
         );
     }
@@ -96,11 +101,14 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: u64) -> Judgement {
         return invalid(
             "no-home-read",
             reason,
+            until,
             json!({"operation": {"invoke": read.invoke, "completion": read.completion}}),
         );
     }
     if let Err(Apart { shape, reason, data }) = agreement {
-        return Judgement::invalid(CHECK, shape, reason, data);
+        // States that differ are nobody's refusal.
+        let because = if shape == "states-differ" { String::new() } else { because(evidence, healed, until) };
+        return Judgement::invalid(CHECK, shape, format!("{reason}{because}"), data);
     }
     let reason = format!(
         "served again {} after the heal; all agree at the end",
@@ -118,6 +126,14 @@ pub(crate) fn first_success<'a>(operations: &[Operation<'a>], healed: u64) -> Op
         })
         .filter_map(Operation::ok)
         .min_by_key(|event| event.time_ns)
+}
+
+/// Who refuses what, and why, as the nodes stood at a moment; nothing of a system without a trace.
+fn because(evidence: &Evidence, healed: u64, until_ns: u64) -> String {
+    if evidence.traces.is_empty() {
+        return String::new();
+    }
+    format!("; {}", Cluster::at(evidence, until_ns).why(healed).words)
 }
 
 /// How the nodes have not come together at the end.

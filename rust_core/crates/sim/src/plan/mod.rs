@@ -221,6 +221,61 @@ pub enum Trigger {
     DiskWrite,
     /// A sync of the disk.
     DiskSync,
+    /// A node sends something, of which no trace record tells.
+    Sends(Sent),
+}
+
+impl Trigger {
+    /// The event's name, as it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trigger::Trace(name) => name,
+            Trigger::DiskWrite => DISK_WRITE,
+            Trigger::DiskSync => DISK_SYNC,
+            Trigger::Sends(sent) => sent.name(),
+        }
+    }
+}
+
+/// What a node sends: the event happens when its link takes it, so that a step strikes before it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// A leader sends entries to a follower.
+    Append,
+    /// A leader sends a snapshot to a follower.
+    Snapshot,
+    /// A candidate asks one voter for its vote.
+    VoteRequest,
+    /// A leader tells a follower up to where its read must be applied (ReadIndex, Ongaro's dissertation §6.4).
+    ReadIndex,
+    /// A node answers a client's read.
+    ReadAnswer,
+    /// A node answers a client's write.
+    WriteAnswer,
+}
+
+impl Sent {
+    /// All there are.
+    pub const ALL: [Sent; 6] = [
+        Sent::Append,
+        Sent::Snapshot,
+        Sent::VoteRequest,
+        Sent::ReadIndex,
+        Sent::ReadAnswer,
+        Sent::WriteAnswer,
+    ];
+
+    /// The event's name, as it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sent::Append => "append_sent",
+            Sent::Snapshot => "snapshot_sent",
+            Sent::VoteRequest => "vote_requested",
+            Sent::ReadIndex => "read_confirmed",
+            Sent::ReadAnswer => "read_answered",
+            Sent::WriteAnswer => "write_answered",
+        }
+    }
 }
 
 /// What is known only when a step is due.
@@ -431,7 +486,12 @@ mod tests {
 
     #[test]
     fn event_names_and_numbers_agree() {
-        let events = [TraceEvent::Stopped { reason: String::new() }, TraceEvent::Committed { index: 1 }];
+        let events = [
+            TraceEvent::Stopped { reason: String::new() },
+            TraceEvent::Committed { index: 1 },
+            TraceEvent::Panicked { message: String::new() },
+            TraceEvent::Refused { reason: String::new() },
+        ];
         for event in events {
             assert_eq!(EVENTS[event_number(&event)], event.name());
         }

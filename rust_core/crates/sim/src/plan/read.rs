@@ -191,16 +191,18 @@ fn trigger(path: &str, event: &str) -> Result<Trigger, PlanError> {
     match event {
         DISK_WRITE => Ok(Trigger::DiskWrite),
         DISK_SYNC => Ok(Trigger::DiskSync),
-        _ => match EVENTS.iter().find(|known| **known == event) {
-            Some(known) => Ok(Trigger::Trace(known)),
-            None => {
+        _ => {
+            let traced = EVENTS.iter().find(|known| **known == event).map(|known| Trigger::Trace(known));
+            let sent = Sent::ALL.into_iter().find(|known| known.name() == event).map(Trigger::Sends);
+            traced.or(sent).ok_or_else(|| {
                 let message = format!(
-                    "no event {event:?}; expected {DISK_WRITE}, {DISK_SYNC} or one of {}",
+                    "no event {event:?}; expected {DISK_WRITE}, {DISK_SYNC}, {} or one of {}",
+                    Sent::ALL.map(Sent::name).join(", "),
                     EVENTS.join(", ")
                 );
-                Err(PlanError::new(path, message))
-            }
-        },
+                PlanError::new(path, message)
+            })
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::lines::Parcel;
 use super::{Event, World};
 use crate::clients::{Effect, Home, Reply, Roaming};
 use crate::network::{Arrival, Fate};
-use crate::plan::CLIENTS;
+use crate::plan::{CLIENTS, Sent};
 use crate::process::State;
 
 /// The request that a client waits on.
@@ -32,12 +32,26 @@ pub(super) fn ticket(client: usize, serial: u32) -> u64 {
     (client as u64) << 32 | u64::from(serial)
 }
 
+/// What a step may wait for in a message to a peer.
+fn sent_to_peer(message: &Message) -> Option<Sent> {
+    match message.kind {
+        MessageKind::Append if !message.entries.is_empty() => Some(Sent::Append),
+        MessageKind::Snapshot => Some(Sent::Snapshot),
+        MessageKind::RequestVote => Some(Sent::VoteRequest),
+        MessageKind::ReadIndexResponse => Some(Sent::ReadIndex),
+        _ => None,
+    }
+}
+
 fn client_of(ticket: u64) -> (usize, u32) {
     ((ticket >> 32) as usize, ticket as u32)
 }
 
 impl World {
     pub(super) fn send_to_peer(&mut self, message: Message) {
+        if let (true, Some(sent)) = (self.nemesis.watches(), sent_to_peer(&message)) {
+            self.nemesis.see_sent(message.from, sent);
+        }
         self.hand_to_link(message.from, message.to, Parcel::Peer(message));
     }
 
@@ -232,6 +246,13 @@ impl World {
         // Requests of the nemesis carry a ticket of no client: nobody waits for the answer.
         let (client, serial) = client_of(ticket);
         if client < self.calls.len() {
+            if self.nemesis.watches() {
+                match response {
+                    Response::Read { .. } => self.nemesis.see_sent(node, Sent::ReadAnswer),
+                    Response::Applied { .. } => self.nemesis.see_sent(node, Sent::WriteAnswer),
+                    _ => {}
+                }
+            }
             self.send_reply(node, client, serial, Reply::Response(response));
         }
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Event, START_NS, World};
 use crate::network::LinkCounters;
-use crate::plan::{self, Action, Anchor, Disturbance, Plan, PlanError, Step, Trigger, When};
+use crate::plan::{Action, Anchor, Disturbance, Plan, PlanError, Sent, Step, Trigger, When};
 use crate::process::{SlowCounters, Slowed, State};
 
 /// A timed step that needs a leader waits for one in such paces …
@@ -100,6 +100,11 @@ impl Nemesis {
             let name = event.name();
             self.see(node, None, 1, |trigger| matches!(trigger, Trigger::Trace(wanted) if wanted == name));
         }
+    }
+
+    /// `node` hands something to a link; asked only while a step waits for anything.
+    pub fn see_sent(&mut self, node: NodeId, sent: Sent) {
+        self.see(node, None, 1, |trigger| trigger == Trigger::Sends(sent));
     }
 
     /// Whether a step still waits for something to happen.
@@ -527,11 +532,7 @@ impl World {
                     .iter()
                     .find(|watch| watch.step == step)
                     .map_or(nth, |watch| watch.missing);
-                let name = match event {
-                    Trigger::Trace(name) => name,
-                    Trigger::DiskWrite => plan::DISK_WRITE,
-                    Trigger::DiskSync => plan::DISK_SYNC,
-                };
+                let name = event.name();
                 format!("{name} happened {} of {nth} times before the heal", nth - missing)
             }
         }

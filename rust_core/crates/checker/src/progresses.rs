@@ -1,0 +1,476 @@
+//! Progress under faults that stand: while nothing changes and some node that clients reach can lead a majority, writes
+//! and reads of roaming clients go on succeeding, never without one for longer than the limit.
+//!
+//! What Raft promises as the cluster stands, and what it does not, is [`crate::standing::promise`]'s to say, from the
+//! nemesis log and the nodes' traces. A stall counts from where all of this holds: a client wants something of the
+//! kind (a write, or a read), progress is promised, and no fault, process or set of voters has changed since. So what
+//! a fault breaks may take an election, and clients their time to find the new leader; but a fault that stands for
+//! ever is no excuse for longer.
+//!
+//! A cluster may serve reads while it commits nothing, or commit while reads hang; hence each is judged apart. A
+//! compare-and-set that found another value has gone through the log, and counts as a success of the cluster.
+
+use mcp_chaos_evidence::{Function, HistoryEvent, Kind};
+use serde_json::{Value, json};
+
+use crate::{
+    Check, Evidence, Gap, Judgement,
+    available::is_roaming,
+    standing::{Change, Cluster, Record, Records, promise::Excuse, why::Why},
+    words::seconds,
+};
+
+const CHECK: Check = Check::Progresses;
+
+/// How operations of one kind fare.
+struct Want {
+    name: &'static str,
+    under_way: u64,
+    /// Since when somebody has wanted one and nobody has had a success; none while nobody wants any.
+    since: Option<u64>,
+    succeeded_ns: Option<u64>,
+}
+
+impl Want {
+    fn new(name: &'static str) -> Want {
+        Want { name, under_way: 0, since: None, succeeded_ns: None }
+    }
+}
+
+/// A stall longer than the limit.
+struct Stall {
+    what: &'static str,
+    gap: Gap,
+    why: Why,
+}
+
+struct Watch {
+    cluster: Cluster,
+    limit_ns: Option<u64>,
+    wants: [Want; 2],
+    /// Since when progress is promised and nothing has changed.
+    promised_since: Option<u64>,
+    /// Since when it is, whatever has changed.
+    held_since: Option<u64>,
+    /// For how long progress was promised, all together.
+    promised_ns: u64,
+    longest_ns: u64,
+    excuses: Vec<Excuse>,
+    stall: Option<Stall>,
+}
+
+pub(crate) fn judge(evidence: &Evidence, within_ns: Option<u64>) -> Judgement {
+    if evidence.traces.is_empty() {
+        return Judgement::without_trace(CHECK, evidence.system_has_trace);
+    }
+    if evidence.nemesis.is_empty() {
+        return Judgement::unknown(CHECK, "no nemesis log: nobody knows which faults stood", json!({}));
+    }
+    let mut roaming = evidence.history.iter().filter(|event| is_roaming(event));
+    let (Some(first), Some(last)) =
+        (roaming.next(), evidence.history.iter().rfind(|event| is_roaming(event)))
+    else {
+        return Judgement::unknown(CHECK, "no operation of a roaming client in the history", json!({}));
+    };
+    let mut watch = Watch {
+        cluster: Cluster::default(),
+        limit_ns: within_ns,
+        wants: [Want::new("write"), Want::new("read")],
+        promised_since: None,
+        held_since: None,
+        promised_ns: 0,
+        longest_ns: 0,
+        excuses: Vec::new(),
+        stall: None,
+    };
+    for record in Records::of(evidence).take_while(|record| record.time_ns() <= last.time_ns) {
+        watch.see(&record, first.time_ns);
+        if watch.stall.is_some() {
+            break;
+        }
+    }
+    watch.end(last.time_ns);
+    watch.judgement()
+}
+
+impl Watch {
+    fn see(&mut self, record: &Record, begins_ns: u64) {
+        let now_ns = record.time_ns();
+        match record {
+            Record::Client(event) if is_roaming(event) => self.hear(event),
+            Record::Client(_) => {}
+            _ => {
+                let members = matches!(record, Record::Nemesis(_))
+                    || matches!(record, Record::Node(record) if may_change_members(&record.event));
+                if members {
+                    // What has stalled so far is told by how things stood before.
+                    self.close_all(now_ns);
+                }
+                match self.cluster.see(record) {
+                    Change::None => {}
+                    Change::Roles => self.weigh(now_ns.max(begins_ns), false),
+                    Change::Members => self.weigh(now_ns.max(begins_ns), true),
+                }
+            }
+        }
+    }
+
+    /// Looks again whether progress is promised.
+    fn weigh(&mut self, now_ns: u64, anew: bool) {
+        match self.cluster.promise() {
+            Ok(()) => {
+                self.held_since = self.held_since.or(Some(now_ns));
+                if anew || self.promised_since.is_none() {
+                    self.promised_since = Some(now_ns);
+                }
+            }
+            Err(excuse) => {
+                self.close_all(now_ns);
+                self.count(now_ns);
+                self.promised_since = None;
+                if !self.excuses.contains(&excuse) {
+                    self.excuses.push(excuse);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, now_ns: u64) {
+        self.promised_ns += self.held_since.take().map_or(0, |since| now_ns.saturating_sub(since));
+    }
+
+    fn hear(&mut self, event: &HistoryEvent) {
+        let at = usize::from(event.f == Function::Read);
+        if event.kind == Kind::Invoke {
+            let want = &mut self.wants[at];
+            want.under_way += 1;
+            want.since = want.since.or(Some(event.time_ns));
+            return;
+        }
+        let answered = event.kind == Kind::Ok
+            || event.kind == Kind::Fail
+                && (event.error.as_deref() == Some("mismatch") || event.log_index.is_some());
+        if answered {
+            self.close(at, event.time_ns);
+        }
+        let want = &mut self.wants[at];
+        want.under_way = want.under_way.saturating_sub(1);
+        if answered {
+            want.succeeded_ns = Some(event.time_ns);
+            want.since = (want.under_way > 0).then_some(event.time_ns);
+        }
+    }
+
+    fn close_all(&mut self, now_ns: u64) {
+        for at in 0..self.wants.len() {
+            self.close(at, now_ns);
+        }
+    }
+
+    /// What has been waited for until now was waited for so long.
+    fn close(&mut self, at: usize, now_ns: u64) {
+        let (Some(since), Some(promised)) = (self.wants[at].since, self.promised_since) else { return };
+        let gap = Gap { from_ns: since.max(promised), to_ns: now_ns };
+        let length = gap.to_ns.saturating_sub(gap.from_ns);
+        let exceeds = self.limit_ns.is_some_and(|limit_ns| length > limit_ns);
+        // While nobody leads logs may have changed unseen; what was promised must be so at the end as well.
+        if exceeds && self.cluster.promise().is_err() {
+            return;
+        }
+        self.longest_ns = self.longest_ns.max(length);
+        if exceeds && self.stall.is_none() {
+            let other = self.wants[1 - at].succeeded_ns.is_some_and(|time_ns| time_ns > gap.from_ns);
+            let mut why = self.cluster.why(gap.from_ns);
+            if other && self.wants[at].name == "read" {
+                why.shape = "reads-unanswered";
+            }
+            self.stall = Some(Stall { what: self.wants[at].name, gap, why });
+        }
+    }
+
+    fn end(&mut self, now_ns: u64) {
+        if self.stall.is_none() {
+            self.close_all(now_ns);
+        }
+        self.count(now_ns);
+    }
+
+    fn judgement(self) -> Judgement {
+        let mut data = json!({
+            "within_ns": self.limit_ns,
+            "promised_ns": self.promised_ns,
+            "longest_ns": self.longest_ns,
+        });
+        if let Some(Stall { what, gap, why: Why { shape, words } }) = self.stall {
+            data["from_ns"] = Value::from(gap.from_ns);
+            data["to_ns"] = Value::from(gap.to_ns);
+            let reason = format!(
+                "no {what} succeeded for {}, from {} to {}, though a majority could have gone on (the limit is {}): {words}",
+                seconds(gap.to_ns - gap.from_ns),
+                seconds(gap.from_ns),
+                seconds(gap.to_ns),
+                seconds(self.limit_ns.unwrap_or(0)),
+            );
+            return Judgement::invalid(CHECK, shape, reason, data);
+        }
+        let mut reason = format!(
+            "for {} progress was promised, and no write or read waited longer than {} meanwhile",
+            seconds(self.promised_ns),
+            seconds(self.longest_ns)
+        );
+        if !self.excuses.is_empty() {
+            let words: Vec<&str> = self.excuses.iter().map(|excuse| excuse.words()).collect();
+            reason = format!("{reason}; nothing was promised while {}", words.join(", or "));
+        }
+        Judgement::valid(CHECK, reason, data)
+    }
+}
+
+fn may_change_members(event: &mcp_chaos_evidence::TraceEvent) -> bool {
+    use mcp_chaos_evidence::TraceEvent;
+    matches!(
+        event,
+        TraceEvent::Started { .. }
+            | TraceEvent::Initialized { .. }
+            | TraceEvent::ConfigChanged { .. }
+            | TraceEvent::Stopped { .. }
+            | TraceEvent::Refused { .. }
+            | TraceEvent::Panicked { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, TraceEvent, TraceRecord, node_name};
+
+    use super::*;
+    use crate::{Verdict, testing};
+
+    const MS: u64 = 1_000_000;
+
+    /// A run told record by record; times in milliseconds.
+    #[derive(Default)]
+    struct Run {
+        history: Vec<HistoryEvent>,
+        traces: Vec<TraceRecord>,
+        nemesis: Vec<NemesisRecord>,
+    }
+
+    /// So many nodes with one entry each; n1 leads term 1, and the others follow it.
+    fn cluster(nodes: NodeId) -> Run {
+        let mut run = Run::default();
+        let voters: Vec<NodeId> = (1..=nodes).collect();
+        for node in 1..=nodes {
+            run.acts(0, node, TraceEvent::Initialized { cluster: "c".into(), voters: voters.clone() });
+            run.acts(0, node, testing::started(1, Some(1), 0));
+            let role = if node == 1 { Role::Leader } else { Role::Follower };
+            run.acts(1, node, TraceEvent::RoleChanged { role, term: 1, leader: Some(1) });
+            run.acts(2, node, testing::appended(1, 1, 7));
+            run.acts(3, node, testing::committed(1));
+        }
+        run
+    }
+
+    impl Run {
+        fn acts(&mut self, ms: u64, node: NodeId, event: TraceEvent) {
+            self.traces.push(TraceRecord { time_ns: ms * MS, node, boot: 1, event });
+        }
+
+        fn suffers(&mut self, ms: u64, kind: &str, nodes: &[NodeId], links: &[(&str, &str)]) {
+            let step = self.nemesis.len() as u64;
+            let links = links.iter().map(|(from, to)| (from.to_string(), to.to_string())).collect();
+            let record = testing::nemesis(Some(step), Phase::Install, kind, ms * MS, nodes);
+            self.nemesis.push(NemesisRecord { links, ..record });
+        }
+
+        /// Nodes of these two sides do not hear each other.
+        fn parts(&mut self, ms: u64, side: &[NodeId], other: &[NodeId]) {
+            let names = |ids: &[NodeId]| ids.iter().map(|id| node_name(*id)).collect::<Vec<_>>();
+            let (side, other) = (names(side), names(other));
+            let pairs = side.iter().flat_map(|a| other.iter().map(move |b| (a.as_str(), b.as_str())));
+            let links: Vec<_> = pairs.flat_map(|(a, b)| [(a, b), (b, a)]).collect();
+            self.suffers(ms, "partition", &[], &links);
+        }
+
+        fn calls(&mut self, ms: u64, text: &str) {
+            self.history.push(HistoryEvent { time_ns: ms * MS, ..testing::event(text) });
+        }
+
+        /// A write waits from the one time to the other, without an answer.
+        fn waits(&mut self, from_ms: u64, to_ms: u64) {
+            self.calls(from_ms, "1 invoke write 5");
+            self.calls(to_ms, "1 info write 5");
+        }
+
+        fn judged(&self) -> Judgement {
+            let evidence = Evidence {
+                history: &self.history,
+                traces: &self.traces,
+                nemesis: &self.nemesis,
+                system_has_trace: true,
+            };
+            judge(&evidence, Some(5_000 * MS))
+        }
+
+        #[track_caller]
+        fn stalls(&self, shape: &str, words: &[&str]) {
+            let judgement = self.judged();
+            assert_eq!(judgement.shape.as_deref(), Some(shape), "{}", judgement.reason);
+            for word in words {
+                assert!(judgement.reason.contains(word), "{word}: {}", judgement.reason);
+            }
+        }
+
+        #[track_caller]
+        fn is_fine(&self, word: &str) {
+            let judgement = self.judged();
+            assert_eq!(judgement.verdict, Verdict::Valid, "{}", judgement.reason);
+            assert!(judgement.reason.contains(word), "{}", judgement.reason);
+        }
+    }
+
+    #[test]
+    fn a_dead_minority_is_no_excuse_and_who_refuses_whom_is_told() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "kill", &[1], &[]);
+        run.acts(1_500, 3, testing::appended(2, 1, 8));
+        run.acts(2_000, 2, testing::role(Role::PreCandidate, 1));
+        run.acts(3_000, 2, testing::role(Role::Follower, 1));
+        run.acts(4_000, 2, testing::role(Role::PreCandidate, 1));
+        run.waits(1_000, 7_000);
+        run.stalls(
+            "no-leader",
+            &[
+                "no write succeeded for 6.000 s, from 1.000 s to 7.000 s",
+                "n2 asks to in term 2",
+                "n1 is dead since 1.000 s",
+                "n3 refuses: its log is newer (term 1, index 2 against term 1, index 1)",
+            ],
+        );
+        // With a success on the way nobody waited for more than 5 s.
+        run.history.insert(1, HistoryEvent { time_ns: 4_000 * MS, ..testing::event("2 ok write 1") });
+        run.history.insert(0, HistoryEvent { time_ns: 900 * MS, ..testing::event("2 invoke write 1") });
+        run.is_fine("no write or read waited longer than 3.000 s");
+    }
+
+    #[test]
+    fn without_a_majority_nothing_is_promised() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "kill", &[1], &[]);
+        run.suffers(1_000, "pause", &[2], &[]);
+        run.waits(1_000, 20_000);
+        run.is_fine("nothing was promised while no node that works had whole links to a majority");
+    }
+
+    #[test]
+    fn whatever_changes_begins_the_time_anew() {
+        let mut run = cluster(5);
+        run.suffers(1_000, "kill", &[1], &[]);
+        run.suffers(5_500, "kill", &[2], &[]);
+        run.waits(1_000, 10_000);
+        run.is_fine("longer than 4.500 s");
+    }
+
+    // Omni-Paxos' quorum-loss and constrained-election scenarios: all links are cut but those of one node.
+    #[test]
+    fn the_middle_of_a_star_can_lead_only_with_a_new_log() {
+        let star = || {
+            let mut run = cluster(5);
+            for node in 2..=5 {
+                let others: Vec<NodeId> = (2..=5).filter(|other| *other != node).collect();
+                run.parts(1_000, &[node], &others);
+            }
+            // Before it led, n1 did not have the last entry.
+            run.acts(1_100, 1, TraceEvent::RoleChanged { role: Role::Follower, term: 2, leader: None });
+            run.waits(1_000, 9_000);
+            run
+        };
+        star().stalls("no-leader", &["nobody leads"]);
+        let mut run = star();
+        for node in 2..=5 {
+            run.acts(900, node, testing::appended(2, 1, 8));
+        }
+        run.is_fine("nobody with links to a majority had a log as new as theirs");
+        // Its followers are connected to nobody else; but if it leads already, it can go on.
+        let mut run = star();
+        run.acts(1_200, 1, testing::leads(3));
+        run.stalls("nothing-committed", &["n1 leads in term 3 but has committed nothing since 0.003 s"]);
+    }
+
+    #[test]
+    fn a_deaf_leader_must_give_way() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "one_way", &[2], &[("n2", "n1"), ("n3", "n1")]);
+        run.waits(1_000, 9_000);
+        run.stalls(
+            "leader-without-quorum",
+            &[
+                "n1 leads in term 1 though only 1 of 3 voters answer it",
+                "its answers are lost",
+                "n2, n3 still follow it",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_slow_leader_excuses_and_a_slow_follower_does_not() {
+        for (slow, fine) in [(1, true), (2, false)] {
+            let mut run = cluster(3);
+            run.suffers(1_000, "slow_disk", &[slow], &[]);
+            run.waits(1_000, 9_000);
+            if fine {
+                run.is_fine("the leader was slow");
+            } else {
+                run.stalls("nothing-committed", &["n1 leads in term 1"]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_does_not_excuse_who_leads_with_it() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "full_disk", &[1], &[]);
+        run.waits(1_000, 9_000);
+        run.stalls("nothing-committed", &["n1's disk is full since 1.000 s"]);
+    }
+
+    #[test]
+    fn a_leader_out_of_the_clients_reach_excuses() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "partition", &[1], &[("clients", "n1")]);
+        run.waits(1_000, 9_000);
+        run.is_fine("cut off from the clients");
+    }
+
+    #[test]
+    fn reads_must_go_on_as_well_as_writes() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "kill", &[3], &[]);
+        run.calls(1_000, "9 invoke read");
+        for ms in (1_000..9_000).step_by(500) {
+            run.calls(ms, "1 invoke write 5");
+            run.calls(ms + 20, "1 ok write 5");
+        }
+        run.calls(9_000, "9 fail read");
+        run.stalls("reads-unanswered", &["no read succeeded for 8.000 s"]);
+    }
+
+    #[test]
+    fn elections_without_end_are_told() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "one_way", &[3], &[("n3", "n1")]);
+        for term in 2..8 {
+            run.acts(1_000 * term, 1 + term % 2, testing::leads(term));
+            run.acts(1_000 * term + 500, 1 + term % 2, testing::role(Role::Follower, term));
+        }
+        run.waits(1_000, 9_000);
+        run.stalls("leaders-change", &["leaders changed 6 times, in terms 2 to 7"]);
+    }
+
+    #[test]
+    fn missing_evidence_is_unknown_or_not_applicable() {
+        let evidence = Evidence { history: &[], traces: &[], nemesis: &[], system_has_trace: false };
+        assert_eq!(judge(&evidence, None).verdict, Verdict::NotApplicable);
+        assert_eq!(cluster(3).judged().verdict, Verdict::Unknown);
+    }
+}
