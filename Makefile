@@ -12,7 +12,7 @@ NODE_TARGET := x86_64-unknown-linux-gnu
 # has neither (docs/node.md).
 NODE_FEATURES ?= plants,faults
 
-.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak brute-force fuzz detection nightly clean
+.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak brute-force fuzz detection clean-run nightly clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -91,7 +91,10 @@ fuzz: setup  ## 20,000 mutated scenario files, overrides, plans and manifests: e
 	$(BIN)/python ci/fuzz_scenarios.py
 
 detection: setup  ## how soon each planted bug is found over the general families: rewrites docs/detection.md (hours)
-	$(BIN)/python ci/detection.py --seeds $(or $(SEEDS),20)
+	$(BIN)/python ci/detection.py --seeds $(or $(SEEDS),20) --way $(or $(WAY),random) --results detection.jsonl
+
+clean-run: setup  ## 500,000 random plans of the clean build over all general families: rewrites docs/clean-run.md (hours)
+	$(BIN)/python ci/clean_run.py --plans $(or $(PLANS),500000) --results clean-run.jsonl
 
 nightly: setup  ## what runs every night: see ci/nightly.sh
 	ci/nightly.sh

@@ -26,7 +26,7 @@ CHECKS: Final[list[tuple[str, str, str, list[str]]]]
 MODELS: Final[list[tuple[str, str, list[str], list[tuple[str, str]]]]]
 """Each sequential model: name, what it is, its functions, and which errors of which function saw something."""
 
-PLANTS: Final[list[tuple[str, str, str]]]
+PLANTS: Final[list[tuple[str, str, str, str]]]
 """Each planted bug: name, what a node with it does, where the failure was published."""
 
 START_NS: Final[int]
@@ -116,6 +116,12 @@ class Evidence:
         A state is the cluster after one record of trace or nemesis log, without names, absolute terms, indexes
         or times: roles, who lags whom by nothing, few or many, uncommitted tails, faults in force. The same
         state has the same number in every run. Empty without a trace.
+        """
+
+    def transitions(self) -> list[int]:
+        """The distinct steps from one abstract state to the next, and the conditions in which reads were answered.
+
+        Numbers as those of `states`; releases the GIL.
         """
 
 @final

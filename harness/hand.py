@@ -33,6 +33,7 @@ from chaos.verdict import Judgement, RunVerdict, Verdict
 from harness.cluster import Json, RunOptions, RunResult
 from harness.hunt.search import error_of
 from harness.run import Finished, judge_result, keep
+from harness.trial import Trial
 from harness.violation import violation_words
 
 _LONGEST_NS: Final = parse_duration("60m")
@@ -306,6 +307,14 @@ class ClusterByHand:
                 result.logs["by-hand"] = "".join(f"{line}\n" for line in lines).encode()
             self._finished = plan, result, judge_result(plan, result), started_at
         return self._finished[2]
+
+    @property
+    def trial(self) -> Trial:
+        """The run, judged. Finishes it."""
+        self.finish()
+        assert self._finished is not None
+        plan, result, verdict, _ = self._finished
+        return Trial(plan, result, verdict)
 
     @property
     def plan(self) -> Plan:

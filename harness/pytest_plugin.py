@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if plants:  # else nothing of ours is imported
         from chaos import _core  # noqa: PLC0415
 
-        known = sorted(name for name, _, _ in _core.PLANTS)
+        known = sorted(name for name, *_ in _core.PLANTS)
         for plant in plants:
             if plant not in known:
                 option = "--chaos-plant" if config.getoption("chaos_plant") else "chaos_plants"

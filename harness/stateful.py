@@ -9,8 +9,10 @@
 
     TestMine = Mine.TestCase
 
-When Hypothesis has done its steps, everything is healed and the run is judged. A violation raises the exception class
-of its signature: Hypothesis tells failures apart by it, and looks for the fewest and mildest rules that lead there.
+When Hypothesis has done its steps, everything is healed and the run is judged. Hypothesis is told what was reached
+(`--hypothesis-show-statistics` lists it) and aims at runs that go through many abstract states. A violation raises the
+exception class of its signature: Hypothesis tells failures apart by it, and looks for the fewest and mildest rules that
+lead there.
 """
 
 import sys
@@ -19,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
+from hypothesis import event, target
 from hypothesis import strategies as st
 from hypothesis.control import current_build_context
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -117,6 +120,12 @@ class ClusterMachine(RuleBasedStateMachine):
             sys.exc_info()[0] is None
         ):  # else a rule or an invariant has failed already, or the example was given up
             self.cluster.check(keep=current_build_context().is_final)
+            trial = self.cluster.trial
+            for goal in trial.goals:
+                event(goal)
+            for kind in sorted({step.kind for step in trial.plan.steps}):
+                event(f"fault: {kind}")
+            target(float(len(trial.states)), label="abstract states gone through")
 
     def _has_time(self) -> bool:
         return self.cluster.now_ns < self._longest_ns

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from chaos.plan import Plan
 from chaos.signature import Signature, signature_of
@@ -36,6 +37,16 @@ class Trial:
         """Which of the things that a scenario may want to see (`sometimes`) happened."""
         reached: list[str] = json.loads(self.result.evidence.summary())["goals"]
         return reached
+
+    @cached_property
+    def states(self) -> list[int]:
+        """The abstract states that the run went through, as numbers."""
+        return self.result.evidence.states()
+
+    @property
+    def features(self) -> list[int]:
+        """What a guided search counts: those states, the steps between them, the conditions of reads."""
+        return [*self.states, *self.result.evidence.transitions()]
 
 
 def try_plan(plan: Plan, options: RunOptions, progress: Callable[[str], None] = lambda _: None) -> Trial:

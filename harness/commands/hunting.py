@@ -38,6 +38,13 @@ def hunt(
     ] = 0,
     plant: Plant = None,
     first: Annotated[bool, typer.Option("--first", help="End the search with the first failure.")] = False,
+    guided: Annotated[
+        bool,
+        typer.Option(
+            "--guided/--random",
+            help="Try neighbours of plans that reached something new, instead of plans drawn by Hypothesis.",
+        ),
+    ] = False,
     shrink_time: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +117,7 @@ def hunt(
             database=database,
             fresh=fresh,
             batch=batch,
+            guided=guided,
             junit=junit,
             summary=summary,
         )

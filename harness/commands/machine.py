@@ -70,10 +70,13 @@ def plants(as_json: Json = False) -> None:
 
         if as_json:
             listed = [
-                {"name": name, "about": about, "source": source} for name, about, source in _core.PLANTS
+                {"name": name, "layer": layer, "about": about, "source": source}
+                for name, layer, about, source in _core.PLANTS
             ]
             print_json({"plants": listed})
             return
         console = people(as_json)
-        for name, about, source in _core.PLANTS:
-            console.print(f"[bold]{name}[/bold]\n  {escaped(about)}\n  [dim]{escaped(source)}[/dim]")
+        for name, layer, about, source in _core.PLANTS:
+            console.print(
+                f"[bold]{name}[/bold] ({layer})\n  {escaped(about)}\n  [dim]{escaped(source)}[/dim]"
+            )

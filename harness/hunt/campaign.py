@@ -28,6 +28,8 @@ from harness.store import open_bundle
 
 _BATCH: Final = {"sim": 100, "docker": 4}
 """How many plans Hypothesis draws in one go, at most: it keeps about 1.7 kB for each."""
+_GUIDED: Final = 10
+"""So many times that where plans are guided: a batch learns from itself alone."""
 _LEAST_BATCH: Final = 25
 _BATCHES: Final = 8
 _LOOK_S: Final = 0.2
@@ -54,6 +56,8 @@ class Wishes:
     batch: int
     first: bool = False
     """End the search with the first failure."""
+    guided: bool = False
+    """Choose plans by what earlier ones of their batch reached."""
     fresh: bool = False
     """Forget an unfinished campaign, and what was drawn before."""
 
@@ -87,9 +91,9 @@ class Display(Protocol):
         """Something that happened once."""
 
 
-def batch_of(backend: str, examples: int | None) -> int:
+def batch_of(backend: str, examples: int | None, *, guided: bool = False) -> int:
     """How many plans a batch has if nobody says: few enough that several workers have something to do."""
-    most = _BATCH[backend]
+    most = _BATCH[backend] * (_GUIDED if guided else 1)
     return most if examples is None else min(most, max(_LEAST_BATCH, examples // _BATCHES))
 
 
@@ -119,6 +123,7 @@ class Campaign:
             plants=sorted(wishes.options.plants),
             seed=wishes.seed,
             batch=wishes.batch,
+            guided=wishes.guided,
         )
         self._state, self._resumed = self._opened()
         self._batch = self._state.parameters.batch
@@ -205,7 +210,7 @@ class Campaign:
                 batch = state.first + number
                 if batch not in state.done:
                     seed = derived(self._wishes.seed, family.name, batch)
-                    yield Explore(family, batch, seed, left, self._wishes.first)
+                    yield Explore(family, batch, seed, left, self._wishes.first, self._wishes.guided)
             if not went_on:
                 return
             number += 1

@@ -22,6 +22,7 @@ from chaos.plan import Plan
 from chaos.scenario import Scenario
 from chaos.signature import Signature, reason_of
 from chaos.verdict import Verdict
+from harness.hunt.ways import Guided
 from harness.trial import Trial
 
 Execute = Callable[[Plan], Trial]
@@ -145,6 +146,8 @@ class Search:
         self._bundles: dict[str, str | None] = {}
         self._seen: dict[str, tuple[Signature | None, str]] = {}
         self._tries_more: Callable[[], bool] = lambda: True
+        self._tried: Trial | None = None
+        """The plan carried out last, unless it failed."""
 
     def known(self, choices: Iterable[bytes]) -> Batch:
         """First what is known: the author's examples, and what failed in earlier campaigns."""
@@ -189,6 +192,29 @@ class Search:
                 known.add(found[0])
                 left -= max(1, self.batch.examples - before)
                 run += 1
+        except (Stopped, KeyboardInterrupt):
+            self.batch.complete = False
+        return self.batch
+
+    def explore_guided(self, seed: int, examples: int, *, first: bool = False) -> Batch:
+        """The same, of plans that are mostly neighbours of those that reached something new (`chaos.corpus`)."""
+        way = Guided(self._scenario)
+        known: set[Signature] = set()
+        try:
+            for number in range(examples):
+                plan = way.propose(derived(seed, number))
+                self._tried = None
+                signature, reason = self._try(plan)
+                if self._tried is not None:
+                    way.learn(self._tried)
+                if signature is not None and signature not in known:
+                    known.add(signature)
+                    self._note(signature, reason, plan, None)
+                    if first:
+                        self.batch.complete = False
+                        break
+        except _AbortedError as aborted:
+            raise aborted.cause from None
         except (Stopped, KeyboardInterrupt):
             self.batch.complete = False
         return self.batch
@@ -277,7 +303,7 @@ class Search:
         self._showed_all = verdict.verdict is Verdict.VALID
         batch.examples += 1
         batch.simulated_ns += evidence.stats.get("simulated_ns", 0)
-        batch.states.update(evidence.states())
+        batch.states.update(trial.states)
         batch.goals.update(trial.goals)
         signature = trial.signature
         reason = ""
@@ -294,6 +320,7 @@ class Search:
         elif verdict.verdict is not Verdict.VALID:
             batch.unknown += 1
             self._note_problem(plan, _doubt(trial))
+        self._tried = trial if signature is None else None
         self._seen[plan.plan_id] = signature, reason
         self._tell(batch)
         return signature, reason

@@ -130,11 +130,12 @@ class Parameters(_Kept):
     plants: list[str]
     seed: int
     batch: int
+    guided: bool = False
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What makes two invocations the same campaign. A larger budget goes on with the batches of the smaller."""
-        return self.families, self.backend, self.plants, self.seed
+        return self.families, self.backend, self.plants, self.seed, self.guided
 
 
 class State(_Kept):

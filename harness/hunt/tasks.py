@@ -46,6 +46,8 @@ class Explore:
     examples: int
     first: bool = False
     """End with the first failure."""
+    guided: bool = False
+    """Mostly neighbours of plans that reached something new."""
 
 
 @dataclass(frozen=True)

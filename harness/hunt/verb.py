@@ -49,6 +49,7 @@ class Request:
     database: str | None
     fresh: bool
     batch: int | None
+    guided: bool
     junit: Path | None
     summary: Path | None
 
@@ -99,7 +100,7 @@ def _wishes(request: Request) -> tuple[Wishes, list[str]]:
     backend = request.options.backend
     if backend not in BACKENDS:
         raise UsageError(f"--backend {backend}: expected {' or '.join(BACKENDS)}")
-    known = {name for name, _, _ in _core.PLANTS}
+    known = {name for name, *_ in _core.PLANTS}
     for plant in request.options.plants:
         if plant not in known:
             raise UsageError(f"--plant {plant}: no such planted bug; there are: {', '.join(sorted(known))}")
@@ -118,8 +119,9 @@ def _wishes(request: Request) -> tuple[Wishes, list[str]]:
         seconds=seconds,
         workers=request.workers or (cores if backend == "sim" else 1),
         shrink_seconds=seconds_of("--shrink-time", request.shrink_time or _SHRINK_TIME[backend]),
-        batch=request.batch or batch_of(backend, request.examples),
+        batch=request.batch or batch_of(backend, request.examples, guided=request.guided),
         first=request.first,
+        guided=request.guided,
         fresh=request.fresh,
     ), left_out
 

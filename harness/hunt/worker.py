@@ -110,7 +110,8 @@ def _done(task: Task, execute: Execute, options: RunOptions, wire: _Wire) -> Don
         if isinstance(task, Known):
             search.known(task.choices)
         else:
-            search.explore(task.seed, task.examples, first=task.first)
+            explore = search.explore_guided if task.guided else search.explore
+            explore(task.seed, task.examples, first=task.first)
         return Done(batch, time.monotonic() - began_s)
     except _THE_END:
         raise

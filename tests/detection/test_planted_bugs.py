@@ -49,8 +49,8 @@ SOON = {
 
 
 def test_every_planted_bug_that_is_found_soon_is_in_the_catalogue_and_all_have_a_source() -> None:
-    assert set(SOON) <= {name for name, _, _ in PLANTS}
-    assert all("https://" in source for _, _, source in PLANTS)
+    assert set(SOON) <= {name for name, *_ in PLANTS}
+    assert all("https://" in source for *_, source in PLANTS)
 
 
 @pytest.mark.parametrize("plant", SOON)

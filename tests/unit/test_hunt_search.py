@@ -11,7 +11,7 @@ from chaos.plan import Plan
 from chaos.scenario import Scenario, load_scenario
 from chaos.signature import Signature
 from chaos.verdict import Judgement, RunVerdict, Verdict
-from harness.hunt.search import Choices, Search, derived, error_of
+from harness.hunt.search import Batch, Choices, Search, derived, error_of
 
 FAMILY = """
 version: 1
@@ -38,9 +38,6 @@ def family(text: str = FAMILY) -> Scenario:
 class Evidence:
     stats: dict[str, int] = field(default_factory=lambda: {"simulated_ns": 10})
 
-    def states(self) -> list[int]:
-        return [1, 2]
-
 
 @dataclass
 class Result:
@@ -56,6 +53,11 @@ class Trial:
     verdict: RunVerdict
     result: Result = field(default_factory=Result)
     goals: tuple[str, ...] = ("leader_changed",)
+    states: tuple[int, ...] = (1, 2)
+
+    @property
+    def features(self) -> list[int]:
+        return [1, 2, *(step.at_ns or 0 for step in self.plan.steps)]
 
 
 class Cluster:
@@ -86,15 +88,16 @@ def two_bugs(plan: Plan) -> Signature | None:
     return STALE if "partition" in kinds(plan) else None
 
 
-def test_a_batch_is_a_pure_function_of_family_and_seed() -> None:
+@pytest.mark.parametrize("explore", [Search.explore, Search.explore_guided])
+def test_a_batch_is_a_pure_function_of_family_and_seed(explore: Callable[[Search, int, int], Batch]) -> None:
     batches = []
     for _ in range(2):
         cluster = Cluster(two_bugs)
-        batch = Search(family(), cluster).explore(derived(7, "family", 3), 60)
+        batch = explore(Search(family(), cluster), derived(7, "family", 3), 60)
         batches.append(([plan.plan_id for plan in cluster.plans], batch))
     assert batches[0] == batches[1]
     other = Cluster(two_bugs)
-    Search(family(), other).explore(derived(7, "family", 4), 60)
+    explore(Search(family(), other), derived(7, "family", 4), 60)
     assert [plan.plan_id for plan in other.plans] != batches[0][0]
 
 
@@ -110,6 +113,17 @@ def test_a_batch_goes_on_after_a_failure_and_tells_failures_apart() -> None:
     assert two_bugs(Plan.from_json(batch.found[0].plan_json)) is not None
     assert batch.goals == {"leader_changed"}
     assert (batch.states, batch.simulated_ns) == ({1, 2}, 10 * batch.examples)
+
+
+def test_a_guided_batch_finds_the_same_failures_and_ends_with_the_first_if_told_to() -> None:
+    cluster = Cluster(two_bugs)
+    batch = Search(family(), cluster).explore_guided(1, 100)
+    assert {found.signature for found in batch.found} == {LOST, STALE}
+    assert len(batch.found) == 2, "each signature once"
+    assert batch.examples == len(cluster.plans) == len({plan.plan_id for plan in cluster.plans})
+    assert batch.complete
+    first = Search(family(), Cluster(two_bugs)).explore_guided(1, 100, first=True)
+    assert (first.found, first.complete) == (batch.found[:1], False)
 
 
 def test_what_failed_fails_first_in_the_next_campaign() -> None:

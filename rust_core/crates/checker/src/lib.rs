@@ -41,7 +41,7 @@ pub use judgement::{Judgement, Shape, Verdict};
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, TraceRecord};
 pub use raft::RaftStream;
 use serde::{Deserialize, Serialize};
-pub use states::states;
+pub use states::{states, transitions};
 pub use summary::{AroundFault, DuringFault, FirstSuccess, FunctionCounts, Gap, Summary, summary};
 pub use trace_files::{TraceFiles, TraceFilesError};
 

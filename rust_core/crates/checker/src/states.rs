@@ -14,37 +14,86 @@
 //! - for the node to which the record belongs: what happened, if it was more than an entry on its way.
 
 use mcp_chaos_evidence::{
-    NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, checksum, parse_node_name,
+    Function, Kind as Outcome, NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, checksum,
+    parse_node_name,
 };
 
 use mcp_chaos_history::Set;
 
 use crate::Evidence;
 
+/// For so long after a start or a change of role a node counts as new in it.
+const RECENT_NS: u64 = 200_000_000;
 /// Up to here a distance counts as small.
 const FEW: u64 = 8;
 
 /// The states that the run went through, as 64-bit numbers, ascending and each once. A state's number is the
 /// same in every run, process and release that abstracts alike.
 pub fn states(evidence: &Evidence) -> Vec<u64> {
-    let mut cluster = Cluster::of(evidence);
     let mut seen: Set<u64> = Set::default();
+    walk(evidence, |_, state| {
+        seen.insert(state);
+    });
+    ascending(seen)
+}
+
+/// The steps from one state to the next other one, and what reads were answered in: numbers as those of
+/// [`states`]. They tell runs apart that go through the same states in another order, or are asked at other moments.
+pub fn transitions(evidence: &Evidence) -> Vec<u64> {
+    let mut seen: Set<u64> = Set::default();
+    let mut reads = evidence
+        .history
+        .iter()
+        .filter(|event| event.kind == Outcome::Ok && event.f == Function::Read && !event.is_final)
+        .peekable();
+    let mut before = 0;
+    let mut answered = |seen: &mut Set<u64>, cluster: &Cluster, until_ns: u64| {
+        while let Some(read) = reads.next_if(|read| read.time_ns <= until_ns) {
+            seen.extend(read.node.and_then(|node| cluster.answer(node)));
+        }
+    };
+    walk(evidence, |cluster, state| {
+        answered(&mut seen, cluster, cluster.now_ns);
+        if state != before {
+            seen.insert(pair(before, state));
+            before = state;
+        }
+    });
+    ascending(seen)
+}
+
+fn ascending(seen: Set<u64>) -> Vec<u64> {
+    let mut numbers: Vec<u64> = seen.into_iter().collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn pair(first: u64, second: u64) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&first.to_le_bytes());
+    bytes[8..].copy_from_slice(&second.to_le_bytes());
+    checksum(&bytes)
+}
+
+/// Visits the state after each record.
+fn walk(evidence: &Evidence, mut visit: impl FnMut(&Cluster, u64)) {
+    let mut cluster = Cluster::of(evidence);
     let mut nemesis = evidence.nemesis.iter().peekable();
     for record in evidence.traces {
         while let Some(done) = nemesis.next_if(|done| done.time_ns <= record.time_ns) {
             cluster.suffer(done);
-            seen.insert(cluster.state(None));
+            let state = cluster.state(None);
+            visit(&cluster, state);
         }
         let acted = cluster.act(record);
-        seen.insert(cluster.state(Some(acted)));
+        let state = cluster.state(Some(acted));
+        visit(&cluster, state);
     }
     for done in nemesis {
         cluster.suffer(done);
-        seen.insert(cluster.state(None));
+        let state = cluster.state(None);
+        visit(&cluster, state);
     }
-    let mut states: Vec<u64> = seen.into_iter().collect();
-    states.sort_unstable();
-    states
 }
 
 /// 0, few, or many.
@@ -71,6 +120,8 @@ struct Node {
     term: u64,
     last: u64,
     commit: u64,
+    /// When it was last started, or changed its role.
+    changed_ns: u64,
 }
 
 /// A fault in force.
@@ -93,6 +144,7 @@ struct Cluster {
     ids: Vec<NodeId>,
     nodes: Vec<Node>,
     faults: Vec<Fault>,
+    now_ns: u64,
     /// Kept so that a state does not allocate.
     codes: Vec<u64>,
     bytes: Vec<u8>,
@@ -110,10 +162,11 @@ impl Cluster {
             }
         }
         let nodes = vec![Node::default(); ids.len()];
-        Cluster { ids, nodes, faults: Vec::new(), codes: Vec::new(), bytes: Vec::new() }
+        Cluster { ids, nodes, faults: Vec::new(), now_ns: 0, codes: Vec::new(), bytes: Vec::new() }
     }
 
     fn act(&mut self, record: &TraceRecord) -> Acted {
+        self.now_ns = record.time_ns;
         let at =
             self.ids.iter().position(|id| *id == record.node).expect("every node of the trace is listed");
         let node = &mut self.nodes[at];
@@ -123,10 +176,12 @@ impl Cluster {
                 node.is_down = false;
                 node.lives_off_snapshot = false;
                 node.role = Role::Follower;
+                node.changed_ns = record.time_ns;
                 (node.term, node.last, node.commit) = (term, last_index.max(snapshot_index), snapshot_index);
                 1
             }
             TraceEvent::RoleChanged { role, term, .. } => {
+                node.changed_ns = record.time_ns;
                 (node.role, node.term) = (role, term);
                 2
             }
@@ -168,6 +223,7 @@ impl Cluster {
     }
 
     fn suffer(&mut self, record: &NemesisRecord) {
+        self.now_ns = record.time_ns;
         if record.status != Status::Done {
             return;
         }
@@ -219,6 +275,28 @@ impl Cluster {
         }
     }
 
+    /// How the node stood that answered a read, and the others beside it: who leads in which term, whose process or
+    /// links were hit, how far it was behind.
+    fn answer(&self, node: NodeId) -> Option<u64> {
+        let at = self.ids.iter().position(|id| *id == node)?;
+        let node = &self.nodes[at];
+        let term = self.nodes.iter().map(|node| node.term).max().unwrap_or(0);
+        let commit = self.nodes.iter().map(|node| node.commit).max().unwrap_or(0);
+        let down = self.nodes.iter().filter(|node| node.is_down).count() as u64;
+        let parts = [
+            (node.role as u64, 4),
+            ((term - node.term).min(2), 3),
+            ((commit - node.commit).min(FEW), FEW + 1),
+            (bucket(node.last.saturating_sub(node.commit)), 3),
+            (u64::from(node.cut[0] > 0), 2),
+            (u64::from(node.cut[1] > 0), 2),
+            (u64::from(node.is_slow), 2),
+            (u64::from(self.now_ns.saturating_sub(node.changed_ns) < RECENT_NS), 2),
+            (down.min(2), 3),
+        ];
+        Some(pair(1, parts.iter().fold(0, |code, (value, of)| code * of + value)))
+    }
+
     fn state(&mut self, acted: Option<Acted>) -> u64 {
         let greatest = |of: fn(&Node) -> u64| self.nodes.iter().map(of).max().unwrap_or(0);
         let (term, last, commit) =
@@ -260,7 +338,7 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use mcp_chaos_evidence::node_name;
+    use mcp_chaos_evidence::{HistoryEvent, node_name};
 
     use super::*;
     use crate::testing::*;
@@ -351,6 +429,33 @@ mod tests {
         // A follower cut off is another state than the leader cut off.
         let one = of(run([1, 2, 3], 1, 1), &[cut([1, 2, 3])]);
         assert_ne!(one, of(run([1, 2, 3], 1, 1), &[cut([2, 1, 3])]));
+    }
+
+    #[test]
+    fn transitions_tell_the_order_of_states_and_when_reads_were_answered() {
+        let of = |events: Events, history: &[HistoryEvent]| {
+            let traces = trace(events);
+            transitions(&Evidence { history, traces: &traces, nemesis: &[], system_has_trace: true })
+        };
+        let base = of(run([1, 2, 3], 1, 1), &[]);
+        assert!(base.len() > 8 && base.is_sorted(), "{}", base.len());
+        assert_eq!(of(run([3, 1, 2], 40, 5_000), &[]), base, "nobody's name, no absolute term or index");
+
+        let mut other_order = run([1, 2, 3], 1, 1);
+        other_order.swap(7, 8);
+        assert_ne!(of(other_order, &[]), base);
+
+        let read = |node, kind| HistoryEvent {
+            node: Some(node),
+            ..HistoryEvent::new(u64::MAX >> 1, 0, kind, Function::Read, "k0", serde_json::Value::Null)
+        };
+        let late = vec![(1, TraceEvent::Committed { index: 2 })];
+        let asked = |node, kind| {
+            let history = [HistoryEvent { time_ns: 0, ..read(node, kind) }];
+            of([run([1, 2, 3], 1, 1), late.clone()].concat(), &history)
+        };
+        assert_eq!(asked(1, Outcome::Fail), of([run([1, 2, 3], 1, 1), late.clone()].concat(), &[]));
+        assert_ne!(asked(1, Outcome::Ok), asked(1, Outcome::Fail));
     }
 
     #[test]

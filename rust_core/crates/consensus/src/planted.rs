@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use mcp_chaos_evidence::{NodeId, Plant};
-use raft::{RawNode, StateRole};
+use raft::eraftpb as pb;
+use raft::{Raft, RawNode, ReadState, StateRole};
 
 use crate::convert::entry_to_raft;
 use crate::storage::Log;
@@ -47,6 +48,20 @@ impl Planted {
             {
                 cut_behind(raw, &message);
             }
+            MessageKind::ReadIndex if is_too_early(&has, raft) => {
+                let index = raft.raft_log.committed;
+                let entries = message.entries.into_iter().map(entry_to_raft).collect::<Vec<_>>();
+                raft.msgs.push(pb::Message {
+                    msg_type: pb::MessageType::MsgReadIndexResp,
+                    from: raft.id,
+                    to: message.from,
+                    term: raft.term,
+                    index,
+                    entries: entries.into(),
+                    ..pb::Message::default()
+                });
+                return None;
+            }
             MessageKind::AppendResponse if has(Plant::WakeUpLost) => {
                 self.asleep.remove(&message.from);
             }
@@ -72,6 +87,22 @@ impl Planted {
     pub(crate) fn forget_peers(&mut self) {
         self.asleep.clear();
     }
+}
+
+/// `read-before-own-commit`: answers an own question for the commit index at once; false if it is not to be.
+pub(crate) fn answer_too_early(has: impl Fn(Plant) -> bool, raw: &mut RawNode<Log>, context: &[u8]) -> bool {
+    let raft = &mut raw.raft;
+    let too_early = is_too_early(&has, raft);
+    if too_early {
+        let index = raft.raft_log.committed;
+        raft.read_states.push(ReadState { index, request_ctx: context.to_vec() });
+    }
+    too_early
+}
+
+/// `read-before-own-commit`: whether it leads, and does not know yet what its predecessors committed.
+fn is_too_early(has: &impl Fn(Plant) -> bool, raft: &Raft<Log>) -> bool {
+    has(Plant::ReadBeforeOwnCommit) && raft.state == StateRole::Leader && !raft.commit_to_current_term()
 }
 
 /// `suffix-truncated`: appends what is in the log already, over all that follows it.

@@ -20,7 +20,7 @@ use crate::convert::{
 use crate::election::Elections;
 use crate::event::{Effect, Event, InitError, Status};
 use crate::in_flight::InFlight;
-use crate::planted::Planted;
+use crate::planted::{self, Planted};
 use crate::reads::Reads;
 use crate::storage::Log;
 use crate::types::{
@@ -163,10 +163,6 @@ impl Replica {
             }
             Event::Receive(message) => self.receive(message),
             Event::Propose { ticket, data } => self.propose(ticket, data, effects),
-            Event::Read { ticket } if self.reads_too_early() => {
-                let index = self.raw.raft.raft_log.committed;
-                effects.push(Effect::ReadReady { ticket, index });
-            }
             Event::Read { ticket } => {
                 let context = self.reads.ask(ticket);
                 self.ask_index(context);
@@ -313,15 +309,10 @@ impl Replica {
         effects.push(Effect::ProposalFailed { ticket, leader: self.leader() });
     }
 
-    /// The plant `read-before-own-commit`.
-    fn reads_too_early(&self) -> bool {
-        self.config.plants.has(Plant::ReadBeforeOwnCommit)
-            && self.is_leader()
-            && !self.raw.raft.commit_to_current_term()
-    }
-
     fn ask_index(&mut self, context: Option<Vec<u8>>) {
-        if let Some(context) = context {
+        let Some(context) = context else { return };
+        let plants = self.config.plants;
+        if !planted::answer_too_early(|plant| plants.has(plant), &mut self.raw, &context) {
             self.raw.read_index(context);
         }
     }

@@ -17,6 +17,18 @@ pub enum Layer {
     Read,
 }
 
+impl Layer {
+    /// In one word, as users read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Layer::Storage => "storage",
+            Layer::Transport => "transport",
+            Layer::Apply => "apply",
+            Layer::Read => "read",
+        }
+    }
+}
+
 /// A planted bug, as it is listed to users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -111,7 +123,8 @@ catalogue! {
         "https://github.com/etcd-io/etcd/issues/3879 and https://github.com/RedisLabs/redisraft/pull/326; breaks \
          Ongaro's dissertation §6.4";
     ReadBeforeOwnCommit = "read-before-own-commit", Read:
-        "a new leader answers reads at the commit index it knows, before an entry of its own term is committed",
+        "a new leader answers reads, its own and its followers', at the commit index it knows, before an entry of its own \
+         term is committed",
         "https://github.com/etcd-io/etcd/issues/7331 and https://github.com/RedisLabs/redisraft/pull/22; breaks \
          Ongaro's dissertation §6.4";
     ReadContextReused = "read-context-reused", Read:

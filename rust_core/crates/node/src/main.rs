@@ -59,15 +59,21 @@ fn plants(as_json: bool) -> String {
     if as_json {
         let plants: Vec<_> = PLANTS
             .iter()
-            .map(|plant| json!({"name": plant.name, "about": plant.about, "source": plant.source}))
+            .map(|plant| {
+                json!({"name": plant.name, "layer": plant.layer.name(), "about": plant.about, "source": plant.source})
+            })
             .collect();
         return json!({"plants": plants}).to_string();
     }
     if PLANTS.is_empty() {
         return "this build carries no planted bugs (feature `plants`)".to_owned();
     }
-    let lines: Vec<_> =
-        PLANTS.iter().map(|plant| format!("{}: {}\n    {}", plant.name, plant.about, plant.source)).collect();
+    let lines: Vec<_> = PLANTS
+        .iter()
+        .map(|plant| {
+            format!("{} ({}): {}\n    {}", plant.name, plant.layer.name(), plant.about, plant.source)
+        })
+        .collect();
     lines.join("\n")
 }
 

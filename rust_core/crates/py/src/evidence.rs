@@ -147,6 +147,10 @@ impl Evidence {
         py.detach(|| guarded(|| to_json(&mcp_chaos_checker::summary(&self.view()))))
     }
 
+    fn transitions(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        py.detach(|| guarded(|| mcp_chaos_checker::transitions(&self.view())))
+    }
+
     fn states(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         py.detach(|| guarded(|| mcp_chaos_checker::states(&self.view())))
     }

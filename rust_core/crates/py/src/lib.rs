@@ -66,7 +66,10 @@ fn models() -> Vec<ModelRow> {
         .collect()
 }
 
-/// Each planted bug: name, what a node with it does, where it was published.
-fn plants() -> Vec<(&'static str, &'static str, &'static str)> {
-    mcp_manager::PLANTS.iter().map(|plant| (plant.name, plant.about, plant.source)).collect()
+/// Each planted bug: name, the layer in which it stands, what a node with it does, where it was published.
+fn plants() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    mcp_manager::PLANTS
+        .iter()
+        .map(|plant| (plant.name, plant.layer.name(), plant.about, plant.source))
+        .collect()
 }

@@ -1,0 +1,47 @@
+"""What a campaign of hours has found so far: lines of JSON in a file, so that it can be stopped and taken up again."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from chaos import _core
+
+
+def basis(*parts: object) -> str:
+    """What results depend on: the extension and all that is given here."""
+    digest = hashlib.blake2b(digest_size=8)
+    assert _core.__file__ is not None
+    digest.update(Path(_core.__file__).read_bytes())
+    for part in parts:
+        digest.update(b"\0" + str(part).encode())
+    return digest.hexdigest()
+
+
+class Results:
+    """The lines of one file that rest on the same basis. Without a file nothing is kept."""
+
+    def __init__(self, path: Path | None, basis: str) -> None:
+        self._path = path
+        self._basis = basis
+        self.lines: list[dict[str, Any]] = []
+        self.stale = 0
+        """Lines that rest on something else: another build, other limits, other families."""
+        if path is None or not path.exists():
+            return
+        for text in path.read_text().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue  # the last one may have been cut
+            if line.pop("basis", None) == basis:
+                self.lines.append(line)
+            else:
+                self.stale += 1
+
+    def add(self, line: dict[str, Any]) -> None:
+        """One more; on disk when this returns."""
+        self.lines.append(line)
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps({"basis": self._basis, **line}) + "\n")
