@@ -285,6 +285,15 @@ class Workload:
         due there. Raises ``ValueError`` for a node that the plan does not have.
         """
 
+    def due_ns(self, begun_ns: int, think_ns: int) -> int:
+        """When an operation is due that follows one begun at ``begun_ns``, from the plan's start, after a think time.
+
+        Bursts and quiet windows counted.
+        """
+
+    def waited_ns(self, time_ns: int) -> int:
+        """When an operation may begin that could begin then: then, or once it is quiet no more."""
+
 def simulate(compiled_plan: str, plants: Sequence[str] = ()) -> Evidence:
     """Carries out a whole plan; releases the GIL.
 

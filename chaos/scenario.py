@@ -33,7 +33,7 @@ from chaos.faults import KINDS, Direction, Fault, NodeField, OnLinks, Partition
 from chaos.holes import AnyOf, Between, Given, Maybe, Open, Pick, Spec, highest, is_hole, lowest, word, wrong
 from chaos.topology import Selector, node_name
 from chaos.units import Duration, Rate, Share, format_duration, parse_duration, parse_rate
-from chaos.workload import Workload, misnamed
+from chaos.workload import Bursts, Workload, misnamed
 
 RAFT_CHECKS = (
     "election_safety",
@@ -536,11 +536,21 @@ def _inconsistencies(scenario: Scenario) -> Iterator[Problem]:
 def _too_many_operations(scenario: Scenario) -> Iterator[Problem]:
     rate = Rate(highest(scenario.workload.rate, parse_rate("100/s")))
     duration = Duration(highest(scenario.workload.duration, parse_duration("20s")))
-    operations = rate * duration // 10**12
+    more = max(holes.choices(scenario.workload.bursts), key=_more, default=None)
+    operations = rate * duration * _more(more) // 10**12
     if operations > MOST_OPERATIONS:
-        found = f"up to {operations:,} operations ({rate} for {duration})"
+        bursts = "" if more is None else ", bursts included"
+        found = f"up to {operations:,} operations ({rate} for {duration}{bursts})"
         expected = f"at most {MOST_OPERATIONS:,} in a run: a lower rate or a shorter duration"
         yield Problem(("workload", "rate"), found, expected)
+
+
+def _more(bursts: Bursts | None) -> int:
+    """How many times as many operations there may be with bursts, rounded up."""
+    if bursts is None:
+        return 1
+    in_bursts = highest(bursts.factor) * highest(bursts.for_)
+    return 1 + -(-in_bursts // lowest(bursts.every))
 
 
 def _repeated(path: Path, words: Sequence[str]) -> Iterator[Problem]:

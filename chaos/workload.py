@@ -12,12 +12,14 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from chaos import holes
 from chaos.holes import Choice, Open, Spec, closed, wrong
-from chaos.units import Duration, Rate, parse_duration, parse_rate
+from chaos.units import Duration, Rate, Share, parse_duration, parse_rate
 
 MOST_NAMED = 10_000
 """So many operations a scenario may name: a file of them can still be read back."""
 MOST_NUMBER = 1_000_000
 """The highest number of an operation: there are no more in a run (`chaos.scenario.MOST_OPERATIONS`)."""
+MOST_VALUE_BYTES = 64 * 1024
+"""The largest value that a node takes (`mcp_manager::limits`)."""
 
 _OPERATION = r"^[cn][1-9][0-9]{0,2}\.[1-9][0-9]{0,6}$"
 
@@ -61,6 +63,28 @@ class Mix(Spec):
         return self
 
 
+class Windows(Spec):
+    """Windows of time that come again; the first begins after `every`, from the start of the workload."""
+
+    every: Open[Annotated[Duration, holes.duration("100ms", "60m")]]
+    """From the beginning of one to the beginning of the next."""
+    for_: Open[Annotated[Duration, holes.duration("1ms", "60m")]] = Field(alias="for")
+    """How long each is: less than from one to the next."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if holes.highest(self.for_) >= holes.lowest(self.every):
+            raise wrong("windows that are shorter than the time from one to the next (`every`)", at=("for",))
+        return self
+
+
+class Bursts(Windows):
+    """Windows in which every client goes so many times as fast."""
+
+    factor: Open[Annotated[int, Field(ge=2, le=1000)]] = 10
+    """How many times the rate."""
+
+
 class Workload(Spec):
     """Clients that read and write registers, each key for itself."""
 
@@ -76,6 +100,16 @@ class Workload(Spec):
     """How many registers there are."""
     mix: Choice[Mix] = Mix()
     """How many of a hundred operations are of which kind."""
+    hot_key: Open[Annotated[Share, holes.share("0%", "100%")]] | None = None
+    """How many operations are on the first key, whatever else is drawn; without this key none are set apart."""
+    key_skew: Open[Annotated[int, Field(ge=0, le=4)]] | None = None
+    """How uneven the keys are: the nth has 1/n to this power of the first one's share (Zipf's law); 0 is even."""
+    value_bytes: Open[Annotated[int, Field(ge=0, le=MOST_VALUE_BYTES)]] | None = None
+    """The least size of a value on the wire and on disks; the history has the value without its padding."""
+    bursts: Choice[Bursts] | None = None
+    """When clients go faster."""
+    quiet: Choice[Windows] | None = None
+    """When no client begins anything."""
     home_readers: Choice[bool] = True
     """Whether each node has a reader besides that asks no other: it sees what a cut-off node still says."""
     home_read_every: Open[Annotated[Duration, holes.duration("10ms", "1m")]] = parse_duration("100ms")
@@ -91,6 +125,7 @@ class Workload(Spec):
         """As a compiled plan has it. All holes must be filled."""
         mix = closed(self.mix)
         return {
+            **self._shape(),
             "kind": self.kind,
             "clients": closed(self.clients),
             "rate_per_1000s": int(closed(self.rate)),
@@ -103,6 +138,23 @@ class Workload(Spec):
             "operation_timeout_ns": int(closed(self.operation_timeout)),
             "only": None if self.only is None else sorted(self.only, key=operation_key),
         }
+
+    def _shape(self) -> dict[str, object]:
+        """What makes the traffic uneven: nothing of what is not asked for, so that plans without it stay the same."""
+        bursts = None if self.bursts is None else closed(self.bursts)
+        quiet = None if self.quiet is None else closed(self.quiet)
+        shape: dict[str, object] = {
+            "hot_key_ppm": None if self.hot_key is None else int(closed(self.hot_key)),
+            "key_skew": None if self.key_skew is None else closed(self.key_skew),
+            "value_bytes": None if self.value_bytes is None else closed(self.value_bytes),
+            "bursts": None if bursts is None else {**_windows(bursts), "factor": closed(bursts.factor)},
+            "quiet": None if quiet is None else _windows(quiet),
+        }
+        return {name: value for name, value in shape.items() if value is not None}
+
+
+def _windows(windows: Windows) -> dict[str, int]:
+    return {"every_ns": int(closed(windows.every)), "for_ns": int(closed(windows.for_))}
 
 
 def misnamed(workload: Workload, nodes: int) -> Iterator[tuple[int, str]]:

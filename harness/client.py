@@ -74,6 +74,12 @@ class Operations(Protocol):
     def home_slot(self, node: str, slot: int) -> int | None:
         """The first slot, from ``slot`` (from 1) on, in which a home reader reads; None after the last."""
 
+    def due_ns(self, begun_ns: int, think_ns: int) -> int:
+        """When what follows an operation begun at ``begun_ns``, from the plan's start, is due after a think time."""
+
+    def waited_ns(self, time_ns: int) -> int:
+        """When an operation may begin that could begin then: then, or once it is quiet no more."""
+
 
 class History:
     """What clients saw, in the order in which they saw it."""
@@ -166,6 +172,8 @@ class Setting:
     """On the record's clock: no operation begins at it or later, but the final ones."""
     attempt_timeout_ns: int
     operation_timeout_ns: int
+    value_bytes: int = 0
+    """The least size of a stored value."""
 
     @staticmethod
     def of(
@@ -181,7 +189,24 @@ class Setting:
             stop_ns=PLAN_START_NS + compiled["timeline"]["workload_ns"],
             attempt_timeout_ns=workload["attempt_timeout_ns"],
             operation_timeout_ns=workload["operation_timeout_ns"],
+            value_bytes=workload.get("value_bytes", 0),
         )
+
+    def due_ns(self, begun_ns: int, think_ns: int) -> int:
+        """When an operation begins, on the record's clock, after one begun at ``begun_ns``: not before now."""
+        due_ns = self.operations.due_ns(begun_ns - PLAN_START_NS, think_ns)
+        return PLAN_START_NS + self.operations.waited_ns(max(due_ns, self.clock.now_ns() - PLAN_START_NS))
+
+    def is_quiet(self, time_ns: int) -> bool:
+        """Whether no client begins anything at that time."""
+        since_ns = time_ns - PLAN_START_NS
+        return self.operations.waited_ns(since_ns) > since_ns
+
+    def as_read(self, reply: Reply) -> int | str | None:
+        """What a register held, for the history; one that no client stored so, as a text."""
+        if reply.value is None or reply.value_bytes == len(system.stored(reply.value, self.value_bytes)):
+            return reply.value
+        return f"{reply.value} in {reply.value_bytes} bytes"
 
 
 @dataclass
@@ -229,9 +254,12 @@ class Roaming:
         while True:
             # What it does may depend on what it has seen by then; when it does it does not.
             coming = setting.operations.operation(self._number, self._n, self._seen)
-            if coming is None or begun_ns + coming.think_ns >= setting.stop_ns:
+            if coming is None:
                 return
-            await _sleep_until(setting.clock, begun_ns + coming.think_ns)
+            due_ns = setting.due_ns(begun_ns, coming.think_ns)
+            if due_ns >= setting.stop_ns:
+                return
+            await _sleep_until(setting.clock, due_ns)
             # An operation does not begin without a session, which may take as long as nobody leads.
             if self._session is None and not await self.open_session(setting.stop_ns):
                 return
@@ -291,7 +319,7 @@ class Roaming:
         kind = reply.kind if reply is not None else None
         if reply is not None and kind is Kind.OK:
             self._seen[operation.key] = reply.value if reads else operation.value
-            record("ok", reply.value if reads else argument, log_index=reply.log_index)
+            record("ok", setting.as_read(reply) if reads else argument, log_index=reply.log_index)
             return
         if reply is not None and kind is Kind.MISMATCH:
             self._seen[operation.key] = reply.value
@@ -315,11 +343,12 @@ class Roaming:
             return system.read(operation.key)
         assert self._session is not None, "an operation has its session"
         assert operation.value is not None, "a write has its value"
+        size = self._setting.value_bytes
+        value = system.stored(operation.value, size)
         if operation.f == "write":
-            return system.write(operation.key, operation.value, self._session, self._sequence)
-        return system.compare_and_set(
-            operation.key, operation.expected, operation.value, self._session, self._sequence
-        )
+            return system.write(operation.key, value, self._session, self._sequence)
+        expected = None if operation.expected is None else system.stored(operation.expected, size)
+        return system.compare_and_set(operation.key, expected, value, self._session, self._sequence)
 
     async def _settle(self, request: Request, task: _Task) -> Reply | None:
         """Asks until somebody decides, or the task's time is up (`None`)."""
@@ -381,6 +410,9 @@ class Home:
             due_ns = first_due_ns + (slot - 1) * self._interval_ns
             if due_ns >= setting.stop_ns:
                 return
+            if setting.is_quiet(due_ns):
+                slot = setting.operations.home_slot(self._node, slot + 1)
+                continue
             await _sleep_until(setting.clock, due_ns)
             await self._read(f"k{(slot - 1) % self._keys}", op=f"{self._node}.{slot}")
             # Slots that were due while this read was under way are passed over.
@@ -411,7 +443,7 @@ class Home:
                 record("fail", None, error="interrupted")
                 raise
             if reply.kind is Kind.OK:
-                record("ok", reply.value, log_index=reply.log_index)
+                record("ok", setting.as_read(reply), log_index=reply.log_index)
                 return
             if tries_until_ns is None or setting.clock.now_ns() + PAUSE_NS >= tries_until_ns:
                 record("fail", None, error=_ERRORS[reply.kind])

@@ -30,7 +30,18 @@ SETTINGS: Final[dict[str, Document]] = {
     "workload": {
         key: value
         for key, value in Workload.model_validate({}).model_dump(mode="json").items()
-        if key in {"mix", "home_read_every", "attempt_timeout", "operation_timeout"}
+        if key
+        in {
+            "mix",
+            "hot_key",
+            "key_skew",
+            "value_bytes",
+            "bursts",
+            "quiet",
+            "home_read_every",
+            "attempt_timeout",
+            "operation_timeout",
+        }
     },
 }
 """Settings that have a plain default."""
@@ -72,7 +83,7 @@ def cost(plan: Plan) -> Cost:
     Steps and settings that are not the default (a slow disk is as much as a fault), nodes, operations (where
     `workload.only` names them; else more than any list), clients, keys, home readers, steps, how complicated the
     faults are, at which occurrence events are waited for, times (all of them, each the dearer the longer and the
-    less round it is), other amounts of faults, the rate, the seed, goals of the family.
+    less round it is), other amounts of faults, the size of values, the rate, the seed, goals of the family.
     """
     return cost_of(plan.document)
 
@@ -94,6 +105,7 @@ def cost_of(document: Document) -> Cost:
         sum(step["on"]["nth"] for step in document["faults"] if "on" in step),
         sum(time_cost(time) for time in times(document)),
         sum(amount_cost(step) for step in document["faults"]),
+        workload.get("value_bytes") or 0,
         int(parse_rate(workload["rate"])),
         seed,
         len(document["sometimes"]),

@@ -75,6 +75,8 @@ SIMPLE_SEEDS: Final = 11
 """Seeds from 0 that count as simpler than any other."""
 OTHER_SEEDS: Final = 20
 """Seeds from 0 that a candidate may be tried under besides the plan's own."""
+SIZES: Final = (100, 1_000, 10_000)
+"""Sizes of values that are tried where none will not do, in bytes."""
 _SEEDS_FOR_OPERATIONS: Final = 200
 _SHORTEST_WORKLOAD: Final = SECOND
 MILD_AMOUNTS: Final[Mapping[str, Sequence[str]]] = {
@@ -172,6 +174,12 @@ def _plain_settings(now: State) -> Candidates:
                 max(ns(least), ns(usual[1])),
                 _time_at(now, section, key, 1),
             )
+    for size in SIZES:
+        value_bytes = now.document["workload"].get("value_bytes") or 0
+        if size < value_bytes and (
+            yield f"values of {size} bytes", put(now.document, ("workload", "value_bytes"), size)
+        ):
+            break
     loss = int(parse_share(now.document["network"]["loss"]))
     for percent in (1, 2, 5, 10, 20):
         if percent * 10_000 < loss and (yield "loss", put(now.document, ("network", "loss"), f"{percent}%")):

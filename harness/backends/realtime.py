@@ -152,6 +152,14 @@ class CompiledOperations:
         """See :class:`harness.client.Operations`."""
         return self._workload.home_slot(node, slot)
 
+    def due_ns(self, begun_ns: int, think_ns: int) -> int:
+        """See :class:`harness.client.Operations`."""
+        return self._workload.due_ns(begun_ns, think_ns)
+
+    def waited_ns(self, time_ns: int) -> int:
+        """See :class:`harness.client.Operations`."""
+        return self._workload.waited_ns(time_ns)
+
 
 class LiveRun:
     """One plan on one cluster."""

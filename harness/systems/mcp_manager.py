@@ -20,6 +20,8 @@ TRACE_DIRECTORY = "/trace"
 SECRETS_DIRECTORY = "/secrets"
 SETTINGS_FILE = "settings.json"
 TOKEN_FILE = "token"  # noqa: S105 a file's name
+PADDING = "."
+"""What fills a value up to its size."""
 DIRECTORIES = (DATA_DIRECTORY, TRACE_DIRECTORY, SECRETS_DIRECTORY)
 """What the image must offer, writable to the node."""
 
@@ -70,6 +72,8 @@ class Reply:
     kind: Kind
     value: int | None = None
     """What the register held: on a read, and where a compare-and-set did not match. Null: never written."""
+    value_bytes: int = 0
+    """In how many bytes it was stored."""
     log_index: int | None = None
     node: str | None = None
     client: int | None = None
@@ -199,19 +203,24 @@ def read(key: str) -> Request:
     return Request("GET", f"/v1/settings/{key}")
 
 
-def write(key: str, value: int, client: int, sequence: int) -> Request:
+def stored(value: int, value_bytes: int) -> str:
+    """A value as it is stored: padded to a size."""
+    return str(value).ljust(value_bytes, PADDING)
+
+
+def write(key: str, value: str, client: int, sequence: int) -> Request:
     """Writes a register."""
-    body = {"client": client, "sequence": sequence, "value": str(value)}
+    body = {"client": client, "sequence": sequence, "value": value}
     return Request("PUT", f"/v1/settings/{key}", body, mutates=True)
 
 
-def compare_and_set(key: str, expected: int | None, value: int, client: int, sequence: int) -> Request:
+def compare_and_set(key: str, expected: str | None, value: str, client: int, sequence: int) -> Request:
     """Writes a register if it holds ``expected`` (``None``: was never written)."""
     body = {
         "client": client,
         "sequence": sequence,
-        "expected": {"value": None if expected is None else str(expected)},
-        "value": str(value),
+        "expected": {"value": expected},
+        "value": value,
     }
     return Request("POST", f"/v1/settings/{key}/compare-and-set", body, mutates=True)
 
@@ -236,7 +245,8 @@ def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
         value = body.get("value")
         return Reply(
             Kind.OK,
-            value=None if value is None else int(value),
+            value=_number(value),
+            value_bytes=len(value or ""),
             log_index=log_index,
             node=node,
             client=body.get("client"),
@@ -245,15 +255,18 @@ def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
     kind = _BY_CODE.get(code, Kind.UNKNOWN)
     if kind is Kind.UNKNOWN and body.get("effect") == "none":
         kind = Kind.UNAVAILABLE  # a code of a newer node, which says that nothing happened
-    actual = body.get("actual")
     return Reply(
         kind,
-        value=None if actual is None else int(actual),
+        value=_number(body.get("actual")),
         log_index=log_index,
         node=node,
         leader=body.get("leader"),
         message=f"{code}: {body.get('message', '')}".rstrip(": "),
     )
+
+
+def _number(stored_value: str | None) -> int | None:
+    return None if stored_value is None else int(stored_value.rstrip(PADDING))
 
 
 def read_status(content: bytes) -> NodeStatus:

@@ -55,6 +55,12 @@ class Script:
         del node
         return slot if self._slots is None else next((one for one in self._slots if one >= slot), None)
 
+    def due_ns(self, begun_ns: int, think_ns: int) -> int:
+        return begun_ns + think_ns
+
+    def waited_ns(self, time_ns: int) -> int:
+        return time_ns
+
 
 class Node:
     """One fake node: answers the session itself, everything else as the test says."""

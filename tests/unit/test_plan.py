@@ -350,3 +350,20 @@ def test_what_is_no_plan_is_refused_by_name(text, message):
     with pytest.raises(BundleError, match=r"b/plan\.json") as caught:
         Plan.from_json(text, "b/plan.json")
     assert message in str(caught.value)
+
+
+def test_uneven_traffic_is_compiled_and_without_it_nothing_of_it_is_said() -> None:
+    head = "version: 1\nscenario: some\nworkload: "
+    shape = "{hot_key: 80%, key_skew: 1, value_bytes: 4000, bursts: {every: 3s, for: 1s}, quiet: {every: 5s, for: 2s}}"
+    plan = draw_plan(load_scenario(head + shape, "x"), Sampler(0))
+    plain = draw_plan(load_scenario(head + "{}", "x"), Sampler(0))
+    more = {
+        "hot_key_ppm": 800_000,
+        "key_skew": 1,
+        "value_bytes": 4000,
+        "bursts": {"every_ns": 3 * 10**9, "for_ns": 10**9, "factor": 10},
+        "quiet": {"every_ns": 5 * 10**9, "for_ns": 2 * 10**9},
+    }
+    assert plan.compiled()["workload"] == plain.compiled()["workload"] | more
+    assert Plan.from_json(plan.to_json()) == plan
+    assert draw_plan(load_scenario(scenario_of(plan), "x"), Sampler(1)) == plan

@@ -22,7 +22,8 @@ version: 1
 scenario: large
 seed: 123456
 cluster: {nodes: 7, snapshot_every: 50}
-workload: {clients: 5, rate: 100/s, duration: 12s, keys: 3, attempt_timeout: 700ms}
+workload: {clients: 5, rate: 100/s, duration: 12s, keys: 3, attempt_timeout: 700ms, hot_key: 80%, key_skew: 1,
+  value_bytes: 16000, bursts: {every: 3s, for: 1s}, quiet: {every: 5s, for: 1s}}
 network: {latency: [2ms, 60ms], loss: 1%}
 disk: {sync: [200us, 50ms]}
 heal: 9s
@@ -82,6 +83,14 @@ def test_what_matters_not_at_all_is_all_taken_away() -> None:
     assert plan.document["disk"] == {"sync": ["200us", "2ms"]}
     assert plan.document["cluster"]["snapshot_every"] == 1000
     assert workload["attempt_timeout"] == "500ms"
+    assert not {"hot_key", "key_skew", "value_bytes", "bursts", "quiet"} & set(workload)
+
+
+def test_values_that_must_be_large_are_as_small_as_will_do() -> None:
+    def is_large(plan: Plan) -> bool:
+        return int(plan.document["workload"].get("value_bytes") or 0) >= 900
+
+    assert reduced(plan_of(LARGE), is_large).document["workload"]["value_bytes"] == 1000
 
 
 def test_only_the_steps_that_are_needed_stay() -> None:

@@ -288,3 +288,41 @@ pub enum Response {
     /// An administrative request was accepted.
     Accepted,
 }
+
+impl Request {
+    /// How many bytes of values it carries.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Request::Operate { operation, .. } => match operation {
+                Operation::Write { value, .. } => value.len(),
+                Operation::CompareAndSet { expected, value, .. } => {
+                    let expected = match expected {
+                        Expected::Value(Some(value)) => value.len(),
+                        Expected::Value(None) | Expected::Version(_) => 0,
+                    };
+                    expected + value.len()
+                }
+                Operation::Register { server } => server.endpoint.len(),
+                Operation::Deregister { .. } | Operation::SetState { .. } => 0,
+            },
+            _ => 0,
+        }
+    }
+}
+
+impl Response {
+    /// How many bytes of values it carries.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Response::Applied { outcome: Outcome::Mismatch { actual: Some(value), .. }, .. }
+            | Response::Read { answer: Answer::Setting { value: Some(value), .. }, .. } => value.len(),
+            Response::Read { answer: Answer::Server { server: Some(server) }, .. } => {
+                server.spec.endpoint.len()
+            }
+            Response::Read { answer: Answer::Servers { servers }, .. } => {
+                servers.iter().map(|server| server.spec.endpoint.len()).sum()
+            }
+            _ => 0,
+        }
+    }
+}

@@ -56,6 +56,14 @@ impl Workload {
         Ok(Some(drawn))
     }
 
+    fn due_ns(&self, begun_ns: u64, think_ns: u64) -> u64 {
+        workload::pace(&self.workload).due_ns(begun_ns, think_ns)
+    }
+
+    fn waited_ns(&self, time_ns: u64) -> u64 {
+        workload::pace(&self.workload).waited_ns(time_ns)
+    }
+
     fn home_slot(&self, node: &str, slot: u64) -> PyResult<Option<u64>> {
         let id = parse_node_name(node).filter(|id| *id <= self.nodes).ok_or_else(|| {
             let nodes = self.nodes;

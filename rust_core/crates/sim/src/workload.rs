@@ -2,8 +2,11 @@
 //!
 //! The same function drives the clients of both backends, so a plan means the same on each.
 
+mod pace;
+
 use mcp_chaos_evidence::{NodeId, rng::Stream};
 
+pub use self::pace::{Bursts, Pace, Windows};
 use crate::plan::Workload;
 
 /// An operation on a register.
@@ -41,7 +44,7 @@ pub struct Operation {
 /// there are no more. `last_seen(key)` is what this client last saw in that register: `None` if nothing yet,
 /// `Some(None)` if it saw that it was never written.
 ///
-/// The operation of number `m + 1` takes the draws `4m` to `4m + 2` of the client's stream, whatever they lead to:
+/// The operation of number `m + 1` takes the draws `4m` to `4m + 3` of the client's stream, whatever they lead to:
 /// so one operation never shifts another.
 pub fn operation(
     seed: u64,
@@ -53,7 +56,7 @@ pub fn operation(
     let number = number(workload, client, n)?;
     let stream = stream(seed, client);
     let first_draw = 4 * (number - 1);
-    let key = stream.between(first_draw + 1, 0, u64::from(workload.keys) - 1) as u32;
+    let key = key(workload, stream, first_draw);
     let percent = stream.between(first_draw + 2, 0, 99) as u32;
     let new = value(client, number);
     let action = if percent < workload.read_percent {
@@ -66,6 +69,29 @@ pub fn operation(
     Some(Operation { number, think_ns: think_ns(seed, workload, client, n)?, key, action })
 }
 
+/// The key of an operation: the hot one, or any of all.
+fn key(workload: &Workload, stream: Stream, first_draw: u64) -> u32 {
+    if stream.chance_ppm(first_draw + 3, workload.hot_key_ppm) {
+        return 0;
+    }
+    let keys = u64::from(workload.keys);
+    if workload.key_skew == 0 {
+        return stream.between(first_draw + 1, 0, keys - 1) as u32;
+    }
+    let weight = |key: u64| SKEW_UNIT / (key + 1).pow(workload.key_skew);
+    let mut left = stream.between(first_draw + 1, 0, (0..keys).map(weight).sum::<u64>() - 1);
+    let mut key = 0;
+    while left >= weight(key) {
+        left -= weight(key);
+        key += 1;
+    }
+    key as u32
+}
+
+/// What the first key weighs under a skew: key n weighs 1/n^s of it (Zipf's law), in whole numbers, that every machine
+/// may draw the same.
+const SKEW_UNIT: u64 = 1 << 40;
+
 /// The think time of [`operation`], which is needed before it is known what the client has seen.
 ///
 /// Even between 0 and twice the mean: the mean gives the workload's rate, and no logarithm is needed.
@@ -75,6 +101,22 @@ pub fn think_ns(seed: u64, workload: &Workload, client: u32, n: u64) -> Option<u
     let mean_ns = u64::from(workload.clients) * 1_000_000_000_000 / workload.rate_per_1000s;
     let stream = stream(seed, client);
     Some((before..last).map(|left_out| stream.between(4 * left_out, 0, 2 * mean_ns)).sum())
+}
+
+/// When clients are busy.
+pub fn pace(workload: &Workload) -> Pace {
+    Pace { bursts: workload.bursts, quiet: workload.quiet }
+}
+
+/// A value as it is stored: padded to the size that the plan asks for.
+pub fn text(workload: &Workload, value: i64) -> String {
+    format!("{value:.<width$}", width = workload.value_bytes as usize)
+}
+
+/// The value that is stored so; `None` if no client of this plan stored it. What was cut short, or grew, is none.
+pub fn number_in(workload: &Workload, stored: &str) -> Option<i64> {
+    let value = stored.trim_end_matches('.').parse().ok()?;
+    (text(workload, value).len() == stored.len()).then_some(value)
 }
 
 /// The number of a client's n-th operation (from 0) that the plan does not leave out.
@@ -134,6 +176,37 @@ mod tests {
         assert!((3_800..4_200).contains(&count(|action| matches!(action, Action::Read))));
         assert!((1_800..2_200).contains(&count(|action| matches!(action, Action::Cas { .. }))));
         assert!((4_800..5_200).contains(&operations.iter().filter(|operation| operation.key == 0).count()));
+    }
+
+    #[test]
+    fn a_hot_key_and_a_skew_take_their_share_and_change_nothing_else() {
+        let even = Workload { keys: 4, ..workload() };
+        let share = |workload: &Workload, key: u32| {
+            (0..10_000).filter(|n| operation(3, workload, 2, *n, |_| None).unwrap().key == key).count()
+        };
+        let hot = Workload { hot_key_ppm: 600_000, ..even.clone() };
+        // 60 % by being hot, and a quarter of the rest.
+        assert!((6_800..7_200).contains(&share(&hot, 0)), "{}", share(&hot, 0));
+        let skewed = Workload { key_skew: 1, ..even.clone() };
+        let shares = [0, 1, 2, 3].map(|key| share(&skewed, key));
+        // 12, 6, 4 and 3 parts of 25.
+        for (found, wanted) in shares.into_iter().zip([4_800, 2_400, 1_600, 1_200]) {
+            assert!(found.abs_diff(wanted) < 200, "{shares:?}");
+        }
+        for n in 0..100 {
+            let plain = operation(3, &even, 2, n, |_| Some(None)).unwrap();
+            let other = operation(3, &hot, 2, n, |_| Some(None)).unwrap();
+            assert_eq!(Operation { key: 0, ..plain }, Operation { key: 0, ..other });
+        }
+    }
+
+    #[test]
+    fn a_large_value_is_stored_padded_and_one_of_another_size_is_none() {
+        let large = Workload { value_bytes: 12, ..workload() };
+        let stored = text(&large, 1_000_001);
+        assert_eq!((stored.as_str(), number_in(&large, &stored)), ("1000001.....", Some(1_000_001)));
+        assert_eq!(number_in(&large, &stored[..11]), None);
+        assert_eq!((text(&workload(), 7), number_in(&workload(), "7.")), ("7".into(), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, OperationName, rn
 use mcp_manager::command::{Query, Request};
 use serde_json::Value;
 
-use super::{Alarm, Effect, PAUSE_NS, Reply, Setting, error_code, read_result, to_json};
+use super::{Alarm, Effect, PAUSE_NS, Reply, Setting, error_code, read_result};
 use crate::{plan::FIRST_HOME_PROCESS, workload};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Home {
             Some((text, log_index)) => {
                 let done = HistoryEvent {
                     log_index: Some(log_index),
-                    ..self.event(now_ns, Kind::Ok, to_json(text))
+                    ..self.event(now_ns, Kind::Ok, self.setting.to_json(text))
                 };
                 out.push(Effect::Record(done));
                 self.next(now_ns, out);
@@ -167,10 +167,19 @@ impl Home {
 
     /// Waits for the first slot, from this one on, in which it is to read.
     fn wait_for_slot(&mut self, slot: u64, out: &mut Vec<Effect>) {
-        let Setting { workload, stop_ns, .. } = &*self.setting;
-        let due = workload::home_slot(workload, self.node, slot)
-            .map(|slot| (slot, self.first_due_ns + (slot - 1) * workload.home_read_interval_ns))
-            .filter(|(_, due_ns)| due_ns < stop_ns);
+        let Setting { workload, start_ns, stop_ns, .. } = &*self.setting;
+        let pace = workload::pace(workload);
+        let is_quiet = |due_ns: u64| pace.waited_ns(due_ns - start_ns) > due_ns - start_ns;
+        let first_due_ns = self.first_due_ns;
+        let mut slot = slot;
+        let due = std::iter::from_fn(|| {
+            let due = workload::home_slot(workload, self.node, slot)
+                .map(|slot| (slot, first_due_ns + (slot - 1) * workload.home_read_interval_ns))
+                .filter(|(_, due_ns)| due_ns < stop_ns);
+            slot = due.map_or(slot, |(slot, _)| slot + 1);
+            due
+        })
+        .find(|(_, due_ns)| !is_quiet(*due_ns));
         match due {
             None => self.phase = Phase::Idle,
             Some((slot, due_ns)) => {

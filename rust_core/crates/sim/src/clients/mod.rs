@@ -110,11 +110,15 @@ impl Alarm {
     }
 }
 
-/// A setting's text as the history has it: an integer, or null for one that was never written.
-fn to_json(text: Option<&str>) -> Value {
-    match text {
-        None => Value::Null,
-        Some(text) => text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
+impl Setting {
+    /// A setting's text as the history has it: an integer, or null for one that was never written.
+    fn to_json(&self, text: Option<&str>) -> Value {
+        match text {
+            None => Value::Null,
+            Some(text) => {
+                workload::number_in(&self.workload, text).map_or_else(|| Value::from(text), Value::from)
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, OperationName};
 use mcp_manager::command::{Expected, Operation, Outcome, Query, Request, Response};
 use serde_json::{Value, json};
 
-use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, read_result, to_json};
+use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, read_result};
 use crate::{
     plan::{FIRST_HAND_PROCESS, PROCESS_STEP},
     workload::{self, Action},
@@ -265,8 +265,10 @@ impl Roaming {
             return self.begin(now_ns, Task { is_final: true, ..task }, out);
         }
         let Setting { seed, workload, start_ns, stop_ns, .. } = &*self.setting;
+        let pace = workload::pace(workload);
         let due_ns = workload::think_ns(*seed, workload, self.number, self.n)
-            .map(|think_ns| (self.begun_ns + think_ns).max(now_ns).max(*start_ns))
+            .map(|think_ns| start_ns + pace.due_ns(self.begun_ns - start_ns, think_ns))
+            .map(|due_ns| start_ns + pace.waited_ns(due_ns.max(now_ns).max(*start_ns) - start_ns))
             .filter(|due_ns| due_ns < stop_ns);
         match due_ns {
             None => self.rest(),
@@ -359,13 +361,14 @@ impl Roaming {
     fn request(&self, deed: Deed) -> Request {
         let Deed::Operate { key, action } = deed else { return Request::OpenSession };
         let key = self.setting.keys[key as usize].clone();
+        let stored = |value: i64| workload::text(&self.setting.workload, value);
         let operation = match action {
             Action::Read => return Request::Query(Query::Setting { key }),
-            Action::Write(value) => Operation::Write { key, value: value.to_string() },
+            Action::Write(value) => Operation::Write { key, value: stored(value) },
             Action::Cas { expected, new } => Operation::CompareAndSet {
                 key,
-                expected: Expected::Value(expected.map(|value| value.to_string())),
-                value: new.to_string(),
+                expected: Expected::Value(expected.map(stored)),
+                value: stored(new),
             },
         };
         let client = self.session.expect("an operation has its session");
@@ -400,8 +403,8 @@ impl Roaming {
     fn read(&mut self, now_ns: u64, response: &Response, out: &mut Vec<Effect>) {
         match (self.task().deed, read_result(response)) {
             (Deed::Operate { key, action: Action::Read }, Some((text, log_index))) => {
-                self.seen[key as usize] = seen(text);
-                let done = self.event(now_ns, key, Action::Read, Kind::Ok, to_json(text));
+                self.seen[key as usize] = self.seen_in(text);
+                let done = self.event(now_ns, key, Action::Read, Kind::Ok, self.setting.to_json(text));
                 out.push(Effect::Record(HistoryEvent { log_index: Some(log_index), ..done }));
                 self.next(now_ns, out);
             }
@@ -425,7 +428,7 @@ impl Roaming {
                 self.next(now_ns, out);
             }
             (Deed::Operate { key, .. }, Outcome::Mismatch { actual, .. }) => {
-                self.seen[key as usize] = seen(actual.as_deref());
+                self.seen[key as usize] = self.seen_in(actual.as_deref());
                 self.finish(now_ns, Kind::Fail, "mismatch", Some(log_index), out);
             }
             (_, Outcome::SessionExpired) => {
@@ -435,6 +438,13 @@ impl Roaming {
             }
             (_, Outcome::Rejected { .. }) => self.finish(now_ns, Kind::Fail, "rejected", None, out),
             _ => self.finish(now_ns, Kind::Info, "unexpected_answer", None, out),
+        }
+    }
+
+    fn seen_in(&self, text: Option<&str>) -> Option<Option<i64>> {
+        match text {
+            None => Some(None),
+            Some(text) => workload::number_in(&self.setting.workload, text).map(Some),
         }
     }
 
@@ -511,13 +521,6 @@ fn argument(action: Action) -> Value {
         Action::Read => Value::Null,
         Action::Write(value) => Value::from(value),
         Action::Cas { expected, new } => json!([expected, new]),
-    }
-}
-
-fn seen(text: Option<&str>) -> Option<Option<i64>> {
-    match text {
-        None => Some(None),
-        Some(text) => text.parse().ok().map(Some),
     }
 }
 

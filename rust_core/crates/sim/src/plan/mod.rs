@@ -15,6 +15,8 @@ use serde::Deserialize;
 
 pub use only::Only;
 
+use crate::workload::{Bursts, Windows};
+
 /// The only format this crate reads.
 pub const FORMAT: u64 = 1;
 /// The most nodes a simulated cluster may have.
@@ -32,6 +34,14 @@ pub const FIRST_HAND_PROCESS: u64 = 600;
 pub const MAX_OPERATION: u64 = 1_000_000;
 /// The longest duration a plan may name: one virtual day. Sums of a few such times cannot overflow.
 pub const MAX_DURATION_NS: u64 = 86_400_000_000_000;
+/// The steepest skew of keys.
+pub const MAX_KEY_SKEW: u32 = 4;
+/// The largest value that a workload stores, in bytes.
+pub const MAX_VALUE_BYTES: u64 = mcp_manager::limits::MAX_VALUE_BYTES as u64;
+/// The least time from one burst, or one quiet window, to the next.
+pub const MIN_WINDOW_NS: u64 = 10_000_000;
+/// How many times as fast clients go in a burst at most.
+pub const MAX_BURST_FACTOR: u64 = 1_000;
 /// The greatest bandwidth of a link, in bytes per second.
 pub const MAX_BYTES_PER_S: u64 = 1_000_000_000;
 /// The side of clients on a link: node numbers begin at 1.
@@ -130,6 +140,21 @@ pub struct Workload {
     pub rate_per_1000s: u64,
     /// Registers.
     pub keys: u32,
+    /// Share of operations, in parts of a million, that are on the first register whatever else is drawn.
+    #[serde(default)]
+    pub hot_key_ppm: u32,
+    /// How uneven the others are: register n has 1/n^s of the first one's share (Zipf's law). 0: even.
+    #[serde(default)]
+    pub key_skew: u32,
+    /// The least size of a stored value, in bytes.
+    #[serde(default)]
+    pub value_bytes: u64,
+    /// When clients go faster.
+    #[serde(default)]
+    pub bursts: Option<Bursts>,
+    /// When they begin nothing.
+    #[serde(default)]
+    pub quiet: Option<Windows>,
     /// Share of reads, in percent.
     pub read_percent: u32,
     /// Share of compare-and-sets, in percent; the rest are writes.

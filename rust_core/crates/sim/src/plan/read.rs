@@ -62,6 +62,16 @@ impl Plan {
         within("workload.read_percent", workload.read_percent.into(), 0, 100)?;
         let rest = 100 - u64::from(workload.read_percent);
         within("workload.cas_percent", workload.cas_percent.into(), 0, rest)?;
+        within("workload.hot_key_ppm", workload.hot_key_ppm.into(), 0, 1_000_000)?;
+        within("workload.key_skew", workload.key_skew.into(), 0, MAX_KEY_SKEW.into())?;
+        within("workload.value_bytes", workload.value_bytes, 0, MAX_VALUE_BYTES)?;
+        if let Some(Bursts { every_ns, for_ns, factor }) = workload.bursts {
+            windows("workload.bursts", Windows { every_ns, for_ns })?;
+            within("workload.bursts.factor", factor, 1, MAX_BURST_FACTOR)?;
+        }
+        if let Some(quiet) = workload.quiet {
+            windows("workload.quiet", quiet)?;
+        }
         for (path, time_ns) in [
             ("workload.home_read_interval_ns", workload.home_read_interval_ns),
             ("workload.attempt_timeout_ns", workload.attempt_timeout_ns),
@@ -101,6 +111,12 @@ impl Workload {
             names.map(|names| Only::read("workload.only", names, workload.clients, nodes)).transpose()?;
         Ok(workload)
     }
+}
+
+/// Windows follow one another with some time in between.
+fn windows(path: &str, Windows { every_ns, for_ns }: Windows) -> Result<(), PlanError> {
+    within(&format!("{path}.every_ns"), every_ns, MIN_WINDOW_NS, MAX_DURATION_NS)?;
+    within(&format!("{path}.for_ns"), for_ns, 1, every_ns - 1)
 }
 
 impl Step {

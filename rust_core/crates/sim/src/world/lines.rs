@@ -18,8 +18,10 @@ use crate::plan::CLIENTS;
 
 /// What waits before one link at most, as in the node's own queue to a peer.
 const MAX_WAITING: usize = 1_024;
-/// A request or an answer over HTTP: its head is most of it.
+/// A request or an answer over HTTP: its head is most of it, unless it carries a large value.
 const HTTP_BYTES: u64 = 400;
+/// Values up to this size are counted with the head.
+const SMALL_VALUE_BYTES: u64 = 100;
 /// The length that stands before each message between nodes.
 const LENGTH_BYTES: u64 = 4;
 
@@ -39,9 +41,18 @@ impl Parcel {
                 let size = postcard::serialize_with_flavor::<_, Size, _>(message, Size::default());
                 LENGTH_BYTES + size.expect("a message has no field that postcard refuses") as u64
             }
-            _ => HTTP_BYTES,
+            Parcel::Request { request, .. } => HTTP_BYTES + large(request.value_bytes()),
+            Parcel::Reply { reply: Reply::Response(response), .. } => {
+                HTTP_BYTES + large(response.value_bytes())
+            }
+            Parcel::Reply { .. } | Parcel::Cancel { .. } => HTTP_BYTES,
         }
     }
+}
+
+/// What a body with so much in it adds to the head.
+fn large(value_bytes: usize) -> u64 {
+    (value_bytes as u64).saturating_sub(SMALL_VALUE_BYTES)
 }
 
 /// What waits before one link; its first is on its way into it.
