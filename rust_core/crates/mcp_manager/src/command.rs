@@ -82,6 +82,61 @@ pub enum Operation {
         /// The state it is in.
         state: ServerState,
     },
+    /// Adds to a counter. One that nobody added to stands at 0.
+    Add {
+        /// The counter.
+        key: String,
+        /// How much; may be negative.
+        amount: i64,
+    },
+    /// Reads lists and appends to them, all at one moment. A list that nobody appended to is empty.
+    Transact {
+        /// In this order: a read sees the appends before it.
+        steps: Vec<ListStep>,
+    },
+    /// Takes a lease, if nobody holds it.
+    Acquire {
+        /// The lease.
+        name: String,
+        /// Who is to hold it.
+        holder: String,
+        /// How long it lasts unless it is renewed, by the log's clock.
+        ttl_ms: u64,
+    },
+    /// Lets a lease last for so long again, if this holder holds it.
+    Renew {
+        /// The lease.
+        name: String,
+        /// Who holds it.
+        holder: String,
+        /// How long it lasts from now, by the log's clock.
+        ttl_ms: u64,
+    },
+    /// Gives a lease back, if this holder holds it.
+    Release {
+        /// The lease.
+        name: String,
+        /// Who holds it.
+        holder: String,
+    },
+}
+
+/// One step of a transaction over lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ListStep {
+    /// Appends an element.
+    Append {
+        /// The list.
+        key: String,
+        /// What is appended.
+        element: String,
+    },
+    /// Reads a list.
+    Read {
+        /// The list.
+        key: String,
+    },
 }
 
 /// What a compare-and-set compares.
@@ -185,6 +240,28 @@ pub enum Outcome {
         /// What was expected, and what was found.
         reason: String,
     },
+    /// A transaction was done.
+    Transacted {
+        /// Its log index.
+        version: u64,
+        /// What each of its reads found, in order.
+        lists: Vec<Vec<String>>,
+    },
+    /// The lease is this holder's.
+    Leased {
+        /// The fencing token: greater than that of every lease granted before (Kleppmann, How to do distributed
+        /// locking, 2016). It stays the same while the lease is renewed.
+        token: u64,
+    },
+    /// Somebody holds the lease; nothing changed.
+    Held {
+        /// Who.
+        holder: String,
+        /// Under which token.
+        token: u64,
+    },
+    /// This holder does not hold the lease: it never did, gave it back, or it ended. Nothing changed.
+    NotHeld,
 }
 
 /// What a client may ask.
@@ -203,6 +280,21 @@ pub enum Query {
     },
     /// All MCP servers, by name.
     Servers,
+    /// Where a counter stands.
+    Counter {
+        /// Which.
+        key: String,
+    },
+    /// The elements of lists, all as of one moment.
+    Lists {
+        /// Which.
+        keys: Vec<String>,
+    },
+    /// Who holds a lease.
+    Lease {
+        /// Which.
+        name: String,
+    },
 }
 
 /// What it is told.
@@ -225,6 +317,25 @@ pub enum Answer {
     Servers {
         /// Ascending by name.
         servers: Vec<Server>,
+    },
+    /// A counter.
+    Counter {
+        /// Where it stands.
+        value: i64,
+        /// The log index of its last change; 0: nobody added to it.
+        version: u64,
+    },
+    /// Lists, in the order asked for.
+    Lists {
+        /// Their elements.
+        lists: Vec<Vec<String>>,
+    },
+    /// A lease.
+    Lease {
+        /// Who holds it; null: nobody.
+        holder: Option<String>,
+        /// Under which token; 0: nobody holds it.
+        token: u64,
     },
 }
 
@@ -293,19 +404,38 @@ impl Request {
     /// How many bytes of values it carries.
     pub fn value_bytes(&self) -> usize {
         match self {
-            Request::Operate { operation, .. } => match operation {
-                Operation::Write { value, .. } => value.len(),
-                Operation::CompareAndSet { expected, value, .. } => {
-                    let expected = match expected {
-                        Expected::Value(Some(value)) => value.len(),
-                        Expected::Value(None) | Expected::Version(_) => 0,
-                    };
-                    expected + value.len()
-                }
-                Operation::Register { server } => server.endpoint.len(),
-                Operation::Deregister { .. } | Operation::SetState { .. } => 0,
-            },
+            Request::Operate { operation, .. } => operation.value_bytes(),
             _ => 0,
+        }
+    }
+}
+
+impl Operation {
+    fn value_bytes(&self) -> usize {
+        match self {
+            Operation::Write { value, .. }
+            | Operation::CompareAndSet {
+                expected: Expected::Value(None) | Expected::Version(_),
+                value,
+                ..
+            } => value.len(),
+            Operation::CompareAndSet { expected: Expected::Value(Some(expected)), value, .. } => {
+                expected.len() + value.len()
+            }
+            Operation::Register { server } => server.endpoint.len(),
+            Operation::Transact { steps } => steps
+                .iter()
+                .map(|step| match step {
+                    ListStep::Append { element, .. } => element.len(),
+                    ListStep::Read { .. } => 0,
+                })
+                .sum(),
+            Operation::Deregister { .. }
+            | Operation::SetState { .. }
+            | Operation::Add { .. }
+            | Operation::Acquire { .. }
+            | Operation::Renew { .. }
+            | Operation::Release { .. } => 0,
         }
     }
 }
@@ -321,6 +451,10 @@ impl Response {
             }
             Response::Read { answer: Answer::Servers { servers }, .. } => {
                 servers.iter().map(|server| server.spec.endpoint.len()).sum()
+            }
+            Response::Applied { outcome: Outcome::Transacted { lists, .. }, .. }
+            | Response::Read { answer: Answer::Lists { lists }, .. } => {
+                lists.iter().flatten().map(String::len).sum()
             }
             _ => 0,
         }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Operation, ServerSpec, Transport};
+use crate::command::{ListStep, Operation, ServerSpec, Transport};
 
 /// Longest name of a setting, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
@@ -21,6 +21,22 @@ pub const MAX_SERVER_NAME_BYTES: usize = 128;
 pub const MAX_ENDPOINT_BYTES: usize = 2 * 1024;
 /// Most MCP servers.
 pub const MAX_SERVERS: usize = 10_000;
+/// Most counters.
+pub const MAX_COUNTERS: usize = 100_000;
+/// Most lists.
+pub const MAX_LISTS: usize = 100_000;
+/// Most steps of one transaction.
+pub const MAX_STEPS: usize = 16;
+/// What a transaction appends and names, and what it reads, in bytes: each element and each name counts so much more.
+pub const MAX_TRANSACTION_BYTES: usize = MAX_VALUE_BYTES;
+/// What an element, or a name in a transaction, takes besides its own bytes.
+pub const OVERHEAD_BYTES: usize = 32;
+/// Most leases at one time.
+pub const MAX_LEASES: usize = 10_000;
+/// Longest name of a lease, and of a holder, in bytes.
+pub const MAX_LEASE_NAME_BYTES: usize = 256;
+/// Longest that a lease may last without being renewed: a day.
+pub const MAX_LEASE_MS: u64 = 86_400_000;
 /// Largest encoded command that a node proposes, in bytes: whatever passes the limits above fits.
 pub const MAX_COMMAND_BYTES: usize = 256 * 1024;
 
@@ -57,17 +73,57 @@ pub fn check(operation: &Operation) -> Result<(), String> {
         Operation::Deregister { name } | Operation::SetState { name, .. } => {
             check_name("a server's name", name, MAX_SERVER_NAME_BYTES)
         }
+        Operation::Add { key, .. } => check_name("a counter's name", key, MAX_KEY_BYTES),
+        Operation::Transact { steps } => check_transaction(steps),
+        Operation::Acquire { name, holder, ttl_ms } | Operation::Renew { name, holder, ttl_ms } => {
+            check_lease(name, holder)?;
+            match ttl_ms {
+                1..=MAX_LEASE_MS => Ok(()),
+                _ => Err(format!("a lease lasts from 1 to {MAX_LEASE_MS} ms, not {ttl_ms}")),
+            }
+        }
+        Operation::Release { name, holder } => check_lease(name, holder),
     }
 }
 
 /// Whether a state of `state_bytes` has room for an operation; the error is the reason to give. What only makes
 /// room, or changes a state in place, always passes.
 pub fn check_room(operation: &Operation, state_bytes: usize) -> Result<(), String> {
-    let grows = !matches!(operation, Operation::Deregister { .. } | Operation::SetState { .. });
+    let grows = !matches!(
+        operation,
+        Operation::Deregister { .. }
+            | Operation::SetState { .. }
+            | Operation::Renew { .. }
+            | Operation::Release { .. }
+    );
     if grows && state_bytes + MAX_GROWTH_BYTES > MAX_STATE_BYTES {
         return Err(format!("the state is full: at most {MAX_STATE_BYTES} bytes"));
     }
     Ok(())
+}
+
+fn check_transaction(steps: &[ListStep]) -> Result<(), String> {
+    if steps.is_empty() || steps.len() > MAX_STEPS {
+        return Err(format!("a transaction has from 1 to {MAX_STEPS} steps, not {}", steps.len()));
+    }
+    let mut bytes = 0;
+    for step in steps {
+        let (ListStep::Append { key, .. } | ListStep::Read { key }) = step;
+        check_name("a list's name", key, MAX_KEY_BYTES)?;
+        bytes += OVERHEAD_BYTES + key.len();
+        if let ListStep::Append { element, .. } = step {
+            bytes += element.len();
+        }
+    }
+    if bytes > MAX_TRANSACTION_BYTES {
+        return Err(format!("a transaction takes at most {MAX_TRANSACTION_BYTES} bytes, not {bytes}"));
+    }
+    Ok(())
+}
+
+fn check_lease(name: &str, holder: &str) -> Result<(), String> {
+    check_name("a lease's name", name, MAX_LEASE_NAME_BYTES)?;
+    check_name("a holder", holder, MAX_LEASE_NAME_BYTES)
 }
 
 fn check_server(server: &ServerSpec) -> Result<(), String> {

@@ -7,6 +7,7 @@
 
 use serde::Serialize;
 
+use super::leases::Lease;
 use super::sessions::Session;
 use crate::command::{ServerSpec, ServerState};
 use crate::limits::SessionLimits;
@@ -19,6 +20,10 @@ pub(super) enum Item<'a> {
     Setting { key: &'a str, value: &'a str, version: u64 },
     Server { spec: &'a ServerSpec, state: ServerState, version: u64 },
     Session { client: u64, session: &'a Session },
+    Counter { key: &'a str, value: i64, version: u64 },
+    List { key: &'a str, length: u64, version: u64 },
+    Element { key: &'a str, position: u64, element: &'a str },
+    Lease { name: &'a str, lease: &'a Lease },
 }
 
 /// The sum, how many bytes went into it, and a buffer kept so that hashing does not allocate.

@@ -1,9 +1,13 @@
-//! The replicated state machine: settings, a registry of MCP servers, and the clients' sessions. Pure.
+//! The replicated state machine: settings, a registry of MCP servers, counters, lists, leases, and the clients'
+//! sessions. Pure.
 //!
 //! Same log, same state, on every replica: no clock but the log's, no randomness, ordered maps. An entry
 //! that no version wrote has an outcome like any other; nothing that stands in a log panics.
 
 mod checksum;
+mod counters;
+mod leases;
+mod lists;
 mod sessions;
 mod snapshot;
 
@@ -14,6 +18,9 @@ use mcp_chaos_evidence::{Plant, Plants};
 use serde::{Deserialize, Serialize};
 
 use self::checksum::{Checksum, Item};
+use self::counters::Counters;
+use self::leases::Leases;
+use self::lists::Lists;
 use self::sessions::{Last, Session, Sessions};
 pub use self::snapshot::SnapshotError;
 use crate::command::{Answer, Command, Expected, Operation, Outcome, Query, Server, ServerState};
@@ -35,6 +42,9 @@ pub struct Machine {
     now_ms: u64,
     settings: BTreeMap<String, Setting>,
     servers: BTreeMap<String, Server>,
+    counters: Counters,
+    lists: Lists,
+    leases: Leases,
     sessions: Sessions,
     checksum: Checksum,
     plants: Plants,
@@ -71,6 +81,9 @@ impl Machine {
             now_ms: 0,
             settings: BTreeMap::new(),
             servers: BTreeMap::new(),
+            counters: Counters::default(),
+            lists: Lists::default(),
+            leases: Leases::default(),
             sessions: Sessions::default(),
             checksum: Checksum::default(),
             plants: Plants::default(),
@@ -122,6 +135,9 @@ impl Machine {
             },
             Query::Server { name } => Answer::Server { server: self.servers.get(name).cloned() },
             Query::Servers => Answer::Servers { servers: self.servers.values().cloned().collect() },
+            Query::Counter { key } => self.counters.query(key),
+            Query::Lists { keys } => self.lists.query(keys),
+            Query::Lease { name } => self.leases.query(name),
         }
     }
 
@@ -255,6 +271,19 @@ impl Machine {
                 Some(server) => self.put_server(Server { spec: server.spec.clone(), state, version: index }),
                 None => Outcome::NotFound,
             },
+            Operation::Add { key, amount } => self.counters.add(index, key, amount, &mut self.checksum),
+            Operation::Transact { steps } => self.lists.transact(index, steps, &mut self.checksum),
+            Operation::Acquire { name, holder, ttl_ms } => {
+                let ends_ms = self.now_ms.saturating_add(ttl_ms);
+                self.leases.acquire(index, name, holder, ends_ms, &mut self.checksum)
+            }
+            Operation::Renew { name, holder, ttl_ms } => {
+                let ends_ms = self.now_ms.saturating_add(ttl_ms);
+                self.leases.renew(name, &holder, ends_ms, &mut self.checksum)
+            }
+            Operation::Release { name, holder } => {
+                self.leases.release(index, &name, &holder, &mut self.checksum)
+            }
         }
     }
 
@@ -289,7 +318,7 @@ impl Machine {
         }
     }
 
-    /// Moves the log's clock forward, never back, and expires what has been idle for too long by it.
+    /// Moves the log's clock forward, never back, and ends leases and sessions whose time is over by it.
     fn advance_clock(&mut self, now_ms: u64) {
         if now_ms <= self.now_ms {
             return;
@@ -297,6 +326,7 @@ impl Machine {
         self.checksum.remove(&Item::Clock { now_ms: self.now_ms });
         self.now_ms = now_ms;
         self.checksum.add(&Item::Clock { now_ms });
+        self.leases.advance(now_ms, &mut self.checksum);
         while self
             .sessions
             .oldest_used_ms()
@@ -325,6 +355,9 @@ impl Machine {
         for (client, session) in self.sessions.iter() {
             checksum.add(&Item::Session { client, session });
         }
+        self.counters.sum_up(&mut checksum);
+        self.lists.sum_up(&mut checksum);
+        self.leases.sum_up(&mut checksum);
         checksum
     }
 }

@@ -8,6 +8,9 @@ use bytes::Bytes;
 use mcp_chaos_evidence::Plant;
 use serde::{Deserialize, Serialize};
 
+use super::counters::Counters;
+use super::leases::{Lease, Leases};
+use super::lists::{List, Lists};
 use super::sessions::Session;
 use super::{Machine, Setting};
 use crate::command::{Server, ServerSpec, ServerState};
@@ -15,7 +18,10 @@ use crate::limits::SessionLimits;
 
 /// What every snapshot begins with: a name, and the version of what follows.
 const MAGIC: [u8; 4] = *b"mcpS";
+/// Settings, servers and sessions; and so is still written where there is nothing else, as it always was.
 const VERSION: u8 = 1;
+/// The same, and behind it counters, lists and leases.
+const VERSION_WITH_OBJECTS: u8 = 2;
 
 /// Why bytes could not be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +31,8 @@ pub enum SnapshotError {
     NotASnapshot,
     /// Written by another version.
     #[error(
-        "the snapshot has format {found}, this build reads format {VERSION}: use the build that wrote it"
+        "the snapshot has format {found}, this build reads formats {VERSION} and {VERSION_WITH_OBJECTS}: use the build \
+         that wrote it"
     )]
     Version {
         /// The version found.
@@ -64,9 +71,23 @@ struct Read {
     sessions: Vec<(u64, Session)>,
 }
 
+#[derive(Serialize)]
+struct WrittenObjects<'a> {
+    counters: Vec<(&'a str, i64, u64)>,
+    lists: Vec<(&'a str, &'a List)>,
+    leases: Vec<(&'a str, &'a Lease)>,
+}
+
+#[derive(Deserialize)]
+struct ReadObjects {
+    counters: Vec<(String, i64, u64)>,
+    lists: Vec<(String, List)>,
+    leases: Vec<(String, Lease)>,
+}
+
 pub(super) fn write(machine: &Machine) -> Bytes {
     let forgets = machine.plants.has(Plant::SessionForgotten);
-    let misses = machine.plants.has(Plant::SnapshotMissesKey) && machine.settings.len() > 1;
+    let kept = |count: usize| count - usize::from(machine.plants.has(Plant::SnapshotMissesKey) && count > 1);
     let bare: Vec<_> = machine
         .sessions
         .iter()
@@ -80,7 +101,7 @@ pub(super) fn write(machine: &Machine) -> Bytes {
         settings: machine
             .settings
             .iter()
-            .take(machine.settings.len() - usize::from(misses))
+            .take(kept(machine.settings.len()))
             .map(|(key, setting)| (key.as_str(), setting))
             .collect(),
         servers: machine
@@ -94,23 +115,51 @@ pub(super) fn write(machine: &Machine) -> Bytes {
             machine.sessions.iter().collect()
         },
     };
+    let (counters, lists) = (machine.counters.iter(), machine.lists.iter());
+    let (counters_kept, lists_kept) = (kept(counters.len()), kept(lists.len()));
+    let objects = WrittenObjects {
+        counters: counters.take(counters_kept).collect(),
+        lists: lists.take(lists_kept).collect(),
+        leases: machine.leases.iter().collect(),
+    };
+    let has_objects = !objects.counters.is_empty() || !objects.lists.is_empty() || !objects.leases.is_empty();
     let mut bytes = MAGIC.to_vec();
-    bytes.push(VERSION);
-    postcard::to_extend(&content, bytes).expect("encoding into memory cannot fail").into()
+    bytes.push(if has_objects { VERSION_WITH_OBJECTS } else { VERSION });
+    let mut bytes = postcard::to_extend(&content, bytes).expect("encoding into memory cannot fail");
+    if has_objects {
+        bytes = postcard::to_extend(&objects, bytes).expect("encoding into memory cannot fail");
+    }
+    bytes.into()
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Machine, SnapshotError> {
     let (&version, content) =
         bytes.strip_prefix(&MAGIC).and_then(|rest| rest.split_first()).ok_or(SnapshotError::NotASnapshot)?;
-    if version != VERSION {
+    if version != VERSION && version != VERSION_WITH_OBJECTS {
         return Err(SnapshotError::Version { found: version });
     }
     let Ok((read, rest)) = postcard::take_from_bytes::<Read>(content) else {
         return Err(SnapshotError::Damaged("it ends early, or holds what no version wrote"));
     };
+    let (objects, rest) = if version == VERSION_WITH_OBJECTS {
+        let Ok((objects, rest)) = postcard::take_from_bytes::<ReadObjects>(rest) else {
+            return Err(SnapshotError::Damaged("it ends early, or holds what no version wrote"));
+        };
+        if objects.counters.is_empty() && objects.lists.is_empty() && objects.leases.is_empty() {
+            return Err(SnapshotError::Damaged(
+                "it has the format of one with counters, lists or leases, and none",
+            ));
+        }
+        (objects, rest)
+    } else {
+        (ReadObjects { counters: Vec::new(), lists: Vec::new(), leases: Vec::new() }, rest)
+    };
     let ascending = read.settings.is_sorted_by(|a, b| a.0 < b.0)
         && read.servers.is_sorted_by(|a, b| a.0.name < b.0.name)
-        && read.sessions.is_sorted_by(|a, b| a.0 < b.0);
+        && read.sessions.is_sorted_by(|a, b| a.0 < b.0)
+        && objects.counters.is_sorted_by(|a, b| a.0 < b.0)
+        && objects.lists.is_sorted_by(|a, b| a.0 < b.0)
+        && objects.leases.is_sorted_by(|a, b| a.0 < b.0);
     if !rest.is_empty() || !ascending {
         return Err(SnapshotError::Damaged("bytes follow its end, or its keys do not ascend"));
     }
@@ -123,6 +172,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Machine, SnapshotError> {
     for (client, session) in read.sessions {
         machine.sessions.insert(client, session);
     }
+    machine.counters = Counters::restored(objects.counters);
+    machine.lists = Lists::restored(objects.lists);
+    machine.leases = Leases::restored(objects.leases);
     machine.checksum = machine.checksum_of_content();
     Ok(machine)
 }
@@ -130,7 +182,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Machine, SnapshotError> {
 #[cfg(test)]
 mod mcp_manager_tests {
     use super::*;
-    use crate::command::{Command, Operation};
+    use crate::command::{Command, ListStep, Operation};
 
     #[test]
     fn a_snapshot_that_lost_anything_shows_another_checksum_once_restored() {
@@ -153,16 +205,29 @@ mod mcp_manager_tests {
             1,
             &Command::Operate { client: 2, sequence: 2, now_ms: 9, operation: register }.encode(),
         );
+        let append = |key: &str| ListStep::Append { key: key.into(), element: "e".into() };
+        let objects = [
+            Operation::Add { key: "k".into(), amount: 3 },
+            Operation::Transact { steps: vec![append("k"), append("l")] },
+            Operation::Acquire { name: "k".into(), holder: "h".into(), ttl_ms: 100 },
+        ];
+        for (at, operation) in (5..).zip(objects) {
+            let command = Command::Operate { client: 2, sequence: at, now_ms: 9, operation };
+            machine.apply(at, 1, &command.encode());
+        }
         let whole = machine.state_checksum();
         assert_eq!(read(&write_less(&machine, |_| {})).unwrap().state_checksum(), whole);
 
-        let losses: [fn(&mut Machine); 6] = [
+        let losses: [fn(&mut Machine); 9] = [
             |machine| machine.settings.clear(),
             |machine| machine.settings.get_mut("k").unwrap().version += 1,
             |machine| machine.servers.clear(),
             |machine| machine.servers.get_mut("s").unwrap().state = ServerState::Ready,
             |machine| drop(machine.sessions.pop_oldest()),
             |machine| machine.now_ms = 0,
+            |machine| machine.counters = Counters::default(),
+            |machine| machine.lists = Lists::default(),
+            |machine| machine.leases = Leases::default(),
         ];
         for (n, lose) in losses.into_iter().enumerate() {
             assert_ne!(read(&write_less(&machine, lose)).unwrap().state_checksum(), whole, "loss {n}");

@@ -1,12 +1,13 @@
 //! The planted bug `ack-before-commit`: what a leader with it answers as soon as it has appended.
 //!
 //! The outcome is guessed from the applied state and the node's own appended entries that are not applied
-//! yet. Only writes and compare-and-sets of settings are acknowledged early; all else waits as it should, and
-//! so does a request that the applied state has seen already, or whose session it does not know.
+//! yet. Only what needs no look at anything else is acknowledged early: writes and compare-and-sets of settings, adds,
+//! appends. All else waits as it should, and so does a request that the applied state has seen already, or whose
+//! session it does not know.
 
 use std::collections::BTreeMap;
 
-use crate::command::{Answer, Command, Operation, Outcome, Query};
+use crate::command::{Answer, Command, ListStep, Operation, Outcome, Query};
 use crate::limits;
 use crate::machine::Machine;
 
@@ -58,9 +59,19 @@ impl Speculation {
                     Outcome::Mismatch { actual, version }
                 }
             }
-            Operation::Register { .. } | Operation::Deregister { .. } | Operation::SetState { .. } => {
-                return None;
+            Operation::Add { .. } => Outcome::Done { version: index },
+            Operation::Transact { steps }
+                if steps.iter().all(|step| matches!(step, ListStep::Append { .. })) =>
+            {
+                Outcome::Transacted { version: index, lists: Vec::new() }
             }
+            Operation::Register { .. }
+            | Operation::Deregister { .. }
+            | Operation::SetState { .. }
+            | Operation::Transact { .. }
+            | Operation::Acquire { .. }
+            | Operation::Renew { .. }
+            | Operation::Release { .. } => return None,
         };
         self.appended.insert(index, (write, outcome.clone()));
         Some((outcome, index))
@@ -91,7 +102,7 @@ impl Speculation {
         }
         match machine.query(&Query::Setting { key: key.to_owned() }) {
             Answer::Setting { value, version } => (value, version),
-            Answer::Server { .. } | Answer::Servers { .. } => (None, 0),
+            _ => (None, 0),
         }
     }
 }

@@ -7,6 +7,7 @@ mod mcp_manager_node;
 mod mcp_manager_node_failures;
 mod mcp_manager_node_properties;
 mod mcp_manager_node_snapshots;
+mod mcp_manager_objects;
 mod mcp_manager_plants;
 mod mcp_manager_properties;
 mod mcp_manager_sessions;

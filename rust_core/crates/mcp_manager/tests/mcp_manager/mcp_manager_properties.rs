@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mcp_manager::command::{
-    Answer, Command, Expected, Operation, Outcome, Query, ServerSpec, ServerState, Transport,
+    Answer, Command, Expected, ListStep, Operation, Outcome, Query, ServerSpec, ServerState, Transport,
 };
 use mcp_manager::limits::{SessionLimits, check};
 use mcp_manager::{Applied, Machine};
@@ -42,6 +42,12 @@ fn operations() -> impl Strategy<Value = Operation> {
     let name = || prop_oneof![Just("s"), Just("t")].prop_map(str::to_owned);
     let endpoint = prop_oneof![Just("http://s"), Just("serve")].prop_map(str::to_owned);
     let transport = prop_oneof![Just(Transport::Stdio), Just(Transport::Sse)];
+    let list_step = prop_oneof![
+        (key(), value()).prop_map(|(key, element)| ListStep::Append { key, element }),
+        key().prop_map(|key| ListStep::Read { key }),
+    ];
+    let holder = || prop_oneof![Just("c1"), Just("c2")].prop_map(str::to_owned);
+    let ttl_ms = || prop_oneof![1 => Just(0u64), 9 => 1u64..40];
     let state = prop_oneof![Just(ServerState::Ready), Just(ServerState::Failed)];
     prop_oneof![
         3 => (key(), value()).prop_map(|(key, value)| Operation::Write { key, value }),
@@ -52,6 +58,11 @@ fn operations() -> impl Strategy<Value = Operation> {
         }),
         1 => name().prop_map(|name| Operation::Deregister { name }),
         1 => (name(), state).prop_map(|(name, state)| Operation::SetState { name, state }),
+        1 => (key(), -3i64..4).prop_map(|(key, amount)| Operation::Add { key, amount }),
+        2 => proptest::collection::vec(list_step, 0..4).prop_map(|steps| Operation::Transact { steps }),
+        2 => (name(), holder(), ttl_ms()).prop_map(|(name, holder, ttl_ms)| Operation::Acquire { name, holder, ttl_ms }),
+        1 => (name(), holder(), ttl_ms()).prop_map(|(name, holder, ttl_ms)| Operation::Renew { name, holder, ttl_ms }),
+        1 => (name(), holder()).prop_map(|(name, holder)| Operation::Release { name, holder }),
     ]
 }
 
@@ -129,6 +140,10 @@ struct Model {
     carried_out: BTreeMap<(u64, u64), (Outcome, u64)>,
     settings: BTreeMap<String, (String, u64)>,
     servers: BTreeMap<String, (ServerSpec, ServerState, u64)>,
+    counters: BTreeMap<String, (i64, u64)>,
+    lists: BTreeMap<String, Vec<String>>,
+    /// Holder, token, and when it ends.
+    leases: BTreeMap<String, (String, u64, u64)>,
 }
 
 impl Model {
@@ -176,6 +191,7 @@ impl Model {
         self.now_ms = self.now_ms.max(now_ms);
         let now_ms = self.now_ms;
         self.sessions.retain(|session| now_ms - session.0 <= LIMITS.ttl_ms);
+        self.leases.retain(|_, (_, _, ends_ms)| *ends_ms > now_ms);
     }
 
     fn carry_out(&mut self, index: u64, operation: Operation) -> Outcome {
@@ -210,6 +226,42 @@ impl Model {
                 Some(server) => (server.1, server.2) = (state, index),
                 None => return Outcome::NotFound,
             },
+            Operation::Add { key, amount } => {
+                let counter = self.counters.entry(key).or_default();
+                *counter = (counter.0 + amount, index);
+            }
+            Operation::Transact { steps } => {
+                let mut lists = Vec::new();
+                for step in steps {
+                    match step {
+                        ListStep::Append { key, element } => self.lists.entry(key).or_default().push(element),
+                        ListStep::Read { key } => {
+                            lists.push(self.lists.get(&key).cloned().unwrap_or_default())
+                        }
+                    }
+                }
+                return Outcome::Transacted { version: index, lists };
+            }
+            Operation::Acquire { name, holder, ttl_ms } => {
+                if let Some((holder, token, _)) = self.leases.get(&name).cloned() {
+                    return Outcome::Held { holder, token };
+                }
+                self.leases.insert(name, (holder, index, self.now_ms + ttl_ms));
+                return Outcome::Leased { token: index };
+            }
+            Operation::Renew { name, holder, ttl_ms } => match self.leases.get_mut(&name) {
+                Some(lease) if lease.0 == holder => {
+                    lease.2 = self.now_ms + ttl_ms;
+                    return Outcome::Leased { token: lease.1 };
+                }
+                _ => return Outcome::NotHeld,
+            },
+            Operation::Release { name, holder } => {
+                if self.leases.get(&name).is_none_or(|lease| lease.0 != holder) {
+                    return Outcome::NotHeld;
+                }
+                self.leases.remove(&name);
+            }
         }
         Outcome::Done { version: index }
     }
@@ -231,6 +283,15 @@ proptest! {
             let answer = machine.query(&Query::Setting { key: key.into() });
             let (value, version) = model.settings.get(key).cloned().map_or((None, 0), |(v, n)| (Some(v), n));
             prop_assert_eq!(answer, Answer::Setting { value, version });
+            let (value, version) = model.counters.get(key).copied().unwrap_or_default();
+            prop_assert_eq!(machine.query(&Query::Counter { key: key.into() }), Answer::Counter { value, version });
+            let lists = vec![model.lists.get(key).cloned().unwrap_or_default()];
+            prop_assert_eq!(machine.query(&Query::Lists { keys: vec![key.into()] }), Answer::Lists { lists });
+        }
+        for name in ["s", "t"] {
+            let held = model.leases.get(name).cloned();
+            let (holder, token) = held.map_or((None, 0), |(holder, token, _)| (Some(holder), token));
+            prop_assert_eq!(machine.query(&Query::Lease { name: name.into() }), Answer::Lease { holder, token });
         }
         let Answer::Servers { servers } = machine.query(&Query::Servers) else { panic!("not a list") };
         let servers: Vec<_> = servers.into_iter().map(|server| (server.spec, server.state, server.version)).collect();

@@ -7,7 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use mcp_chaos_evidence::{NodeId, parse_node_name};
-use mcp_manager::command::{Expected, Operation, Query, Request, ServerSpec, Transport};
+use mcp_manager::command::{
+    Expected, ListStep, Operation, Query, Request, ServerSpec, ServerState, Transport,
+};
 use mcp_manager::limits;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -64,6 +66,47 @@ struct Register {
 struct Deregister {
     client: u64,
     sequence: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetState {
+    client: u64,
+    sequence: u64,
+    state: ServerState,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    client: u64,
+    sequence: u64,
+    amount: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transact {
+    client: u64,
+    sequence: u64,
+    steps: Vec<ListStep>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lease {
+    client: u64,
+    sequence: u64,
+    holder: String,
+    ttl_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    client: u64,
+    sequence: u64,
+    holder: String,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +221,74 @@ pub async fn deregister_server(State(app): State<App>, name: Name, body: Body) -
     let request = text(name).and_then(|name| {
         let Deregister { client, sequence } = parse(body)?;
         operate(client, sequence, Operation::Deregister { name })
+    });
+    ask(&app, request).await
+}
+
+/// `PUT /v1/servers/{name}/state`
+pub async fn set_server_state(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    let request = text(name).and_then(|name| {
+        let SetState { client, sequence, state } = parse(body)?;
+        operate(client, sequence, Operation::SetState { name, state })
+    });
+    ask(&app, request).await
+}
+
+/// `GET /v1/counters/{key}`
+pub async fn read_counter(State(app): State<App>, key: Name) -> HttpResponse {
+    ask(&app, text(key).map(|key| Request::Query(Query::Counter { key }))).await
+}
+
+/// `POST /v1/counters/{key}/add`
+pub async fn add(State(app): State<App>, key: Name, body: Body) -> HttpResponse {
+    let request = text(key).and_then(|key| {
+        let Add { client, sequence, amount } = parse(body)?;
+        operate(client, sequence, Operation::Add { key, amount })
+    });
+    ask(&app, request).await
+}
+
+/// `GET /v1/lists/{key}`
+pub async fn read_list(State(app): State<App>, key: Name) -> HttpResponse {
+    ask(&app, text(key).map(|key| Request::Query(Query::Lists { keys: vec![key] }))).await
+}
+
+/// `POST /v1/lists`: a transaction over any lists.
+pub async fn transact(State(app): State<App>, body: Body) -> HttpResponse {
+    let request = parse::<Transact>(body).and_then(|Transact { client, sequence, steps }| {
+        operate(client, sequence, Operation::Transact { steps })
+    });
+    ask(&app, request).await
+}
+
+/// `GET /v1/leases/{name}`
+pub async fn read_lease(State(app): State<App>, name: Name) -> HttpResponse {
+    ask(&app, text(name).map(|name| Request::Query(Query::Lease { name }))).await
+}
+
+/// `PUT /v1/leases/{name}`
+pub async fn acquire_lease(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    let request = text(name).and_then(|name| {
+        let Lease { client, sequence, holder, ttl_ms } = parse(body)?;
+        operate(client, sequence, Operation::Acquire { name, holder, ttl_ms })
+    });
+    ask(&app, request).await
+}
+
+/// `POST /v1/leases/{name}/renew`
+pub async fn renew_lease(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    let request = text(name).and_then(|name| {
+        let Lease { client, sequence, holder, ttl_ms } = parse(body)?;
+        operate(client, sequence, Operation::Renew { name, holder, ttl_ms })
+    });
+    ask(&app, request).await
+}
+
+/// `DELETE /v1/leases/{name}`
+pub async fn release_lease(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    let request = text(name).and_then(|name| {
+        let Release { client, sequence, holder } = parse(body)?;
+        operate(client, sequence, Operation::Release { name, holder })
     });
     ask(&app, request).await
 }

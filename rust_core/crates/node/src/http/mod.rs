@@ -16,7 +16,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Router, extract};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -74,6 +74,13 @@ fn router(app: App) -> Router {
         .route("/v1/sessions", post(api::open_session))
         .route("/v1/settings/{key}", get(api::read_setting).put(api::write_setting))
         .route("/v1/settings/{key}/compare-and-set", post(api::compare_and_set))
+        .route("/v1/counters/{key}", get(api::read_counter))
+        .route("/v1/counters/{key}/add", post(api::add))
+        .route("/v1/lists/{key}", get(api::read_list))
+        .route("/v1/lists", post(api::transact))
+        .route("/v1/leases/{name}", get(api::read_lease).put(api::acquire_lease).delete(api::release_lease))
+        .route("/v1/leases/{name}/renew", post(api::renew_lease))
+        .route("/v1/servers/{name}/state", put(api::set_server_state))
         .route("/v1/servers", get(api::list_servers))
         .route(
             "/v1/servers/{name}",

@@ -86,6 +86,9 @@ fn translate(response: Response) -> Result<(StatusCode, Value), Problem> {
                 Answer::Server { server: Some(server) } => json!({"server": server}),
                 Answer::Server { server: None } => return Err(no_such_server(log_index)),
                 Answer::Servers { servers } => json!({"servers": servers}),
+                Answer::Counter { value, version } => json!({"value": value, "version": version}),
+                Answer::Lists { lists } => json!({"lists": lists}),
+                Answer::Lease { holder, token } => json!({"holder": holder, "token": token}),
             };
             Ok((StatusCode::OK, at(body, log_index)))
         }
@@ -115,6 +118,21 @@ fn applied(outcome: Outcome, log_index: u64) -> Result<(StatusCode, Value), Prob
                 .with("actual", json!(actual))
                 .with("version", json!(version))
                 .with("log_index", json!(log_index)));
+        }
+        Outcome::Transacted { version, lists } => json!({"version": version, "lists": lists}),
+        Outcome::Leased { token } => json!({"token": token}),
+        Outcome::Held { holder, token } => {
+            let message = format!("{holder} holds the lease; nothing was changed");
+            return Err(Problem::none(StatusCode::CONFLICT, "held", message)
+                .with("holder", json!(holder))
+                .with("token", json!(token))
+                .with("log_index", json!(log_index)));
+        }
+        Outcome::NotHeld => {
+            let message = "this holder does not hold the lease; nothing was changed".to_owned();
+            return Err(
+                Problem::none(StatusCode::CONFLICT, "not_held", message).with("log_index", json!(log_index))
+            );
         }
         Outcome::NotFound => return Err(no_such_server(log_index)),
         Outcome::SessionExpired => {
@@ -166,6 +184,8 @@ mod tests {
             (Response::Unknown { reason: reason() }, (504, "timeout", Effect::Unknown)),
             (applied(mismatch), (409, "mismatch", Effect::None)),
             (applied(Outcome::NotFound), (404, "not_found", Effect::None)),
+            (applied(Outcome::Held { holder: reason(), token: 3 }), (409, "held", Effect::None)),
+            (applied(Outcome::NotHeld), (409, "not_held", Effect::None)),
             (applied(Outcome::SessionExpired), (410, "session_expired", Effect::Unknown)),
             (applied(Outcome::StaleSequence { last: 3 }), (409, "stale_sequence", Effect::Unknown)),
             (applied(Outcome::Rejected { reason: reason() }), (400, "bad_request", Effect::None)),
