@@ -90,6 +90,8 @@ GroupField = Annotated[
 ]
 DelayField = Annotated[Duration, duration("0s", "10s")]
 ShareField = Annotated[Share, share("0.01%", "100%")]
+DriftField = Annotated[Share, share("0.01%", "50%")]
+ClockField = Annotated[Duration, duration("1ms", "60m")]
 BandwidthField = Annotated[ByteRate, byte_rate("100B/s", "1000MB/s")]
 
 
@@ -643,6 +645,104 @@ class DiskError(_OnNodes):
         )
 
 
+_WAYS = {"any": ["one", "leader", "follower", "minority", "majority", "all"]}
+_WAYS_OF_EVENT = {"any": ["event", "leader", "one", "minority", "majority", "all"]}
+
+
+class _OnClocks(_OnNodes):
+    """A fault that moves clocks by a time, one way or the other."""
+
+    short_form: ClassVar[str | None] = None
+    at_random: ClassVar[object] = {
+        "any": [
+            {"node": _WAYS, "by": {"between": ["10ms", "5s"]}},
+            {"node": _WAYS, "by": {"between": ["10ms", "5s"]}, "back": True},
+            {"node": _WAYS, "by": {"between": ["5s", "60m"]}},
+            {"node": _WAYS, "by": {"between": ["5s", "60m"]}, "back": True},
+        ]
+    }
+    on_event: ClassVar[object] = {
+        "any": [
+            {"node": _WAYS_OF_EVENT, "by": {"between": ["10ms", "5s"]}},
+            {"node": _WAYS_OF_EVENT, "by": {"between": ["10ms", "5s"]}, "back": True},
+            {"node": _WAYS_OF_EVENT, "by": {"between": ["5s", "60m"]}},
+            {"node": _WAYS_OF_EVENT, "by": {"between": ["5s", "60m"]}, "back": True},
+        ]
+    }
+
+    by: Given[ClockField]
+    """By how much: forward, unless `back`."""
+    back: bool = False
+    """Whether the clocks go back instead of forward."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The nodes, and by how much their clocks are ahead."""
+        ahead_ns = -int(closed(self.by)) if self.back else int(closed(self.by))
+        return super().case(nodes, anchor) | {"ahead_ns": ahead_ns}
+
+    def words(self) -> str:
+        """``set the clock of n1 back by 2s``."""
+        way = "back" if self.back else "ahead"
+        return f"{self.verb} {closed(self.node).words()} {way} by {closed(self.by)}"
+
+
+class ClockOffset(_OnClocks):
+    """See `about`."""
+
+    kind = "clock_offset"
+    verb = "hold the time of day of"
+    about = "The time of day (CLOCK_REALTIME) stands `by` so much ahead, or `back`; timers do not notice."
+
+
+class ClockJump(_OnClocks):
+    """See `about`."""
+
+    kind = "clock_jump"
+    verb = "set the time of day of"
+    about = (
+        "The time of day (CLOCK_REALTIME) jumps once, ahead or `back`, and stays there; timers do not notice."
+    )
+    lasts = False
+
+
+class ClockDrift(_OnNodes):
+    """See `about`."""
+
+    kind = "clock_drift"
+    about = (
+        "Clocks, timers included (CLOCK_MONOTONIC), go too fast `by` a share, or too slowly (`slower`). What they "
+        "gained or lost stays."
+    )
+    short_form: ClassVar[str | None] = None
+    at_random: ClassVar[object] = {
+        "any": [
+            {"node": _WAYS, "by": {"between": ["1%", "20%"]}},
+            {"node": _WAYS, "by": {"between": ["1%", "20%"]}, "slower": True},
+        ]
+    }
+    on_event: ClassVar[object] = {
+        "any": [
+            {"node": _WAYS_OF_EVENT, "by": {"between": ["1%", "20%"]}},
+            {"node": _WAYS_OF_EVENT, "by": {"between": ["1%", "20%"]}, "slower": True},
+        ]
+    }
+
+    by: Given[DriftField]
+    """By how much: faster, unless `slower`."""
+    slower: bool = False
+    """Whether the clocks go too slowly."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The nodes, and by how much their clocks are too fast."""
+        fast_ppm = -int(closed(self.by)) if self.slower else int(closed(self.by))
+        return super().case(nodes, anchor) | {"fast_ppm": fast_ppm}
+
+    def words(self) -> str:
+        """``let the clocks of n1 go 10% too fast``."""
+        how = "too slowly" if self.slower else "too fast"
+        return f"let the clocks of {closed(self.node).words()} go {closed(self.by)} {how}"
+
+
 SHAPES = ("isolate", "halves", "majority_ring", "bridge", "groups", "sides", "one_way")
 _HEADED = ("halves", "majority_ring", "bridge")
 
@@ -806,6 +906,9 @@ KINDS: dict[str, type[Fault]] = {
         Reorder,
         Bandwidth,
         Reset,
+        ClockOffset,
+        ClockJump,
+        ClockDrift,
         SlowNode,
         SlowDisk,
         SlowSync,

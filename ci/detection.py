@@ -50,9 +50,6 @@ HOW = {"random": "drawn at random", "guided": "guided by what others reached"}
 NOT_SHOWN = {
     "an entry of an earlier term committed by counting its copies (§3.6.2)": "raft-rs decides what is committed, "
     "not our layers",
-    "lease read under clock drift": "waits for clock faults in the simulator",
-    "state that depends on the order of a map": "of the same cause as `local-time` (a state machine that is not "
-    "a function of its log), and no operation of the workloads walks a map",
     "wiped node that votes, configuration applied at the wrong time, learner counted as voter, removed node that "
     "still votes": "wait for membership changes and lost disks in the simulator",
 }

@@ -138,6 +138,8 @@ def _evidence(record: Record) -> Text:
     for node, slowed in (evidence.get("slowed") or {}).items():
         what = list_words(f"{count} {name}" for name, count in slowed.items() if name != "added_ns")
         words.append(f"{node} slowed at {what} by {_seconds(slowed['added_ns'])}")
+    for node, clock in (evidence.get("clocks") or {}).items():
+        words.append(f"{node} {_ahead(clock['ahead_ns'])}, {counted(clock['ticks'], 'tick')}")
     for node, count in (evidence.get("disk_failures") or {}).items():
         words.append(
             f"{node} stopped {counted(count, 'time')} by its disk" if count else f"{node} never failed"
@@ -147,6 +149,11 @@ def _evidence(record: Record) -> Text:
         words += [f"{node} {state}" for node, state in processes.items()]
     text = ", ".join(words)
     return Text(text if len(text) <= _LONGEST_EVIDENCE else text[: _LONGEST_EVIDENCE - 1] + "…", "dim")
+
+
+def _ahead(ahead_ns: int) -> str:
+    """``0.8 s behind``."""
+    return f"{_seconds(abs(ahead_ns))} {'behind' if ahead_ns < 0 else 'ahead'}" if ahead_ns else "on time"
 
 
 def _operations(summary: Record, console: Console) -> None:

@@ -34,11 +34,15 @@ _ACTIONS = frozenset(map(action_of, KINDS))
 
 _TCP: Final = "TCP delivers every byte once and in order, or breaks the connection"
 _SLOW_DISK: Final = "the disk below a container is the machine's own, and no layer between can be slowed"
+_CLOCK: Final = "containers share the machine's clocks, and the node reads them by itself"
 _SIM_ONLY: Final = {
     "power_off": "killing a container keeps what the page cache holds, so no unsynced write is lost",
     "drop": _TCP,
     "duplicate": _TCP,
     "reorder": _TCP,
+    "clock_offset": _CLOCK,
+    "clock_jump": _CLOCK,
+    "clock_drift": _CLOCK,
     "slow_node": "an engine's share of the processor is not a time for each input",
     "slow_disk": _SLOW_DISK,
     "slow_sync": _SLOW_DISK,

@@ -175,3 +175,6 @@ class ClusterMachine(RuleBasedStateMachine):
     slow_sync = _fault("slow_sync")
     full_disk = _fault("full_disk")
     disk_error = _fault("disk_error")
+    clock_offset = _fault("clock_offset")
+    clock_jump = _fault("clock_jump")
+    clock_drift = _fault("clock_drift")

@@ -45,7 +45,8 @@ faults:
   - random:
       count: {between: [0, 10]}
       kinds: [partition, one_way, latency, pause, kill, power_off, restart, transfer_leader, drop, duplicate,
-        reorder, bandwidth, reset, slow_node, slow_disk, slow_sync, full_disk, disk_error]
+        reorder, bandwidth, reset, slow_node, slow_disk, slow_sync, full_disk, disk_error,
+        clock_offset, clock_jump, clock_drift]
       triggers: [vote_cast, disk_write, appended]
 """
 )

@@ -148,6 +148,16 @@ AMOUNTS = [
         "slow_sync: {node: n1, delay: 3ms}",
         {"do": "slow_sync", "links": [], "delay_min_ns": 3_000_000, "delay_max_ns": 3_000_000},
     ),
+    ("clock_offset: {node: n1, by: 2s}", {"do": "clock_offset", "links": [], "ahead_ns": 2_000_000_000}),
+    (
+        "clock_jump: {node: n1, by: 5ms, back: true}",
+        {"do": "clock_jump", "links": [], "ahead_ns": -5_000_000},
+    ),
+    ("clock_drift: {node: n1, by: 2.5%}", {"do": "clock_drift", "links": [], "fast_ppm": 25_000}),
+    (
+        "clock_drift: {node: n1, by: 10%, slower: true}",
+        {"do": "clock_drift", "links": [], "fast_ppm": -100_000},
+    ),
     ("full_disk: n1", {"do": "full_disk", "links": []}),
     ("disk_error: n1", {"do": "disk_error", "links": [], "operations": "syncs"}),
     ("disk_error: {node: n1, operations: all}", {"do": "disk_error", "links": [], "operations": "all"}),
@@ -262,6 +272,21 @@ WORDS = [
         "at: 1s, slow_disk: {node: [n1, n2], delay: 5ms, jitter: 1ms}",
         "at 1s, until the heal",
         "slow down each write and sync of n1 and n2 by 5ms ± 1ms",
+    ),
+    (
+        "at: 1s, clock_offset: {node: n1, by: 2s}",
+        "at 1s, until the heal",
+        "hold the time of day of n1 ahead by 2s",
+    ),
+    (
+        "at: 1s, clock_jump: {node: leader, by: 60m, back: true}",
+        "at 1s",
+        "set the time of day of the leader back by 3600s",
+    ),
+    (
+        "at: 1s, clock_drift: {node: [n1, n2], by: 10%, slower: true}",
+        "at 1s, until the heal",
+        "let the clocks of n1 and n2 go 10% too slowly",
     ),
     ("at: 1s, full_disk: leader", "at 1s, until the heal", "fill the disk of the leader"),
     ("at: 1s, disk_error: n2", "at 1s, until the heal", "let syncs fail on the disk of n2"),

@@ -197,6 +197,12 @@ REFUSED = [
     ),
     (HEAD + "faults: [{at: 1s, bandwidth: {rate: 1B/s}}]\n", "x.yaml:3:37: ", "from 100B/s to 1000MB/s"),
     (HEAD + "faults: [{at: 1s, drop: {share: 0%}}]\n", "x.yaml:3:33: ", "from 0.01% to 100%"),
+    (HEAD + "faults: [{at: 1s, clock_drift: {node: n1, by: 60%}}]\n", "x.yaml:3:47: ", "from 0.01% to 50%"),
+    (
+        HEAD + "faults: [{at: 1s, for: 1s, clock_jump: {node: n1, by: 1s}}]\n",
+        "",
+        "clock_jump is over at once",
+    ),
     (HEAD + "faults: [{at: 1s, for: 1s, reset: {}}]\n", "x.yaml:3:24: ", "reset is over at once"),
     (
         HEAD + "faults: [{at: 1s, disk_error: {node: n1, operations: sync}}]\n",

@@ -16,6 +16,9 @@ use crate::types::{Message, MessageKind};
 pub(crate) struct Planted {
     /// Peers to which no appends are sent any more (`wake-up-lost`).
     asleep: BTreeSet<NodeId>,
+    /// Ticks since the start: a node that has just started does not know to whom it has promised its patience
+    /// (`lease-read-drift`).
+    pub(crate) ticks: u64,
 }
 
 impl Planted {

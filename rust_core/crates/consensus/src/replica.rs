@@ -234,6 +234,7 @@ impl Replica {
 
     /// True if raft-rs may have something to hand out.
     fn tick(&mut self) -> bool {
+        self.planted.ticks += 1;
         let mut ready = self.raw.tick();
         if let Some(context) = self.reads.tick() {
             self.ask_index(Some(context));
@@ -282,6 +283,13 @@ impl Replica {
             return;
         }
         let plants = self.config.plants;
+        let asks_for_vote = matches!(message.kind, MessageKind::RequestVote | MessageKind::RequestPreVote);
+        if plants.has(Plant::LeaseReadDrift)
+            && asks_for_vote
+            && self.planted.ticks < u64::from(self.config.election_ticks)
+        {
+            return;
+        }
         let has = |plant| plants.has(plant);
         let Some(message) = self.planted.receive(has, &mut self.raw, message) else { return };
         // Refused are only answers from strangers, and those were just dropped.

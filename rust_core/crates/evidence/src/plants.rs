@@ -110,10 +110,22 @@ catalogue! {
          patience: after a pause, or a cut, it answers while another leads",
         "https://github.com/tikv/tikv/issues/964 (a lease that is `leader && check_quorum`); breaks Ongaro's \
          dissertation §6.4.1";
+    LeaseReadDrift = "lease-read-drift", Read:
+        "a leader answers reads by a lease that it measures on its own clock, right to the end and after a pause too, \
+         but leaves no room for clocks that go at different rates",
+        "https://github.com/tikv/tikv/pull/1127 (the lease takes no clock drift into account) and \
+         https://github.com/sofastack/sofa-jraft/pull/34; breaks Ongaro's dissertation §6.4.1 (a lease assumes a bound \
+         on clock drift)";
     LocalTime = "local-time", Apply:
         "the state machine takes the time from the node's own clock when it applies an entry, not from the entry",
         "https://github.com/databendlabs/databend/pull/7325 and https://github.com/openziti/ziti/issues/4088; \
          breaks Ongaro's dissertation §2.1 (deterministic state machines)";
+    MapOrder = "map-order", Apply:
+        "of several sessions that are to expire, each entry takes one: the first in the order of a map that is seeded \
+         at random at each start",
+        "https://github.com/trufnetwork/kwil-db/pull/376 and https://github.com/NibiruChain/nibiru/pull/1414 (state \
+         that hangs on the order in which a map is walked); breaks Ongaro's dissertation §2.1 (deterministic state \
+         machines)";
     QueueNeverResends = "queue-never-resends", Transport:
         "a snapshot that is lost on its way is not reported as lost: the leader waits for its answer for ever",
         "https://github.com/dgraph-io/dgraph/pull/2707 (a follower in permanent limbo after a crash while it \

@@ -14,4 +14,6 @@ pub mod node;
 
 pub use machine::{Applied, Machine, SnapshotError};
 pub use mcp_chaos_evidence::plants::{self, PLANTS, Plant, Plants, UnknownPlant};
-pub use node::{FatalError, InitError, Input, Node, NodeStatus, Observation, Options, Output, StartError};
+pub use node::{
+    FatalError, InitError, Input, Node, NodeStatus, Now, Observation, Options, Output, StartError,
+};

@@ -10,12 +10,12 @@ use std::time::Duration;
 use mcp_chaos_consensus::{HardState, MessageKind, Recovered};
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent, node_name};
 use mcp_manager::command::{Request, Response};
-use mcp_manager::node::{Input, Node, Options, Output};
+use mcp_manager::node::{Input, Node, Now, Options, Output};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::calls::{Call, InitRefused};
-use crate::clock::wall_ms;
+use crate::clock::{monotonic_ns, wall_ms};
 use crate::failure::Failure;
 use crate::peers::{PeerEvent, Peers};
 use crate::storage::{Command, Done, Storage};
@@ -150,7 +150,8 @@ impl Actor {
     }
 
     fn handle(&mut self, input: Input) {
-        self.node.handle(wall_ms(), input, &mut self.outputs);
+        let now = Now { wall_ms: wall_ms(), monotonic_ms: monotonic_ns() / 1_000_000 };
+        self.node.handle(now, input, &mut self.outputs);
     }
 
     fn tick(&mut self) {

@@ -16,6 +16,7 @@
 //!   A tick comes every `tick_ns`, with a phase of the node's own. A paused process handles nothing: what
 //!   arrives waits (in bounded space), ticks are lost. A slow one takes a drawn time over each input, and is no
 //!   more than one tick behind. A killed one comes up again after 20 to 80 ms.
+//! - **Clocks.** Each machine has its own, see `clock`: ticks come by it, and a leader dates its entries by it.
 //! - **Disk.** The node's own log (`mcp_chaos_wal::Wal`) on a simulated disk. A storage thread takes all batches
 //!   that wait, writes them at once, and syncs them after a drawn time; only then the node learns of it. So
 //!   power lost between takes or tears what was written. Steps may also fall exactly on a write or sync. A process
@@ -26,6 +27,7 @@
 //!   a cut link, only keep silent.
 
 pub mod clients;
+mod clock;
 mod fingerprint;
 pub mod network;
 mod panics;

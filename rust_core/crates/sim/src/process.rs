@@ -7,6 +7,7 @@ use mcp_chaos_evidence::{NodeId, rng::Stream};
 use mcp_chaos_wal::{Failing, SimDisk, Wal};
 use mcp_manager::{Input, Node};
 
+use crate::clock::Clock;
 use crate::plan::{self, Slow};
 
 /// What waits at a stopped process, at most: the buffers of its sockets are bounded too.
@@ -25,6 +26,9 @@ pub(crate) struct Machine {
     pub holds: u32,
     /// The boot counter, as last read from the disk.
     pub boot: u64,
+    pub clock: Clock,
+    /// Ticks that it had, whether or not its process could handle them, over the whole run.
+    pub ticks: u64,
     /// Ticks that a pause withheld, over the whole run.
     pub ticks_withheld: u64,
     /// What a full inbox of a paused process turned away, over the whole run.
@@ -162,6 +166,8 @@ impl Machine {
             life: 0,
             holds: 0,
             boot: 0,
+            clock: Clock::default(),
+            ticks: 0,
             ticks_withheld: 0,
             overflowed: 0,
             failing: Vec::new(),

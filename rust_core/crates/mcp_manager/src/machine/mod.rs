@@ -14,7 +14,7 @@ mod snapshot;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use mcp_chaos_evidence::{Plant, Plants};
+use mcp_chaos_evidence::{Plant, Plants, rng::Stream};
 use serde::{Deserialize, Serialize};
 
 use self::checksum::{Checksum, Item};
@@ -48,6 +48,8 @@ pub struct Machine {
     sessions: Sessions,
     checksum: Checksum,
     plants: Plants,
+    /// In which order the planted bug `map-order` walks a map.
+    map_order: u64,
 }
 
 /// What applying one entry did.
@@ -87,14 +89,15 @@ impl Machine {
             sessions: Sessions::default(),
             checksum: Checksum::default(),
             plants: Plants::default(),
+            map_order: 0,
         };
         machine.checksum = machine.checksum_of_content();
         machine
     }
 
-    /// The same state with planted bugs.
-    pub fn planted(self, plants: Plants) -> Machine {
-        Machine { plants, ..self }
+    /// The same state with planted bugs. `map_order` is the seed that a randomly seeded map would have drawn.
+    pub fn planted(self, plants: Plants, map_order: u64) -> Machine {
+        Machine { plants, map_order, ..self }
     }
 
     /// Applies the entry at `index`, which must be above all applied before. Never panics on `data`.
@@ -327,12 +330,28 @@ impl Machine {
         self.now_ms = now_ms;
         self.checksum.add(&Item::Clock { now_ms });
         self.leases.advance(now_ms, &mut self.checksum);
+        if self.plants.has(Plant::MapOrder) {
+            return self.expire_first_of_map();
+        }
         while self
             .sessions
             .oldest_used_ms()
             .is_some_and(|used_ms| now_ms.saturating_sub(used_ms) > self.limits.ttl_ms)
         {
             self.expire_oldest_session();
+        }
+    }
+
+    /// The planted bug `map-order`: one session that has been idle for too long, the first in a randomly seeded
+    /// map's order; others wait for the next entry.
+    fn expire_first_of_map(&mut self) {
+        let (now_ms, ttl_ms) = (self.now_ms, self.limits.ttl_ms);
+        let place = |client: u64| Stream::new(self.map_order, "session", client, 0).bits(0);
+        let idle =
+            self.sessions.iter().filter(|(_, session)| now_ms.saturating_sub(session.used_ms) > ttl_ms);
+        let first = idle.map(|(client, _)| client).min_by_key(|client| place(*client));
+        if let Some((client, session)) = first.and_then(|client| self.sessions.remove(client)) {
+            self.checksum.remove(&Item::Session { client, session: &session });
         }
     }
 

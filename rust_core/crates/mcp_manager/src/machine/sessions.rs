@@ -79,6 +79,13 @@ impl Sessions {
         self.by_idleness.first().map(|(used_ms, _)| *used_ms)
     }
 
+    /// Removes this session.
+    pub(super) fn remove(&mut self, client: u64) -> Option<(u64, Session)> {
+        let session = self.by_client.remove(&client)?;
+        self.by_idleness.remove(&(session.used_ms, client));
+        Some((client, session))
+    }
+
     /// Removes the longest idle session.
     pub(super) fn pop_oldest(&mut self) -> Option<(u64, Session)> {
         let (_, client) = self.by_idleness.pop_first()?;

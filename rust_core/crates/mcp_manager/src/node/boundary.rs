@@ -6,6 +6,22 @@ use mcp_chaos_evidence::{NodeId, TraceEvent};
 use super::errors::FatalError;
 use crate::command::{Request, Response};
 
+/// What a node's own clocks show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The time of day, in ms (`CLOCK_REALTIME`). It may jump, in both directions.
+    pub wall_ms: u64,
+    /// What timers go by, in ms since any moment (`CLOCK_MONOTONIC`). It never goes back.
+    pub monotonic_ms: u64,
+}
+
+impl From<u64> for Now {
+    /// Two clocks that agree.
+    fn from(ms: u64) -> Now {
+        Now { wall_ms: ms, monotonic_ms: ms }
+    }
+}
+
 /// What happens to a node.
 #[derive(Clone, Debug)]
 pub enum Input {

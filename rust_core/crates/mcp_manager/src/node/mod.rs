@@ -22,6 +22,8 @@ mod boundary;
 mod durable_log;
 mod errors;
 mod inspect;
+#[cfg(feature = "plants")]
+mod lease;
 mod options;
 mod pending;
 mod recovery;
@@ -35,9 +37,9 @@ use bytes::Bytes;
 use mcp_chaos_consensus::{
     Effect, Entry, EntryKind, Event, Message, Recovered, Replica, Snapshot, SnapshotMeta,
 };
-use mcp_chaos_evidence::{NodeId, Plant, TraceEvent};
+use mcp_chaos_evidence::{NodeId, Plant, TraceEvent, rng::Stream};
 
-pub use self::boundary::{Input, Output};
+pub use self::boundary::{Input, Now, Output};
 use self::durable_log::DurableLog;
 pub use self::durable_log::LogEntry;
 pub use self::errors::{FatalError, InitError, MAX_CLUSTER_BYTES, StartError};
@@ -77,12 +79,14 @@ pub struct Node {
     durable_log: DurableLog,
     /// Kept so that a step does not allocate.
     effects: Vec<Effect>,
-    /// The node's own clock, in ms, at the last input.
-    clock_ms: u64,
+    /// The node's own clocks at the last input.
+    now: Now,
     /// The state before the entry at which a snapshot is due (`applied-index-ahead`).
     early: Option<Bytes>,
     #[cfg(feature = "plants")]
     speculation: speculation::Speculation,
+    #[cfg(feature = "plants")]
+    lease: lease::Lease,
 }
 
 impl Node {
@@ -121,7 +125,10 @@ impl Node {
                         configured: options.session_limits(),
                     });
                 }
-                (machine.planted(options.plants), (snapshot.meta.index, snapshot.meta.term))
+                (
+                    machine.planted(options.plants, map_order(&options, recovered.boot)),
+                    (snapshot.meta.index, snapshot.meta.term),
+                )
             }
             None => (Machine::found("", options.session_limits()), (0, 0)),
         };
@@ -145,27 +152,31 @@ impl Node {
             received: BTreeMap::new(),
             durable_log: DurableLog::default(),
             effects: Vec::new(),
-            clock_ms: 0,
+            now: Now::default(),
             early: None,
             #[cfg(feature = "plants")]
             speculation: speculation::Speculation::default(),
+            #[cfg(feature = "plants")]
+            lease: lease::Lease::default(),
         };
         node.carry_out_all(effects, out);
         Ok(node)
     }
 
-    /// Handles one input. `now_ms` is the wall clock, in ms, that a leader writes into the entries it
-    /// proposes (sessions expire by it); nothing else depends on it.
-    pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
+    /// Handles one input. The time of day is what a leader writes into the entries it proposes (sessions expire by
+    /// it); nothing else depends on a clock.
+    pub fn handle(&mut self, now: impl Into<Now>, input: Input, out: &mut Vec<Output>) {
         if self.stopped {
             return;
         }
-        self.clock_ms = now_ms;
+        self.now = now.into();
         match input {
             Input::Tick => {
                 self.ticks += 1;
                 if self.founded {
                     self.step(Event::Tick, out);
+                    #[cfg(feature = "plants")]
+                    self.renew_lease(out);
                     self.give_up_expired(out);
                 }
             }
@@ -176,7 +187,7 @@ impl Node {
                     self.step(Event::Receive(message), out);
                 }
             }
-            Input::Client { ticket, request } => self.serve(now_ms, ticket, request, out),
+            Input::Client { ticket, request } => self.serve(ticket, request, out),
             Input::Persisted { token } => self.step(Event::Persisted { token }, out),
             Input::SnapshotSaved { index } => self.snapshot_saved(index, out),
             Input::Unreachable { peer } => self.step(Event::Unreachable { peer }, out),
@@ -191,11 +202,12 @@ impl Node {
         }
     }
 
-    fn serve(&mut self, now_ms: u64, ticket: u64, request: Request, out: &mut Vec<Output>) {
+    fn serve(&mut self, ticket: u64, request: Request, out: &mut Vec<Output>) {
         let reply = |response| Output::Reply { ticket, response };
         if !self.founded {
             return out.push(reply(unavailable("this node belongs to no cluster yet: found one first")));
         }
+        let now_ms = self.now.wall_ms;
         match request {
             Request::OpenSession => self.propose(ticket, &Command::OpenSession { now_ms }, out),
             Request::Operate { client, sequence, operation } => {
@@ -239,6 +251,15 @@ impl Node {
             return out.push(Output::Reply { ticket, response: self.answer(&query) });
         }
         if self.admit(ticket, Stage::Reading(query), out) {
+            #[cfg(feature = "plants")]
+            if self.options.plants.has(Plant::LeaseReadDrift) && self.replica.is_leader() {
+                let (term, now_ms) = (self.term(), self.now.monotonic_ms);
+                if self.lease.holds(term, now_ms) {
+                    self.pending.set_ready(ticket, self.replica.status().commit);
+                    return self.answer_reads(out);
+                }
+                self.lease.ask(ticket, term, now_ms);
+            }
             self.step(Event::Read { ticket }, out);
         }
     }
@@ -266,6 +287,8 @@ impl Node {
             return unavailable("leadership can only be handed to a voter");
         }
         if to != self.options.id {
+            #[cfg(feature = "plants")]
+            self.lease.hand_over(self.term());
             self.step(Event::TransferLeader { to }, out);
         }
         Response::Accepted
@@ -329,6 +352,13 @@ impl Node {
             Effect::ReadReady { ticket, index } => {
                 let applied = self.applied.0;
                 let index = if self.options.plants.has(Plant::ReadBeforeApplied) { applied } else { index };
+                #[cfg(feature = "plants")]
+                if self.replica.is_leader() {
+                    // A follower that has just heard of this leader counts whole ticks, and the first may come at once.
+                    let ticks = u64::from(self.options.election_ticks) - 1;
+                    let patience_ms = ticks * self.options.tick_ns / 1_000_000;
+                    self.lease.confirmed(ticket, self.term(), patience_ms);
+                }
                 self.pending.set_ready(ticket, index);
                 self.answer_reads(out);
             }
@@ -381,7 +411,9 @@ impl Node {
     fn install(&mut self, snapshot: &Snapshot, out: &mut Vec<Output>) {
         let SnapshotMeta { index, term, .. } = snapshot.meta;
         match restore(&snapshot.data, self.machine.cluster()) {
-            Ok(machine) => self.machine = machine.planted(self.options.plants),
+            Ok(machine) => {
+                self.machine = machine.planted(self.options.plants, map_order(&self.options, self.boot));
+            }
             Err(error) => return self.stop(FatalError::Restore { index, error }, out),
         }
         self.installing = false;
@@ -457,6 +489,8 @@ impl Node {
                     Response::Unknown { reason: "it was proposed, and not applied in time".into() }
                 }
                 Stage::Reading(_) => {
+                    #[cfg(feature = "plants")]
+                    self.lease.forget(ticket);
                     self.step(Event::ForgetRead { ticket }, out);
                     unavailable("no leader confirmed the read in time; try again")
                 }
@@ -470,7 +504,10 @@ impl Node {
 
     fn forget(&mut self, ticket: u64) -> Option<Stage> {
         #[cfg(feature = "plants")]
-        self.speculation.forget(ticket);
+        {
+            self.speculation.forget(ticket);
+            self.lease.forget(ticket);
+        }
         self.pending.remove(ticket)
     }
 
@@ -478,9 +515,20 @@ impl Node {
     fn dated_here(&self, data: &[u8]) -> Option<Bytes> {
         let mut command = Command::decode(data).ok()?;
         match &mut command {
-            Command::OpenSession { now_ms } | Command::Operate { now_ms, .. } => *now_ms = self.clock_ms,
+            Command::OpenSession { now_ms } | Command::Operate { now_ms, .. } => *now_ms = self.now.wall_ms,
         }
         Some(command.encode())
+    }
+
+    /// The planted bug `lease-read-drift`: a leader asks its followers as often as it sends heartbeats.
+    #[cfg(feature = "plants")]
+    fn renew_lease(&mut self, out: &mut Vec<Output>) {
+        let is_due = self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks));
+        if is_due && self.options.plants.has(Plant::LeaseReadDrift) && self.replica.is_leader() {
+            let ticket = lease::RENEWALS + self.ticks;
+            self.lease.ask(ticket, self.term(), self.now.monotonic_ms);
+            self.step(Event::Read { ticket }, out);
+        }
     }
 
     /// The planted bug `ack-before-commit`.
@@ -493,6 +541,11 @@ impl Node {
             out.push(Output::Reply { ticket, response: Response::Applied { outcome, log_index } });
         }
     }
+}
+
+/// The seed of the planted bug `map-order`: what a randomly seeded map would have drawn at this start.
+fn map_order(options: &Options, boot: u64) -> u64 {
+    Stream::new(options.seed, "map_order", options.id, boot).bits(0)
 }
 
 fn unavailable(reason: &str) -> Response {

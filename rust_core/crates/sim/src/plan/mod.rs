@@ -42,6 +42,8 @@ pub const MAX_VALUE_BYTES: u64 = mcp_manager::limits::MAX_VALUE_BYTES as u64;
 pub const MIN_WINDOW_NS: u64 = 10_000_000;
 /// How many times as fast clients go in a burst at most.
 pub const MAX_BURST_FACTOR: u64 = 1_000;
+/// The most by which a drift may change a clock's rate, in parts of a million.
+pub const MAX_DRIFT_PPM: i64 = 500_000;
 /// The greatest bandwidth of a link, in bytes per second.
 pub const MAX_BYTES_PER_S: u64 = 1_000_000_000;
 /// The side of clients on a link: node numbers begin at 1.
@@ -359,6 +361,13 @@ pub enum Action {
         /// At what.
         failing: Failing,
     },
+    /// Something happens to the clocks.
+    Clock {
+        /// Whose.
+        nodes: Vec<NodeId>,
+        /// What.
+        what: ClockFault,
+    },
     /// The processes die; what they wrote survives.
     Kill(Vec<NodeId>),
     /// The machines lose power; what was not synced is lost or torn.
@@ -420,6 +429,26 @@ impl Disturbance {
     }
 }
 
+/// What happens to a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockFault {
+    /// The time of day is ahead by so much, or behind if it is negative, while this stands.
+    Offset {
+        /// In nanoseconds.
+        ahead_ns: i64,
+    },
+    /// Both clocks go too fast by this share, or too slowly if it is negative.
+    Drift {
+        /// In parts of a million.
+        fast_ppm: i64,
+    },
+    /// The time of day jumps once, forward or back.
+    Jump {
+        /// In nanoseconds.
+        ahead_ns: i64,
+    },
+}
+
 /// What a process takes longer over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slow {
@@ -450,7 +479,8 @@ impl Action {
             | Action::Disturb { nodes, .. }
             | Action::Reset { nodes, .. }
             | Action::Slow { nodes, .. }
-            | Action::FailDisk { nodes, .. } => nodes,
+            | Action::FailDisk { nodes, .. }
+            | Action::Clock { nodes, .. } => nodes,
             Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Pause(nodes) | Action::Restart(nodes) => {
                 nodes
             }

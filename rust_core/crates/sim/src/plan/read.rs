@@ -225,7 +225,7 @@ fn trigger(path: &str, event: &str) -> Result<Trigger, PlanError> {
 /// Actions on links, …
 const ON_LINKS: [&str; 7] = ["cut", "latency", "drop", "duplicate", "reorder", "bandwidth", "reset"];
 /// … and on any number of nodes.
-const ON_NODES: [&str; 9] = [
+const ON_NODES: [&str; 12] = [
     "kill",
     "power_off",
     "pause",
@@ -235,6 +235,9 @@ const ON_NODES: [&str; 9] = [
     "slow_sync",
     "full_disk",
     "disk_error",
+    "clock_offset",
+    "clock_drift",
+    "clock_jump",
 ];
 
 impl Action {
@@ -319,6 +322,18 @@ impl Action {
                 }
                 Action::FailDisk { nodes: targets, failing }
             }
+            "clock_offset" => {
+                let ahead_ns = signed(&mut fields, "ahead_ns", MAX_DURATION_NS as i64)?;
+                Action::Clock { nodes: targets, what: ClockFault::Offset { ahead_ns } }
+            }
+            "clock_drift" => {
+                let fast_ppm = signed(&mut fields, "fast_ppm", MAX_DRIFT_PPM)?;
+                Action::Clock { nodes: targets, what: ClockFault::Drift { fast_ppm } }
+            }
+            "clock_jump" => {
+                let ahead_ns = signed(&mut fields, "ahead_ns", MAX_DURATION_NS as i64)?;
+                Action::Clock { nodes: targets, what: ClockFault::Jump { ahead_ns } }
+            }
             "kill" => Action::Kill(targets),
             "power_off" => Action::PowerOff(targets),
             "pause" => Action::Pause(targets),
@@ -356,6 +371,15 @@ fn duration(fields: &mut Fields, name: &'static str) -> Result<u64, PlanError> {
     let duration_ns = fields.take(name)?;
     within(&fields.path(name), duration_ns, 0, MAX_DURATION_NS)?;
     Ok(duration_ns)
+}
+
+/// A number of either sign.
+fn signed(fields: &mut Fields, name: &'static str, most: i64) -> Result<i64, PlanError> {
+    let value: i64 = fields.take(name)?;
+    if (-most..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(PlanError::new(fields.path(name), format!("expected -{most} to {most}, found {value}")))
 }
 
 fn share(fields: &mut Fields) -> Result<u32, PlanError> {

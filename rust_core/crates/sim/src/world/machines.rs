@@ -3,7 +3,7 @@
 use mcp_chaos_consensus::Recovered;
 use mcp_chaos_evidence::{NodeId, TraceEvent};
 use mcp_chaos_wal::{DiskError, DiskOp, OpenError, SimDisk, Wal};
-use mcp_manager::{Input, Node, Options, Output};
+use mcp_manager::{Input, Node, Now, Options, Output};
 
 use super::{CLUSTER, Event, World};
 use crate::panics;
@@ -107,7 +107,11 @@ impl World {
     }
 
     pub(super) fn tick(&mut self, node: NodeId) {
-        self.queue.push(self.now_ns + self.plan.options.tick_ns, Event::Tick { node });
+        let own_ns = self.plan.options.tick_ns;
+        let machine = self.machine(node);
+        let tick_ns = machine.clock.true_ns(own_ns);
+        machine.ticks += 1;
+        self.queue.push(self.now_ns + tick_ns, Event::Tick { node });
         let machine = self.machine(node);
         match &machine.state {
             State::Up(running) if running.pauses > 0 => machine.ticks_withheld += 1,
@@ -192,10 +196,15 @@ impl World {
 
     /// The process handles an input.
     fn handle(&mut self, node: NodeId, input: Input) {
-        let now_ms = self.now_ms();
-        let Some(running) = self.machines[node as usize - 1].running() else { return };
+        let now_ns = self.now_ns;
+        let machine = &mut self.machines[node as usize - 1];
+        let now = Now {
+            wall_ms: machine.clock.wall_ns(now_ns) / 1_000_000,
+            monotonic_ms: machine.clock.monotonic_ns(now_ns) / 1_000_000,
+        };
+        let Some(running) = machine.running() else { return };
         let mut outputs = std::mem::take(&mut self.outputs);
-        let handled = panics::catch(|| running.node.handle(now_ms, input, &mut outputs));
+        let handled = panics::catch(|| running.node.handle(now, input, &mut outputs));
         match handled {
             Ok(()) => self.carry_out_outputs(node, &mut outputs),
             Err(message) => self.end_badly(node, Mishap::Panicked(message)),

@@ -253,10 +253,6 @@ impl World {
         &mut self.machines[node as usize - 1]
     }
 
-    fn now_ms(&self) -> u64 {
-        self.now_ns / 1_000_000
-    }
-
     fn stats(&self) -> Stats {
         let links = self.network.totals();
         Stats {

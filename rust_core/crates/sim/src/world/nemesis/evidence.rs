@@ -54,6 +54,7 @@ impl World {
                 self.evidence_of_links(force)
             }
             Action::TransferLeader(_) => json!({"leader_before": force.leader_before.map(node_name)}),
+            Action::Clock { .. } => json!({"clocks": self.clocks(force)}),
             action => json!({"processes_before": before, "processes": self.words(action.nodes())}),
         }
     }
@@ -98,9 +99,21 @@ impl World {
             Action::TransferLeader(_) => {
                 json!({"leader_before": force.leader_before.map(node_name), "leader_after": self.leader().map(node_name)})
             }
+            Action::Clock { .. } => json!({"clocks": self.clocks(force)}),
             Action::Kill(_) | Action::PowerOff(_) | Action::Restart(_) | Action::Reset { .. } => return,
         };
         self.records.nemesis[force.record].evidence = evidence;
+    }
+
+    /// By how much each node's time of day is ahead, and how many ticks it had since the fault began.
+    fn clocks(&self, force: &Force) -> Map<String, Value> {
+        let nodes = force.action.nodes().iter().zip(&force.ticks_before).map(|(node, before)| {
+            let machine = &self.machines[*node as usize - 1];
+            let clock =
+                json!({"ahead_ns": machine.clock.ahead_ns(self.now_ns), "ticks": machine.ticks - before});
+            (node_name(*node), clock)
+        });
+        nodes.collect()
     }
 
     /// What each node was slowed at since the fault began, by whatever step slowed it.
@@ -170,6 +183,13 @@ impl World {
             }
             Action::Reset { .. } => json!({}),
             Action::TransferLeader(_) => json!({"leader": self.leader().map(node_name)}),
+            Action::Clock { nodes, .. } => {
+                let ahead = |node: &NodeId| {
+                    let ahead_ns = self.machines[*node as usize - 1].clock.ahead_ns(self.now_ns);
+                    (node_name(*node), Value::from(ahead_ns))
+                };
+                json!({"still_ahead_ns": nodes.iter().map(ahead).collect::<Map<_, _>>()})
+            }
             action => json!({"processes": self.words(action.nodes())}),
         }
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Event, START_NS, World};
 use crate::network::LinkCounters;
-use crate::plan::{Action, Anchor, Disturbance, Plan, PlanError, Sent, Step, Trigger, When};
+use crate::plan::{Action, Anchor, ClockFault, Disturbance, Plan, PlanError, Sent, Step, Trigger, When};
 use crate::process::{SlowCounters, Slowed, State};
 
 /// A timed step that needs a leader waits for one in such paces …
@@ -54,6 +54,7 @@ struct Force {
     /// Counters of its nodes when it began.
     slowed_before: Vec<SlowCounters>,
     failures_before: Vec<u64>,
+    ticks_before: Vec<u64>,
     /// Nodes that it paused, with their lives and the ticks withheld before.
     paused: Vec<(NodeId, u64, u64)>,
     /// Nodes that it restarted and that are not up yet.
@@ -323,6 +324,7 @@ impl World {
                 .iter()
                 .map(|node| self.machines[*node as usize - 1].disk_failures)
                 .collect(),
+            ticks_before: action.nodes().iter().map(|node| self.machines[*node as usize - 1].ticks).collect(),
             paused: Vec::new(),
             awaited: Vec::new(),
             leader_before: self.leader(),
@@ -350,6 +352,20 @@ impl World {
                     let machine = self.machine(*node);
                     machine.failing.push((id, *failing));
                     machine.set_failing();
+                }
+            }
+            Action::Clock { nodes, what } => {
+                let now_ns = self.now_ns;
+                for node in nodes {
+                    let clock = &mut self.machine(*node).clock;
+                    match *what {
+                        ClockFault::Offset { ahead_ns } => clock.begin_offset(id, ahead_ns),
+                        ClockFault::Drift { fast_ppm } => clock.begin_drift(id, fast_ppm, now_ns),
+                        ClockFault::Jump { ahead_ns } => clock.jump(ahead_ns),
+                    }
+                }
+                if matches!(what, ClockFault::Jump { .. }) {
+                    self.queue.push(now_ns, Event::StepEnd { step: position });
                 }
             }
             Action::Kill(nodes) => {
@@ -395,7 +411,13 @@ impl World {
         self.records.nemesis[force.record].evidence = evidence;
         if let (Some(for_ns), false) = (
             for_ns,
-            matches!(force.action, Action::TransferLeader(_) | Action::Restart(_) | Action::Reset { .. }),
+            matches!(
+                force.action,
+                Action::TransferLeader(_)
+                    | Action::Restart(_)
+                    | Action::Reset { .. }
+                    | Action::Clock { what: ClockFault::Jump { .. }, .. }
+            ),
         ) {
             self.queue.push(self.now_ns + for_ns, Event::StepEnd { step: position });
         }
@@ -432,6 +454,10 @@ impl World {
                     machine.set_failing();
                     self.start_if_disk_is_well(*node);
                 }
+            }
+            Action::Clock { nodes, .. } => {
+                let (id, now_ns) = (self.nemesis.steps[step].step.id, self.now_ns);
+                nodes.iter().for_each(|node| self.machine(*node).clock.end(id, now_ns));
             }
             Action::Kill(nodes) | Action::PowerOff(nodes) => {
                 nodes.iter().for_each(|node| self.release(*node))
