@@ -191,7 +191,8 @@ class World:
         "term", "checksum"}``), and in ``disk`` also ``written_index`` (the last index handed to the disk,
         synced or not), ``busy`` (it is writing or syncing), ``queued`` (batches and snapshots that wait).
 
-        ``links_cut``, ``links_slow``: directed links under a fault, ``["n1", "clients"]``.
+        ``links_cut``: directed links that are cut, ``["n1", "clients"]``. ``links_disturbed``: those whose messages
+        suffer otherwise, by the kind of fault (``latency``, ``drop``, …).
         ``messages_in_flight``: how many, ``nodes`` (between nodes) and ``clients`` (between these and nodes).
         ``messages``: each of those between nodes, in the order in which they arrive: ``from``, ``to``, ``kind``
         (``append``, ``heartbeat_response``, …), ``term``, ``index``, ``log_term``, ``commit``, ``entries`` (how

@@ -136,8 +136,16 @@ def _evidence(record: Record) -> Text:
         passed, elsewhere = evidence["messages_passed"], evidence.get("messages_elsewhere")
         words.append(f"{counted(passed, 'message')} passed, {elsewhere} on other links")
     for node, slowed in (evidence.get("slowed") or {}).items():
-        what = list_words(f"{count} {name}" for name, count in slowed.items() if name != "added_ns")
-        words.append(f"{node} slowed at {what} by {_seconds(slowed['added_ns'])}")
+        what = [
+            counted(count, name.removesuffix("s"))
+            for name, count in slowed.items()
+            if count and name != "added_ns"
+        ]
+        words.append(
+            f"{node} slowed at {list_words(what)} by {_seconds(slowed['added_ns'])}"
+            if what
+            else f"{node} had nothing to be slow at"
+        )
     for node, clock in (evidence.get("clocks") or {}).items():
         words.append(f"{node} {_ahead(clock['ahead_ns'])}, {counted(clock['ticks'], 'tick')}")
     for node, count in (evidence.get("disk_failures") or {}).items():

@@ -12,6 +12,14 @@ from chaos.timeline import counted, node_number, span
 
 _LAST_ENTRIES = 3
 _MOST_MESSAGES = 20
+_DISTURBED = {
+    "bandwidth": "narrow",
+    "drop": "lossy",
+    "duplicate": "doubling",
+    "latency": "slow",
+    "reorder": "reordering",
+}
+"""What links are under each kind of fault that lets messages through."""
 
 Json = dict[str, Any]
 
@@ -100,8 +108,11 @@ def _range(first: int, last: int) -> str:
 
 
 def _link_lines(observed: Json) -> Iterator[str]:
-    for key, word in (("links_cut", "cut"), ("links_slow", "slow")):
-        links = {(link[0], link[1]) for link in observed[key]}
+    disturbed: Mapping[str, list[list[str]]] = observed["links_disturbed"]
+    faults = [("cut", observed["links_cut"])]
+    faults += [(_DISTURBED.get(kind, kind), links) for kind, links in disturbed.items()]
+    for word, named in faults:
+        links = {(link[0], link[1]) for link in named}
         both = sorted((a, b) for a, b in links if (b, a) in links and (a, b) < (b, a))
         one_way = sorted((a, b) for a, b in links if (b, a) not in links)
         words = [f"{a} ↔ {b}" for a, b in both] + [f"{a} → {b}" for a, b in one_way]

@@ -9,7 +9,7 @@ from chaos._core import START_NS, World
 from chaos.checks import judge
 from chaos.generate import Sampler, draw_plan
 from chaos.plan import Plan
-from chaos.scenario import load_scenario
+from chaos.scenario import EVENTS, load_scenario
 
 S = 1_000_000_000
 
@@ -27,6 +27,17 @@ def done(world: World, **operation: Any) -> dict[str, Any]:
         world.advance(world.now_ns + S // 100)
     ended: dict[str, Any] = json.loads(outcome)
     return ended
+
+
+def test_scenarios_and_the_simulator_know_the_same_events() -> None:
+    step = "faults: [{on: {event: vote_cast, node: n2}, restart: event, optional: true}]"
+    compiled = plan_of(f"cluster: {{nodes: 3}}\n{step}\n").compiled_json()
+    with pytest.raises(ValueError, match="no event") as refused:
+        World(compiled.replace('"vote_cast"', '"vote"'))
+    listed = str(refused.value).split("expected ")[1].replace(" or one of", ",").split(", ")
+    assert sorted(listed) == sorted(EVENTS)
+    for event in EVENTS:
+        World(compiled.replace('"vote_cast"', f'"{event}"'))
 
 
 def test_a_plan_without_operations_is_quiet_until_its_recovery_and_valid() -> None:

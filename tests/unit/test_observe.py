@@ -78,7 +78,7 @@ def test_a_whole_observation_fits_a_terminal_of_a_hundred_columns() -> None:
             "n2": node(role="pre_candidate", leader=None, vote=None, process="paused"),
         },
         "links_cut": [["n1", "n2"], ["n2", "n1"], ["n1", "clients"]],
-        "links_slow": [],
+        "links_disturbed": {"drop": [["n1", "n10"], ["n10", "n1"]], "latency": [["n2", "n1"]]},
         "messages_in_flight": {"nodes": 30, "clients": 1},
         "messages": [MESSAGE] * 30,
     }
@@ -89,4 +89,6 @@ def test_a_whole_observation_fits_a_terminal_of_a_hundred_columns() -> None:
     assert [line.split()[0] for line in lines[1:4]] == ["n1", "n2", "n10"]
     assert "pre-candidate" in lines[2]
     assert "cut: n1 ↔ n2, n1 → clients" in lines
+    assert "lossy: n1 ↔ n10" in lines
+    assert "slow: n2 → n1" in lines, "only what is delayed is slow"
     assert "… and 10 more" in lines

@@ -241,7 +241,9 @@ fn may_change_members(event: &mcp_chaos_evidence::TraceEvent) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, TraceEvent, TraceRecord, node_name};
+    use mcp_chaos_evidence::{
+        NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, node_name,
+    };
 
     use super::*;
     use crate::{Verdict, testing};
@@ -432,6 +434,17 @@ mod tests {
         run.suffers(1_000, "full_disk", &[1], &[]);
         run.waits(1_000, 9_000);
         run.stalls("nothing-committed", &["n1's disk is full since 1.000 s"]);
+    }
+
+    #[test]
+    fn what_the_harness_could_not_do_or_nobody_knows_is_not_relied_on() {
+        for (kind, status) in [("kill", Status::Failed), ("lying_fsync", Status::Done)] {
+            let mut run = cluster(3);
+            run.suffers(1_000, kind, &[1], &[]);
+            run.nemesis[0].status = status;
+            run.waits(1_000, 9_000);
+            run.is_fine("the leader was slow, or needed nodes or links that were");
+        }
     }
 
     #[test]

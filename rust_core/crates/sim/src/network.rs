@@ -339,6 +339,15 @@ impl Network {
         self.links_where(|link| !link.disturbed.is_empty())
     }
 
+    /// The links whose messages steps disturb, with how, once for each step.
+    pub fn disturbances(&self) -> impl Iterator<Item = ((NodeId, NodeId), Disturbance)> {
+        let ends = self.ends;
+        self.links.iter().enumerate().flat_map(move |(position, link)| {
+            let ends = ((position / ends) as NodeId, (position % ends) as NodeId);
+            link.disturbed.iter().map(move |disturbed| (ends, disturbed.by))
+        })
+    }
+
     /// The links that a step disturbs in the same way as `by`, whatever the amount.
     pub fn disturbed_likewise(&self, by: Disturbance) -> impl Iterator<Item = (NodeId, NodeId)> {
         self.links_where(move |link| link.disturbed.iter().any(|other| other.by.name() == by.name()))

@@ -1,5 +1,7 @@
 //! The world as JSON, for debuggers and for state machines that step it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mcp_chaos_consensus::{Message, MessageKind};
 use mcp_chaos_evidence::{NodeId, node_name};
 use serde_json::{Map, Value, json};
@@ -13,8 +15,8 @@ impl World {
     ///
     /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`, or `stopped`: its
     /// disk failed, and it waits for it to be well), its disk, and for one that is up its replica with its whole
-    /// log. `links_cut` and `links_slow`: directed links under a fault. `messages_in_flight`: how many between
-    /// nodes, and between clients and nodes. `messages`: each of those between nodes, in the order in which they
+    /// log. `links_cut`: directed links that are cut; `links_disturbed`: those whose messages suffer otherwise, by
+    /// the kind of fault. `messages_in_flight`: how many between nodes, and between clients and nodes. `messages`: each of those between nodes, in the order in which they
     /// arrive. `messages_waiting`: how many wait before links of limited bandwidth.
     pub fn observe(&self) -> Value {
         let nodes: Map<String, Value> =
@@ -36,7 +38,7 @@ impl World {
             "leader": self.leader().map(node_name),
             "nodes": nodes,
             "links_cut": link_names(self.network.cut_links()),
-            "links_slow": link_names(self.network.disturbed_links()),
+            "links_disturbed": self.links_disturbed(),
             "messages_in_flight": {"nodes": messages.len(), "clients": in_flight - messages.len()},
             "messages_waiting": self.lines.waiting(),
             "messages": messages,
@@ -62,6 +64,17 @@ impl World {
             }
         }
         observed
+    }
+}
+
+impl World {
+    /// Links under faults that let some of their messages through, by kind, each link once.
+    fn links_disturbed(&self) -> BTreeMap<&'static str, Vec<Value>> {
+        let mut by_kind: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (link, by) in self.network.disturbances() {
+            by_kind.entry(by.name()).or_default().insert(link);
+        }
+        by_kind.into_iter().map(|(kind, links)| (kind, link_names(links.into_iter()))).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Carries out the plan's steps: when each is due, on whom, what shows that it held, and when it ends.
 
 mod evidence;
+#[cfg(test)]
+mod tests;
 
 use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, node_name};
 use mcp_manager::Input;
