@@ -50,6 +50,30 @@ SOON = {
 """Those that a few hundred plans find, and the checks that see each. `make detection` measures all of the catalogue."""
 
 
+BY_CLIENTS = [
+    ("counters", "retry-applied-twice"),
+    ("lists", "retry-applied-twice"),
+    ("registry", "stale-read"),
+    ("leases", "lease-read"),
+    ("leases", "stale-read"),
+]
+"""Families of other workloads than registers, and bugs that their clients see for themselves."""
+
+
+@pytest.mark.parametrize(("family", "plant"), BY_CLIENTS)
+def test_clients_of_every_workload_see_a_bug_by_the_model_of_what_they_work_on(
+    family: str, plant: str
+) -> None:
+    path = SCENARIOS / "consensus" / f"{family}.yaml"
+    for seed in range(600):
+        reason = broken_checks(path, seed, [plant]).get("linearizable")
+        if reason is not None:
+            assert "k" in reason
+            assert "linearizable" not in broken_checks(path, seed, [])
+            return
+    pytest.fail(f"{plant} was not seen by clients in 600 plans of {family}")
+
+
 def test_every_planted_bug_that_is_found_soon_is_in_the_catalogue_and_all_have_a_source() -> None:
     assert set(SOON) <= {name for name, *_ in PLANTS}
     assert all("https://" in source for *_, source in PLANTS)
