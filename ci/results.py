@@ -29,11 +29,15 @@ class Results:
         """Lines that rest on something else: another build, other limits, other families."""
         if path is None or not path.exists():
             return
-        for text in path.read_text().splitlines():
+        content = path.read_text()
+        if content and not content.endswith("\n"):
+            with path.open("a") as file:
+                file.write("\n")  # what was cut stays a line of its own
+        for text in content.splitlines():
             try:
                 line = json.loads(text)
             except ValueError:
-                continue  # the last one may have been cut
+                continue  # it was cut
             if line.pop("basis", None) == basis:
                 self.lines.append(line)
             else:

@@ -29,6 +29,8 @@ SOON = {
     "ack-before-commit": {"linearizable", "durable"},
     "append-not-synced": {"committed_never_changes", "leader_completeness", "durable"},
     "applied-index-ahead": {"state_machine_safety"},
+    "conflicting-log-kept": {"no_panic"},
+    "corrupt-frame-accepted": {"log_matching", "no_panic"},
     "follower-commits-unchecked": {"no_panic", "state_machine_safety", "committed_never_changes"},
     "gap-after-snapshot": {"no_panic"},
     "leader-never-steps-down": {"recovers"},
@@ -36,46 +38,26 @@ SOON = {
     "lease-read-drift": {"linearizable"},
     "local-time": {"state_machine_safety"},
     "map-order": {"state_machine_safety"},
+    "queue-never-resends": {"recovers"},
     "read-before-applied": {"linearizable"},
+    "read-before-own-commit": {"linearizable"},
+    "read-context-reused": {"linearizable"},
     "retry-applied-twice": {"durable"},
     "session-forgotten": {"state_machine_safety"},
     "snapshot-misses-key": {"state_machine_safety"},
     "snapshot-not-synced": {"no_panic"},
     "stale-read": {"linearizable"},
+    "suffix-truncated": {"no_panic"},
     "torn-tail-kept": {"no_panic"},
     "vote-counted-twice": {"election_safety"},
     "vote-not-durable": {"monotonic", "election_safety"},
     "wake-up-lost": {"recovers"},
 }
-"""Those that a few hundred plans find, and the checks that see each. `make detection` measures all of the catalogue."""
+"""All of the catalogue, and the checks that see each. A few hundred plans find it; `make detection` measures how many."""
 
 
-BY_CLIENTS = [
-    ("counters", "retry-applied-twice"),
-    ("lists", "retry-applied-twice"),
-    ("registry", "stale-read"),
-    ("leases", "lease-read"),
-    ("leases", "stale-read"),
-]
-"""Families of other workloads than registers, and bugs that their clients see for themselves."""
-
-
-@pytest.mark.parametrize(("family", "plant"), BY_CLIENTS)
-def test_clients_of_every_workload_see_a_bug_by_the_model_of_what_they_work_on(
-    family: str, plant: str
-) -> None:
-    path = SCENARIOS / "consensus" / f"{family}.yaml"
-    for seed in range(600):
-        reason = broken_checks(path, seed, [plant]).get("linearizable")
-        if reason is not None:
-            assert "k" in reason
-            assert "linearizable" not in broken_checks(path, seed, [])
-            return
-    pytest.fail(f"{plant} was not seen by clients in 600 plans of {family}")
-
-
-def test_every_planted_bug_that_is_found_soon_is_in_the_catalogue_and_all_have_a_source() -> None:
-    assert set(SOON) <= {name for name, *_ in PLANTS}
+def test_every_planted_bug_is_looked_for_and_has_a_source() -> None:
+    assert set(SOON) == {name for name, *_ in PLANTS}
     assert all("https://" in source for *_, source in PLANTS)
 
 

@@ -159,7 +159,12 @@ pub fn summary(evidence: &Evidence) -> Summary {
 }
 
 fn name(f: &Function) -> String {
-    f.name().to_owned()
+    match f {
+        Function::Read => "read".into(),
+        Function::Write => "write".into(),
+        Function::Cas => "cas".into(),
+        Function::Other(name) => name.clone(),
+    }
 }
 
 /// The faults that were carried out, each from its installation to its heal.

@@ -14,6 +14,10 @@ use mcp_chaos_evidence::NodeId;
 
 use crate::config::MAX_READ_CONTEXTS;
 
+/// Boots count from 1. The plant `read-context-reused` numbers its contexts under this one in every life, and takes each
+/// answer for its own.
+pub(crate) const OF_ANY_BOOT: u64 = 0;
+
 struct Waiting {
     ticket: u64,
     /// The first context issued after this read was asked for.
@@ -65,7 +69,7 @@ impl Reads {
     /// repeated one, confirms nothing.
     pub(crate) fn answer(&mut self, context: &[u8]) -> impl Iterator<Item = u64> + use<'_> {
         let number = self.number(context).unwrap_or(0);
-        self.settled = self.settled.max(number);
+        self.settled = self.settled.max(number.min(self.issued));
         let confirmed = self.waiting.partition_point(|read| read.context <= number);
         self.waiting.drain(..confirmed).map(|read| read.ticket)
     }
@@ -89,6 +93,6 @@ impl Reads {
     fn number(&self, context: &[u8]) -> Option<u64> {
         let word = |at: usize| Some(u64::from_be_bytes(context.get(at..at + 8)?.try_into().ok()?));
         let known = context.len() == 24 && word(0)? == self.id && word(8)? == self.boot;
-        known.then(|| word(16)).flatten().filter(|number| *number <= self.issued)
+        known.then(|| word(16)).flatten().filter(|number| self.boot == OF_ANY_BOOT || *number <= self.issued)
     }
 }

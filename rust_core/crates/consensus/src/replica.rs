@@ -21,7 +21,7 @@ use crate::election::Elections;
 use crate::event::{Effect, Event, InitError, Status};
 use crate::in_flight::InFlight;
 use crate::planted::{self, Planted};
-use crate::reads::Reads;
+use crate::reads::{OF_ANY_BOOT, Reads};
 use crate::storage::Log;
 use crate::types::{
     Batch, Configuration, Entry, EntryKind, HardState, Message, MessageKind, Recovered, Snapshot,
@@ -105,7 +105,7 @@ impl Replica {
             snapshot_to_raft(snapshot),
             entries.into_iter().map(entry_to_raft).collect(),
         );
-        let contexts_of = if config.plants.has(Plant::ReadContextReused) { 0 } else { boot };
+        let contexts_of = if config.plants.has(Plant::ReadContextReused) { OF_ANY_BOOT } else { boot };
         let mut replica = Replica {
             raw: raw_node(&config, log, meta.index),
             founded,

@@ -141,7 +141,7 @@ catalogue! {
          Ongaro's dissertation §6.4";
     ReadContextReused = "read-context-reused", Read:
         "ReadIndex contexts begin anew after a restart: an answer meant for an earlier life confirms a later read",
-        "https://github.com/tikv/tikv/issues/4764; breaks Ongaro's dissertation §6.4";
+        "https://github.com/tikv/tikv/issues/4764 and https://github.com/etcd-io/etcd/pull/21399; breaks Ongaro's dissertation §6.4";
     RetryAppliedTwice = "retry-applied-twice", Apply:
         "a retried request is carried out again",
         "https://github.com/CurvineIO/curvine/issues/676; breaks Ongaro's dissertation §6.3";

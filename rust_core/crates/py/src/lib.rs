@@ -28,7 +28,7 @@ mod _core {
     #[pymodule_export]
     use super::trace::{TraceChecker, check_trace};
     #[pymodule_export]
-    use super::workload::{Expirations, Workload};
+    use super::workload::Workload;
     #[pymodule_export]
     use super::world::{World, simulate};
 

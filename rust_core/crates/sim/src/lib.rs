@@ -28,7 +28,6 @@
 
 pub mod clients;
 mod clock;
-pub mod expirations;
 mod fingerprint;
 pub mod network;
 mod panics;
