@@ -1,7 +1,7 @@
 """The Rust extension: the simulator, the checks, and evidence kept in Rust until somebody asks for bytes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal, TypedDict, final, type_check_only
+from typing import Final, TypedDict, final, type_check_only
 
 __all__ = [
     "CHECKS",
@@ -44,11 +44,16 @@ class DrawnOperation(TypedDict):
     think_ns: int
     """From the beginning of the client's operation before (for the first: the plan's start) to this one's."""
     key: str
-    f: Literal["read", "write", "cas"]
+    f: str
+    """As the history calls it: `read`, `write`, `append`, …"""
     value: int | None
-    """What is written; None for a read."""
+    """What is written, appended or added, or the number of a server's endpoint; None where there is none."""
     expected: int | None
     """What a ``cas`` expects; None: never written. None for the others."""
+    argument: str
+    """What the history has on its invocation, as JSON."""
+    result: str
+    """What the history has once it is done, but for what it found, as JSON."""
 
 @type_check_only
 class Stats(TypedDict, total=False):
@@ -279,6 +284,9 @@ class Workload:
         ``ValueError`` for a client that the plan does not have.
         """
 
+    def last_change(self, client: int, value: int) -> DrawnOperation:
+        """What this client does once all faults are healed (without ``number``, ``think_ns`` and ``key``): pure."""
+
     def home_slot(self, node: str, slot: int) -> int | None:
         """The first slot, from ``slot`` (from 1) on, in which the home reader of this node reads: pure.
 
@@ -294,6 +302,18 @@ class Workload:
 
     def waited_ns(self, time_ns: int) -> int:
         """When an operation may begin that could begin then: then, or once it is quiet no more."""
+
+class Expirations:
+    """When the leases of a run may end, for its history: the same on every backend."""
+
+    def __new__(cls, lease_ns: int, clocks_may_jump: bool) -> Expirations:
+        """Of leases that last so long; where clocks may jump they may end at once."""
+
+    def see(self, event: str) -> int | None:
+        """Takes the history's next event, as JSON; gives a time at which to ask for what has ended."""
+
+    def ended(self, now_ns: int) -> str:
+        """The events to record for what may have ended by now, JSON; their ``index`` is the recorder's to give."""
 
 def simulate(compiled_plan: str, plants: Sequence[str] = ()) -> Evidence:
     """Carries out a whole plan; releases the GIL.

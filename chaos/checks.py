@@ -27,6 +27,7 @@ def limits_json(plan: Plan) -> str:
             "recovers_within_ns": timeline["recovers_within_ns"],
             "unavailable_at_most_ns": timeline["unavailable_at_most_ns"],
             "progress_within_ns": None if progress_within is None else int(progress_within),
+            "objects": plan.compiled()["workload"]["kind"],
             "memory_bytes": MEMORY_BYTES,
             "steps": STEPS,
         }

@@ -46,7 +46,7 @@ class Operation:
         """The value that it claims to have found, as JSON; None if it makes no such claim."""
         if self.completion is None or self.type != "ok":
             return None
-        if self.invoke["f"] == "read":
+        if self.invoke["f"] in {"read", "lookup"}:
             return json.dumps(self.completion["value"])
         return json.dumps(self.invoke["value"][0]) if self.invoke["f"] == "cas" else None
 
@@ -150,6 +150,7 @@ class _Trials:
         self.shape = judgement.shape or "violated"
         self.evidence: Record = judgement.evidence if isinstance(judgement.evidence, dict) else {}
         self._limits = limits_json(plan)
+        self.objects: str = plan.compiled()["workload"]["kind"]
         self._nodes = records.nodes
         self._nemesis = _lines(records.nemesis)
         self.trace = tuple(record for node in records.nodes for record in records.traces[node])
@@ -222,6 +223,11 @@ def _least_history(
                     todo.append(writer)
         return list(found.values())
 
+    if trial.objects != "registers":
+        # What was read of them may rest on every change before.
+        assert offender.completion is not None
+        ended = offender.completion["index"]
+        return _in_order([*(op for op in able if op.invoke["index"] < ended), offender])
     if offender.type == "fail":
         # A mismatch saw that the value was *not* one: whichever write before it is removed, it may have been that
         # one's. Only what began after it was over, and so came after it in any order, can go.

@@ -225,7 +225,7 @@ class _Teller:
         self.times.append(completion["time_ns"])
         if completion.get("node"):
             self.concerned.add(completion["node"])
-        if operation.invoke["f"] == "read" or completion.get("log_index") is None:
+        if operation.invoke["f"] in {"read", "lookup"} or completion.get("log_index") is None:
             self._answer(operation, completion)
         else:
             self._write(operation, completion)
@@ -600,7 +600,8 @@ def _value(seen: str) -> str:
 
 
 def _noun(operation: Operation) -> str:
-    return "read" if operation.invoke["f"] == "read" else "compare-and-set"
+    function = str(operation.invoke["f"])
+    return {"cas": "compare-and-set"}.get(function, function)
 
 
 def _new_value(invoke: Record) -> str:

@@ -301,8 +301,22 @@ def operation_words(record: Record) -> str:
     function, key, value = record["f"], record["key"], record["value"]
     if function == "cas" and isinstance(value, list) and len(value) == 2:
         return f"cas {key}: {json.dumps(value[0])} → {json.dumps(value[1])}"
-    if function == "read" and record["type"] != "ok":
-        return f"read {key}"
+    if function in {"read", "lookup"} and record["type"] != "ok":
+        return f"{function} {key}"
+    if function in {
+        "append",
+        "acquire",
+        "renew",
+        "release",
+        "register",
+        "set_state",
+        "add",
+        "deregister",
+        "expire",
+    }:
+        answered = function == "acquire" and record["type"] == "ok"
+        what = f" under token {value}" if answered else f" {json.dumps(value, ensure_ascii=False)}"
+        return f"{function} {key}{'' if value is None else what}"
     return f"{function} {key} = {json.dumps(value, ensure_ascii=False)}"
 
 
@@ -324,7 +338,7 @@ def _history_words(record: Record) -> str:
     error = f" ({record['error']})" if record.get("error") else ""
     entry = ""
     if record.get("log_index") is not None:
-        entry = f", {'applied up to' if record['f'] == 'read' else 'entry'} {record['log_index']}"
+        entry = f", {'applied up to' if record['f'] in {'read', 'lookup'} else 'entry'} {record['log_index']}"
     match record["type"]:
         case "invoke":
             return f"{who} invokes {what}{at}"

@@ -49,11 +49,11 @@ class Mix(Spec):
     """How many of a hundred operations are of which kind."""
 
     read: Annotated[int, Field(ge=0, le=100)] = 40
-    """Reads, in percent."""
+    """Reads, in percent; of what is no register, the rest are changes of its own kind."""
     write: Annotated[int, Field(ge=0, le=100)] = 40
-    """Writes, in percent."""
+    """Writes of registers, in percent."""
     cas: Annotated[int, Field(ge=0, le=100)] = 20
-    """Compare-and-sets, in percent."""
+    """Compare-and-sets of registers, in percent."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -86,10 +86,12 @@ class Bursts(Windows):
 
 
 class Workload(Spec):
-    """Clients that read and write registers, each key for itself."""
+    """Clients that read and change registers, or other objects, each key for itself."""
 
-    kind: Literal["registers"] = "registers"
-    """What clients do. `registers`: they read, write and compare-and-set versioned settings."""
+    kind: Literal["registers", "counters", "lists", "registry", "leases"] = "registers"
+    """What clients do. `registers`: they read, write and compare-and-set versioned settings. `counters`: they add and
+    read. `lists`: they append and read. `registry`: they register, move, remove and look up MCP servers. `leases`:
+    they acquire, renew and release leases under fencing tokens, and read who holds them."""
     clients: Open[Annotated[int, Field(ge=1, le=64)]] = 5
     """How many clients roam over the nodes, one operation at a time each."""
     rate: Open[Annotated[Rate, holes.rate("0.1/s", "10000/s")]] = parse_rate("100/s")
@@ -97,15 +99,18 @@ class Workload(Spec):
     duration: Open[Annotated[Duration, holes.duration("1s", "60m")]] = parse_duration("20s")
     """How long clients work; before its end everything is healed (see `heal`)."""
     keys: Open[Annotated[int, Field(ge=1, le=1000)]] = 2
-    """How many registers there are."""
+    """How many registers, counters, lists, servers or leases there are."""
     mix: Choice[Mix] = Mix()
     """How many of a hundred operations are of which kind."""
     hot_key: Open[Annotated[Share, holes.share("0%", "100%")]] | None = None
     """How many operations are on the first key, whatever else is drawn; without this key none are set apart."""
     key_skew: Open[Annotated[int, Field(ge=0, le=4)]] | None = None
     """How uneven the keys are: the nth has 1/n to this power of the first one's share (Zipf's law); 0 is even."""
+    lease: Open[Annotated[Duration, holes.duration("10ms", "10m")]] | None = None
+    """How long a lease lasts unless it is renewed, 2s by default. Only for `leases`."""
     value_bytes: Open[Annotated[int, Field(ge=0, le=MOST_VALUE_BYTES)]] | None = None
-    """The least size of a value on the wire and on disks; the history has the value without its padding."""
+    """The least size of a value on the wire and on disks; the history has it without its padding. For `registers` and
+    `lists`."""
     bursts: Choice[Bursts] | None = None
     """When clients go faster."""
     quiet: Choice[Windows] | None = None
@@ -145,12 +150,18 @@ class Workload(Spec):
         quiet = None if self.quiet is None else closed(self.quiet)
         shape: dict[str, object] = {
             "hot_key_ppm": None if self.hot_key is None else int(closed(self.hot_key)),
+            "lease_ns": self._lease_ns(),
             "key_skew": None if self.key_skew is None else closed(self.key_skew),
             "value_bytes": None if self.value_bytes is None else closed(self.value_bytes),
             "bursts": None if bursts is None else {**_windows(bursts), "factor": closed(bursts.factor)},
             "quiet": None if quiet is None else _windows(quiet),
         }
         return {name: value for name, value in shape.items() if value is not None}
+
+    def _lease_ns(self) -> int | None:
+        if self.kind != "leases":
+            return None
+        return int(parse_duration("2s") if self.lease is None else closed(self.lease))
 
 
 def _windows(windows: Windows) -> dict[str, int]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from chaos._core import Expirations
 from chaos.errors import InfrastructureError
 from harness.cluster import PLAN_START_NS, Json, RunClock
 from harness.systems import mcp_manager as system
@@ -37,12 +38,19 @@ _ERRORS: Mapping[Kind, str] = {
     Kind.SESSION_EXPIRED: "session_expired",
     Kind.STALE_SEQUENCE: "stale_sequence",
     Kind.MISMATCH: "mismatch",
+    Kind.HELD: "held",
+    Kind.NOT_HELD: "not_held",
+    Kind.NOT_FOUND: "not_found",
     Kind.UNKNOWN: "connection_reset",
     Kind.NOT_SENT: "connection_refused",
     Kind.NO_ANSWER: "timeout",
     Kind.REFUSED: "refused",
 }
 """The simulator's clients use the same words."""
+_OBSERVATIONS = frozenset({Kind.HELD, Kind.NOT_HELD, Kind.NOT_FOUND})
+"""Failures that have seen something, and went through the log."""
+READS = frozenset({"read", "lookup"})
+"""What only asks."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,9 @@ class Operation:
     """From the beginning of the client's operation before to the beginning of this one."""
     key: str
     f: str
-    """`read`, `write` or `cas`."""
+    """`read`, `write`, `cas`, or another workload's."""
     value: int | None
-    """What is written."""
+    """What is written, appended or added."""
     expected: int | None = None
     """What a `cas` expects."""
     number: int | None = None
@@ -63,6 +71,20 @@ class Operation:
 
     None: it is not of the workload, but of the recovery.
     """
+    told: tuple[Any, Any] | None = None
+    """What the history has on its invocation, and once it is done; None for the registers' own, which say it."""
+
+    @property
+    def argument(self) -> Any:
+        """What the history has on its invocation."""
+        if self.told is not None:
+            return self.told[0]
+        return [self.expected, self.value] if self.f == "cas" else self.value
+
+    @property
+    def result(self) -> Any:
+        """What the history has once it is done, but for what it found."""
+        return self.argument if self.told is None else self.told[1]
 
 
 class Operations(Protocol):
@@ -70,6 +92,9 @@ class Operations(Protocol):
 
     def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation | None:
         """The n-th operation (from 0) of a client (from 1) that last saw these values; None after the last."""
+
+    def last_change(self, client: int, key: str, value: int) -> Operation:
+        """What a client does once all faults are healed."""
 
     def home_slot(self, node: str, slot: int) -> int | None:
         """The first slot, from ``slot`` (from 1) on, in which a home reader reads; None after the last."""
@@ -84,9 +109,12 @@ class Operations(Protocol):
 class History:
     """What clients saw, in the order in which they saw it."""
 
-    def __init__(self, clock: RunClock) -> None:
+    def __init__(self, clock: RunClock, expirations: Expirations | None = None) -> None:
+        """``expirations``: of leases, which end without anybody's word."""
         self.events: list[Json] = []
         self._clock = clock
+        self._expirations = expirations
+        self._pending: set[asyncio.Task[None]] = set()
 
     def add(self, process: int, kind: str, f: str, key: str, value: Any, **more: Any) -> None:
         """Appends an event. Fields of ``more`` that are null or false are left out."""
@@ -103,6 +131,19 @@ class History:
             name: content for name, content in more.items() if content is not None and content is not False
         }
         self.events.append(event)
+        if self._expirations is not None:
+            ends_ns = self._expirations.see(json.dumps(event))
+            if ends_ns is not None:
+                task = asyncio.get_running_loop().create_task(self._end_leases(ends_ns))
+                self._pending.add(task)
+                task.add_done_callback(self._pending.discard)
+
+    async def _end_leases(self, ends_ns: int) -> None:
+        """At that time the history says which leases may have ended."""
+        assert self._expirations is not None
+        await _sleep_until(self._clock, ends_ns)
+        for event in json.loads(self._expirations.ended(self._clock.now_ns())):
+            self.events.append({**event, "index": len(self.events)})
 
     def jsonl(self) -> bytes:
         """`history.jsonl`."""
@@ -174,6 +215,10 @@ class Setting:
     operation_timeout_ns: int
     value_bytes: int = 0
     """The least size of a stored value."""
+    kind: str = "registers"
+    """What clients work on."""
+    lease_ns: int = 2_000_000_000
+    """How long a lease lasts."""
 
     @staticmethod
     def of(
@@ -185,11 +230,13 @@ class Setting:
             operations=operations,
             network=network,
             clock=clock,
-            history=History(clock),
+            history=History(clock, _expirations(compiled)),
             stop_ns=PLAN_START_NS + compiled["timeline"]["workload_ns"],
             attempt_timeout_ns=workload["attempt_timeout_ns"],
             operation_timeout_ns=workload["operation_timeout_ns"],
             value_bytes=workload.get("value_bytes", 0),
+            kind=workload["kind"],
+            lease_ns=workload.get("lease_ns", 2_000_000_000),
         )
 
     def due_ns(self, begun_ns: int, think_ns: int) -> int:
@@ -202,11 +249,17 @@ class Setting:
         since_ns = time_ns - PLAN_START_NS
         return self.operations.waited_ns(since_ns) > since_ns
 
-    def as_read(self, reply: Reply) -> int | str | None:
-        """What a register held, for the history; one that no client stored so, as a text."""
-        if reply.value is None or reply.value_bytes == len(system.stored(reply.value, self.value_bytes)):
-            return reply.value
-        return f"{reply.value} in {reply.value_bytes} bytes"
+    def as_read(self, reply: Reply) -> Any:
+        """What a read found, for the history."""
+        return None if reply.kind is Kind.NOT_FOUND else system.found(self.kind, reply, self.value_bytes)
+
+
+def _expirations(compiled: Mapping[str, Any]) -> Expirations | None:
+    workload = compiled["workload"]
+    if workload["kind"] != "leases":
+        return None
+    clocks_may_jump = any(step["kind"].startswith("clock") for step in compiled["steps"])
+    return Expirations(workload["lease_ns"], clocks_may_jump)
 
 
 @dataclass
@@ -274,26 +327,27 @@ class Roaming:
             await self._operate(operation)
 
     async def write_finally(self, key: str) -> None:
-        """After the workload's end: one write, marked as final."""
+        """After the workload's end: one change, marked as final."""
         deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
         self._last_begun += 1
         value = self._number * 1_000_000 + self._last_begun
+        change = self._setting.operations.last_change(self._number, key, value)
         if self._session is None and not await self.open_session(deadline_ns):
             history, node = self._setting.history, self._setting.network.nodes[self._at]
-            history.add(self._process, "invoke", "write", key, value, node=node, final=True)
-            history.add(self._process, "fail", "write", key, value, node=node, final=True, error="no_session")
+            for kind, more in (("invoke", {}), ("fail", {"error": "no_session"})):
+                history.add(
+                    self._process, kind, change.f, key, change.argument, node=node, final=True, **more
+                )
             return
-        await self._operate(Operation(0, key, "write", value))
+        await self._operate(change)
 
     async def _operate(self, operation: Operation) -> None:
         """One operation, from its invocation to its outcome."""
         setting = self._setting
-        reads = operation.f == "read"
+        reads = operation.f in READS
         if not reads:
             self._sequence += 1
-        argument = {"read": None, "write": operation.value, "cas": [operation.expected, operation.value]}[
-            operation.f
-        ]
+        argument = operation.argument
         more: Json = {"client": None, "sequence": None}
         if operation.number is None:
             more |= {"final": True}
@@ -317,9 +371,16 @@ class Roaming:
             record("fail" if reads else "info", argument, error="interrupted")
             raise
         kind = reply.kind if reply is not None else None
-        if reply is not None and kind is Kind.OK:
-            self._seen[operation.key] = reply.value if reads else operation.value
-            record("ok", setting.as_read(reply) if reads else argument, log_index=reply.log_index)
+        if reply is not None and (kind is Kind.OK or (reads and kind is Kind.NOT_FOUND)):
+            result = setting.as_read(reply) if reads else self._done(operation, reply)
+            if reads and setting.kind == "registers":
+                self._seen[operation.key] = reply.value
+            record("ok", result, log_index=reply.log_index)
+            return
+        if reply is not None and kind in _OBSERVATIONS:
+            if kind is Kind.NOT_HELD:
+                self._seen[operation.key] = None
+            record("fail", argument, error=_ERRORS[reply.kind], log_index=reply.log_index)
             return
         if reply is not None and kind is Kind.MISMATCH:
             self._seen[operation.key] = reply.value
@@ -338,12 +399,32 @@ class Roaming:
         if self._session is None:
             await self.open_session(setting.stop_ns)
 
+    def _done(self, operation: Operation, reply: Reply) -> Any:
+        """What the history has of a change that was done; what the client has seen by it is kept."""
+        match operation.f:
+            case "write" | "cas":
+                self._seen[operation.key] = operation.value
+            case "acquire":
+                self._seen[operation.key] = token = int(reply.body["token"])
+                return token
+            case "release":
+                self._seen[operation.key] = None
+        return operation.result
+
     def _request(self, operation: Operation) -> Request:
-        if operation.f == "read":
-            return system.read(operation.key)
+        if operation.f in READS:
+            return system.read_object(self._setting.kind, operation.key)
         assert self._session is not None, "an operation has its session"
-        assert operation.value is not None, "a write has its value"
         size = self._setting.value_bytes
+        if operation.f not in {"write", "cas"}:
+            terms = {
+                "client": self._session,
+                "sequence": self._sequence,
+                "ttl_ms": self._setting.lease_ns // 1_000_000,
+                "value_bytes": size,
+            }
+            return system.change(operation.f, operation.key, operation.value, operation.argument, terms)
+        assert operation.value is not None, "a write has its value"
         value = system.stored(operation.value, size)
         if operation.f == "write":
             return system.write(operation.key, value, self._session, self._sequence)
@@ -363,7 +444,15 @@ class Roaming:
             until_ns = min(task.attempt_deadline_ns, task.deadline_ns)
             reply = await setting.network.send(nodes[self._at], request, until_ns - now_ns)
             match reply.kind:
-                case Kind.OK | Kind.MISMATCH | Kind.SESSION_EXPIRED | Kind.STALE_SEQUENCE:
+                case (
+                    Kind.OK
+                    | Kind.MISMATCH
+                    | Kind.HELD
+                    | Kind.NOT_HELD
+                    | Kind.NOT_FOUND
+                    | Kind.SESSION_EXPIRED
+                    | Kind.STALE_SEQUENCE
+                ):
                     return reply
                 case Kind.REFUSED:
                     raise InfrastructureError(
@@ -430,19 +519,21 @@ class Home:
         process = FIRST_HOME_PROCESS + self._index
 
         def record(kind: str, value: Any, **extra: Any) -> None:
+            f = "lookup" if setting.kind == "registry" else "read"
             setting.history.add(
-                process, kind, "read", key, value,
+                process, kind, f, key, value,
                 node=self._node, op=op, home=True, final=tries_until_ns is not None, **extra,
             )  # fmt: skip
 
         record("invoke", None)
         while True:
             try:
-                reply = await setting.network.send(self._node, system.read(key), setting.attempt_timeout_ns)
+                request = system.read_object(setting.kind, key)
+                reply = await setting.network.send(self._node, request, setting.attempt_timeout_ns)
             except asyncio.CancelledError:
                 record("fail", None, error="interrupted")
                 raise
-            if reply.kind is Kind.OK:
+            if reply.kind in {Kind.OK, Kind.NOT_FOUND}:
                 record("ok", setting.as_read(reply), log_index=reply.log_index)
                 return
             if tries_until_ns is None or setting.clock.now_ns() + PAUSE_NS >= tries_until_ns:

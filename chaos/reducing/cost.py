@@ -35,6 +35,7 @@ SETTINGS: Final[dict[str, Document]] = {
             "mix",
             "hot_key",
             "key_skew",
+            "lease",
             "value_bytes",
             "bursts",
             "quiet",

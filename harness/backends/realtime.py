@@ -146,7 +146,14 @@ class CompiledOperations:
             f=drawn["f"],
             value=drawn["value"],
             expected=drawn["expected"],
+            told=(json.loads(drawn["argument"]), json.loads(drawn["result"])),
         )
+
+    def last_change(self, client: int, key: str, value: int) -> Operation:
+        """See :class:`harness.client.Operations`."""
+        drawn = self._workload.last_change(client, value)
+        told = (json.loads(drawn["argument"]), json.loads(drawn["result"]))
+        return Operation(0, key, drawn["f"], drawn["value"], drawn["expected"], told=told)
 
     def home_slot(self, node: str, slot: int) -> int | None:
         """See :class:`harness.client.Operations`."""
@@ -190,7 +197,8 @@ class LiveRun:
         self._run_s = 0.0
         self._network: Network | None = None
         self._watch: OnlineWatch | None = None
-        if stop_at_violation and CHECK in compiled["checks"]:
+        # The online check is of registers; others are judged at the end.
+        if stop_at_violation and CHECK in compiled["checks"] and compiled["workload"]["kind"] == "registers":
             self._watch = OnlineWatch(lambda: [] if self._history is None else self._history.events)
         self._stopped: str | None = None
 

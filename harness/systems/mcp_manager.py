@@ -6,7 +6,7 @@ Replies are sorted by what they say about an operation's *effect*, since that de
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -51,6 +51,9 @@ class Kind(Enum):
 
     OK = "ok"
     MISMATCH = "mismatch"
+    HELD = "held"
+    NOT_HELD = "not_held"
+    NOT_FOUND = "not_found"
     NOT_LEADER = "not_leader"
     UNAVAILABLE = "unavailable"
     SESSION_EXPIRED = "session_expired"
@@ -80,10 +83,14 @@ class Reply:
     leader: str | None = None
     """Who leads, as the answering node believes."""
     message: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """All of it."""
 
 
 _BY_CODE = {
     "mismatch": Kind.MISMATCH,
+    "held": Kind.HELD,
+    "not_held": Kind.NOT_HELD,
     "not_leader": Kind.NOT_LEADER,
     "unavailable": Kind.UNAVAILABLE,
     "session_expired": Kind.SESSION_EXPIRED,
@@ -225,6 +232,72 @@ def compare_and_set(key: str, expected: str | None, value: str, client: int, seq
     return Request("POST", f"/v1/settings/{key}/compare-and-set", body, mutates=True)
 
 
+_READS: Mapping[str, str] = {
+    "registers": "settings",
+    "counters": "counters",
+    "lists": "lists",
+    "registry": "servers",
+    "leases": "leases",
+}
+"""Where the objects of a workload are."""
+
+
+def read_object(kind: str, key: str) -> Request:
+    """Reads what a workload of this kind works on."""
+    return Request("GET", f"/v1/{_READS[kind]}/{key}")
+
+
+def found(kind: str, reply: Reply, value_bytes: int) -> Any:
+    """What a read of a workload's object found, as the history has it; what no client stored so, as a text."""
+    body = reply.body
+    match kind:
+        case "lists":
+            return [_element(element, value_bytes) for element in body["lists"][0]]
+        case "registry":
+            server = body.get("server")
+            return server and {name: server[name] for name in ("transport", "endpoint", "state")}
+        case "leases":
+            return body["holder"]
+        case "counters":
+            return reply.value
+        case _:
+            value = body.get("value")
+            return None if value is None else _element(str(value), value_bytes)
+
+
+def _element(text: str, value_bytes: int) -> int | str:
+    number = text.rstrip(PADDING)
+    return int(number) if number.isdigit() and stored(int(number), value_bytes) == text else text
+
+
+def change(f: str, key: str, value: int | None, argument: Any, terms: Mapping[str, Any]) -> Request:
+    """A change of anything but a register. ``terms``: the session, and for leases ``ttl_ms``; sizes of elements."""
+    body = {"client": terms["client"], "sequence": terms["sequence"]}
+    lease = {**body, "holder": argument, "ttl_ms": terms["ttl_ms"]}
+    match f:
+        case "add":
+            return Request("POST", f"/v1/counters/{key}/add", {**body, "amount": value}, mutates=True)
+        case "append":
+            assert value is not None
+            element = stored(value, terms["value_bytes"])
+            steps = [{"append": {"key": key, "element": element}}]
+            return Request("POST", "/v1/lists", {**body, "steps": steps}, mutates=True)
+        case "register":
+            return Request("PUT", f"/v1/servers/{key}", {**body, **argument}, mutates=True)
+        case "set_state":
+            return Request("PUT", f"/v1/servers/{key}/state", {**body, "state": argument}, mutates=True)
+        case "deregister":
+            return Request("DELETE", f"/v1/servers/{key}", body, mutates=True)
+        case "acquire":
+            return Request("PUT", f"/v1/leases/{key}", lease, mutates=True)
+        case "renew":
+            return Request("POST", f"/v1/leases/{key}/renew", lease, mutates=True)
+        case "release":
+            return Request("DELETE", f"/v1/leases/{key}", {**body, "holder": argument}, mutates=True)
+        case _:
+            raise AssertionError(f"no change: {f}")
+
+
 def interpret(status_code: int, content: bytes) -> Reply:
     """What a reply says. Anything that is not one of the API's own answers leaves the effect unknown."""
     try:
@@ -246,7 +319,8 @@ def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
         return Reply(
             Kind.OK,
             value=_number(value),
-            value_bytes=len(value or ""),
+            value_bytes=len(value) if isinstance(value, str) else 0,
+            body=body,
             log_index=log_index,
             node=node,
             client=body.get("client"),
@@ -255,6 +329,8 @@ def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
     kind = _BY_CODE.get(code, Kind.UNKNOWN)
     if kind is Kind.UNKNOWN and body.get("effect") == "none":
         kind = Kind.UNAVAILABLE  # a code of a newer node, which says that nothing happened
+    if code == "not_found" and log_index is not None:
+        kind = Kind.NOT_FOUND  # of a server, said by the log; else there is no such path
     return Reply(
         kind,
         value=_number(body.get("actual")),
@@ -265,8 +341,8 @@ def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
     )
 
 
-def _number(stored_value: str | None) -> int | None:
-    return None if stored_value is None else int(stored_value.rstrip(PADDING))
+def _number(value: str | int | None) -> int | None:
+    return int(value.rstrip(PADDING)) if isinstance(value, str) else value
 
 
 def read_status(content: bytes) -> NodeStatus:

@@ -263,3 +263,17 @@ def test_an_error_in_the_middle_leaves_nothing_behind(
     with pytest.raises((ZeroDivisionError, ExceptionGroup)):
         carry_out_async(QUIET, fail)
     assert ours(os.getpid()) == []
+
+
+@pytest.mark.parametrize("kind", ["counters", "lists", "registry", "leases"])
+def test_clients_of_every_workload_are_judged_by_its_model(
+    carry_out: Callable[..., RunResult], plan_of: Callable[[str], Plan], kind: str
+) -> None:
+    text = (
+        f"cluster: {{nodes: 3}}\nworkload: {{kind: {kind}, clients: 3, rate: 40/s, duration: 5s}}\n"
+        "heal: 4s\nfaults: [{at: 1s, for: 1s, kill: leader}]\n"
+    )
+    result = carry_out(text)
+    judged = judge(result.evidence, plan_of(text))
+    assert {one.check: one.reason for one in judged if one.verdict is not Verdict.VALID} == {}
+    assert len({event["f"] for event in history(result) if event["type"] == "ok"}) > 1

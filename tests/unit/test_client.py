@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from chaos._core import Expirations
 from chaos.generate import Sampler, draw_plan
 from chaos.scenario import load_scenario
 from harness.backends.realtime import CompiledOperations
@@ -50,6 +51,10 @@ class Script:
         f, *rest = self._operations[n]
         value, expected = [*rest, None, None][:2]
         return Operation(MS, "k0", f, value, expected, number=n + 1)
+
+    def last_change(self, client: int, key: str, value: int) -> Operation:
+        del client
+        return Operation(0, key, "write", value)
 
     def home_slot(self, node: str, slot: int) -> int | None:
         del node
@@ -122,6 +127,7 @@ async def work(
     for_s: float = 1.2,
     during: Callable[[list[Node], list[TestServer]], Awaitable[None]] | None = None,
     striding: bool = False,
+    **known: Any,
 ) -> tuple[list[dict[str, Any]], list[Node]]:
     """One client through a script on as many nodes; ``None`` is a node on whose port nobody listens."""
     nodes, addresses, servers = [], {}, []
@@ -151,6 +157,7 @@ async def work(
             stop_ns=PLAN_START_NS + 10**10 * scale,
             attempt_timeout_ns=80 * MS * scale,
             operation_timeout_ns=250 * MS * scale,
+            **known,
         )
         if home:
             reader = Home(setting, "n1", keys=2, interval_ns=50 * MS)
@@ -323,6 +330,80 @@ def compiled(**workload: Any) -> CompiledOperations:
     mix = {"read": 0, "write": 100, "cas": 0}
     data = {"version": 1, "scenario": "x", "workload": {"clients": 1, "mix": mix, **workload}}
     return CompiledOperations(draw_plan(load_scenario(json.dumps(data), "x"), Sampler(0)).compiled())
+
+
+def requests(node: Node) -> list[tuple[str, str, dict[str, Any]]]:
+    """What the node was asked to do, without the session's part."""
+    rest = [(method, path, dict(body)) for method, path, body in node.operations]
+    return [
+        (method, path, {key: value for key, value in body.items() if key not in {"client", "sequence"}})
+        for method, path, body in rest
+    ]
+
+
+def test_a_client_of_leases_goes_on_as_the_holder_it_is_and_history_says_when_one_may_have_ended() -> None:
+    leases = compiled(kind="leases", keys=1, only=["c1.1", "c1.2"])
+    events, nodes = run(leases, ok(token=9), for_s=60, kind="leases", lease_ns=300 * MS)
+    lease = {"holder": "c1", "ttl_ms": 300}
+    first, second = requests(nodes[0])
+    assert first == ("PUT", "/v1/leases/k0", lease)
+    assert second in {("POST", "/v1/leases/k0/renew", lease), ("DELETE", "/v1/leases/k0", {"holder": "c1"})}
+    assert [(event["f"], event["type"], event["value"]) for event in events[:2]] == [
+        ("acquire", "invoke", "c1"),
+        ("acquire", "ok", 9),
+    ]
+
+
+def test_what_a_client_of_leases_is_refused_it_has_seen() -> None:
+    leases = compiled(kind="leases", keys=1, only=["c1.1"])
+    held = says(409, "held", holder="c2", token=4, log_index=8, effect="none")
+    events, _ = run(leases, held, for_s=60, kind="leases")
+    assert (events[1]["type"], events[1]["error"], events[1]["log_index"]) == ("fail", "held", 8)
+
+
+def test_a_lease_that_nobody_gave_back_may_end_when_its_time_is_over() -> None:
+    async def recorded() -> list[dict[str, Any]]:
+        clock = RunClock()
+        clock.begin_plan()
+        history = History(clock, Expirations(30 * MS, False))
+        history.add(3, "invoke", "acquire", "k0", "c4")
+        history.add(3, "ok", "acquire", "k0", 17)
+        await asyncio.sleep(0.2)
+        return history.events
+
+    events = asyncio.run(recorded())
+    assert [(event["f"], event["type"], event["process"], event["value"]) for event in events[2:]] == [
+        ("expire", "invoke", 599, "c4"),
+        ("expire", "info", 599, "c4"),
+    ]
+    assert events[2]["time_ns"] - events[0]["time_ns"] >= 29 * MS
+    assert [event["index"] for event in events] == [0, 1, 2, 3]
+
+
+def test_clients_of_counters_lists_and_servers_ask_for_their_own() -> None:
+    def asked(kind: str, **answer: Any) -> tuple[list[Any], list[Any]]:
+        only = ["c1.1", "c1.2", "c1.3"]
+        script = compiled(kind=kind, keys=1, only=only, mix={"read": 50, "write": 50, "cas": 0})
+        events, nodes = run(script, ok(version=3, **answer), for_s=60, kind=kind, value_bytes=4)
+        ended = [(event["f"], event["value"]) for event in events if event["type"] == "ok"]
+        return [(method, path) for method, path, _ in requests(nodes[0])], ended
+
+    paths, ended = asked("counters", value=7)
+    assert {("GET", "/v1/counters/k0"), ("POST", "/v1/counters/k0/add")} >= set(paths)
+    assert all(value == 7 for f, value in ended if f == "read")
+    paths, ended = asked("lists", lists=[["12..", "13"]])
+    assert {("GET", "/v1/lists/k0"), ("POST", "/v1/lists")} >= set(paths)
+    assert all(value == ([12, "13"] if f == "read" else None) for f, value in ended), "13 is of another size"
+    server = {"name": "k0", "transport": "sse", "endpoint": "http://a", "state": "ready", "version": 3}
+    paths, ended = asked("registry", server=server)
+    assert all(path.startswith("/v1/servers/k0") for _, path in paths)
+    assert all("version" not in value for f, value in ended if f == "lookup")
+
+
+def test_a_server_that_is_not_there_is_an_answer() -> None:
+    nobody = says(404, "not_found", log_index=8, effect="none")
+    events, _ = run(Script(("lookup",)), nobody, kind="registry")
+    assert (events[1]["type"], events[1]["value"], events[1]["log_index"]) == ("ok", None, 8)
 
 
 def test_operations_left_out_are_passed_over_and_the_others_begin_and_write_as_they_would_have() -> None:

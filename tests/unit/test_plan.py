@@ -392,3 +392,13 @@ def test_uneven_traffic_is_compiled_and_without_it_nothing_of_it_is_said() -> No
     assert plan.compiled()["workload"] == plain.compiled()["workload"] | more
     assert Plan.from_json(plan.to_json()) == plan
     assert draw_plan(load_scenario(scenario_of(plan), "x"), Sampler(1)) == plan
+
+
+def test_leases_last_two_seconds_unless_the_plan_says_otherwise_and_nothing_else_has_any() -> None:
+    def compiled(workload: str) -> dict[str, object]:
+        found: dict[str, object] = plan_of(f"workload: {workload}").compiled()["workload"]
+        return found
+
+    assert compiled("{kind: leases}")["lease_ns"] == 2 * 10**9
+    assert compiled("{kind: leases, lease: 500ms}")["lease_ns"] == 5 * 10**8
+    assert "lease_ns" not in compiled("{kind: lists, lease: 500ms}")

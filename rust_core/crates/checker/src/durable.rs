@@ -158,7 +158,13 @@ fn acknowledgements<'a>(
     let mut at_index: Table<usize> = Table::default();
     let mut incomplete = 0;
     for event in evidence.history {
-        if event.kind != Kind::Ok || !matches!(event.f, Function::Write | Function::Cas) {
+        let changes = match event.f {
+            Function::Write | Function::Cas => true,
+            Function::Read => false,
+            // Those of other workloads that go through the log carry what they go by.
+            Function::Other(_) => event.sequence.is_some(),
+        };
+        if event.kind != Kind::Ok || !changes {
             continue;
         }
         let (Some(index), Some(client), Some(sequence)) = (event.log_index, event.client, event.sequence)
@@ -218,7 +224,7 @@ impl Sent {
 }
 
 fn words(event: &HistoryEvent) -> String {
-    let f = if event.f == Function::Cas { "compare-and-set" } else { "write" };
+    let f = if event.f == Function::Cas { "compare-and-set" } else { event.f.name() };
     format!(
         "the {f} of {} on {} (client {}, sequence {}, acknowledged at {})",
         event.value,

@@ -54,7 +54,7 @@ fn leader_changes(evidence: &Evidence) -> Vec<u64> {
 }
 
 fn is_read(event: &mcp_chaos_evidence::HistoryEvent) -> bool {
-    event.kind == Kind::Ok && event.f == mcp_chaos_evidence::Function::Read
+    event.kind == Kind::Ok && event.f.is_read()
 }
 
 #[cfg(test)]

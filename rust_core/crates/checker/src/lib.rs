@@ -38,6 +38,7 @@ mod words;
 
 pub use catalogue::{CHECKS, Check, CheckInfo, Need};
 pub use judgement::{Judgement, Shape, Verdict};
+pub use linearizable::Objects;
 use mcp_chaos_evidence::{HistoryEvent, NemesisRecord, TraceRecord};
 pub use raft::RaftStream;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,8 @@ pub struct Limits {
     /// The most memory that the search of `linearizable` may hold, and that the Raft checks may hold together, in
     /// bytes.
     pub memory_bytes: u64,
+    /// `linearizable`: what clients worked on.
+    pub objects: Objects,
     /// `linearizable`: the most steps its search may take, all keys together (about 20 million a second).
     pub steps: u64,
 }
@@ -84,6 +87,7 @@ impl Default for Limits {
             recovers_within_ns: 10_000_000_000,
             unavailable_at_most_ns: None,
             progress_within_ns: None,
+            objects: Objects::Registers,
             memory_bytes: 256 << 20,
             steps: 50_000_000,
         }
@@ -100,7 +104,7 @@ pub fn judge(evidence: &Evidence, checks: &[Check], limits: &Limits) -> Vec<Judg
             Check::Linearizable => linearizable::judge_with_trace(
                 evidence.history,
                 evidence.traces,
-                &serde_json::Value::Null,
+                limits.objects,
                 limits.memory_bytes,
                 limits.steps,
             ),

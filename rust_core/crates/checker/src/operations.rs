@@ -25,6 +25,16 @@ impl<'a> Operation<'a> {
         self.completion.filter(|event| event.kind == Kind::Ok)
     }
 
+    /// Whether the system did what it was asked for, or failed to for what it found (a lease that is held, no such
+    /// server): either way it serves.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.completion.is_some_and(|event| match event.kind {
+            Kind::Ok => true,
+            Kind::Fail => matches!(event.error.as_deref(), Some("held" | "not_held" | "not_found")),
+            Kind::Info | Kind::Invoke => false,
+        })
+    }
+
     /// A compare-and-set that failed because the value was not the expected one.
     pub(crate) fn is_mismatch(&self) -> bool {
         self.completion

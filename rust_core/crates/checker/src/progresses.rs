@@ -10,7 +10,7 @@
 //! A cluster may serve reads while it commits nothing, or commit while reads hang; hence each is judged apart. A
 //! compare-and-set that found another value has gone through the log, and counts as a success of the cluster.
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind};
+use mcp_chaos_evidence::{HistoryEvent, Kind};
 use serde_json::{Value, json};
 
 use crate::{
@@ -140,7 +140,7 @@ impl Watch {
     }
 
     fn hear(&mut self, event: &HistoryEvent) {
-        let at = usize::from(event.f == Function::Read);
+        let at = usize::from(event.f.is_read());
         if event.kind == Kind::Invoke {
             let want = &mut self.wants[at];
             want.under_way += 1;

@@ -9,7 +9,7 @@
 //!   wherever they reached the same index. (They need not have ended at the very same index: an entry of no
 //!   consequence, a leader's no-op say, may still be under way when the run ends.)
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind, Phase, Role, Status, TraceEvent, node_name};
+use mcp_chaos_evidence::{HistoryEvent, Phase, Role, Status, TraceEvent, node_name};
 use serde_json::json;
 
 use crate::{
@@ -122,9 +122,9 @@ pub(crate) fn first_success<'a>(operations: &[Operation<'a>], healed: u64) -> Op
     operations
         .iter()
         .filter(|operation| {
-            !operation.invoke.home && operation.invoke.time_ns >= healed && operation.kind() == Kind::Ok
+            !operation.invoke.home && operation.invoke.time_ns >= healed && operation.succeeded()
         })
-        .filter_map(Operation::ok)
+        .filter_map(|operation| operation.completion)
         .min_by_key(|event| event.time_ns)
 }
 
@@ -144,7 +144,7 @@ struct Apart {
 }
 
 fn is_final_write(operation: &&Operation) -> bool {
-    !operation.invoke.home && operation.invoke.f != Function::Read && operation.ok().is_some()
+    !operation.invoke.home && !operation.invoke.f.is_read() && operation.succeeded()
 }
 
 /// Whether the nodes have come together; of a system without a trace nobody knows otherwise.
@@ -154,7 +154,7 @@ fn end_of(evidence: &Evidence, last: &[&Operation]) -> Result<(), Apart> {
     }
     let until = evidence.history.last().map_or(0, |event| event.time_ns);
     let writes = last.iter().copied().filter(is_final_write);
-    let last_write = writes.filter_map(|operation| operation.ok()?.log_index).max().unwrap_or(0);
+    let last_write = writes.filter_map(|operation| operation.completion?.log_index).max().unwrap_or(0);
     agree(evidence, &life::at_end(evidence.traces, evidence.nemesis, until), last_write)
 }
 
@@ -218,7 +218,7 @@ fn agree(evidence: &Evidence, ends: &[NodeEnd], last_write: u64) -> Result<(), A
 
 #[cfg(test)]
 mod tests {
-    use mcp_chaos_evidence::TraceRecord;
+    use mcp_chaos_evidence::{Kind, TraceRecord};
 
     use super::*;
     use crate::{Verdict, testing::*};

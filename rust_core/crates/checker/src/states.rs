@@ -14,7 +14,7 @@
 //! - for the node to which the record belongs: what happened, if it was more than an entry on its way.
 
 use mcp_chaos_evidence::{
-    Function, Kind as Outcome, NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, checksum,
+    Kind as Outcome, NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, checksum,
     parse_node_name,
 };
 
@@ -44,7 +44,7 @@ pub fn transitions(evidence: &Evidence) -> Vec<u64> {
     let mut reads = evidence
         .history
         .iter()
-        .filter(|event| event.kind == Outcome::Ok && event.f == Function::Read && !event.is_final)
+        .filter(|event| event.kind == Outcome::Ok && event.f.is_read() && !event.is_final)
         .peekable();
     let mut before = 0;
     let mut answered = |seen: &mut Set<u64>, cluster: &Cluster, until_ns: u64| {
@@ -447,7 +447,14 @@ mod tests {
 
         let read = |node, kind| HistoryEvent {
             node: Some(node),
-            ..HistoryEvent::new(u64::MAX >> 1, 0, kind, Function::Read, "k0", serde_json::Value::Null)
+            ..HistoryEvent::new(
+                u64::MAX >> 1,
+                0,
+                kind,
+                mcp_chaos_evidence::Function::Read,
+                "k0",
+                serde_json::Value::Null,
+            )
         };
         let late = vec![(1, TraceEvent::Committed { index: 2 })];
         let asked = |node, kind| {

@@ -159,12 +159,7 @@ pub fn summary(evidence: &Evidence) -> Summary {
 }
 
 fn name(f: &Function) -> String {
-    match f {
-        Function::Read => "read".into(),
-        Function::Write => "write".into(),
-        Function::Cas => "cas".into(),
-        Function::Other(name) => name.clone(),
-    }
+    f.name().to_owned()
 }
 
 /// The faults that were carried out, each from its installation to its heal.

@@ -28,7 +28,17 @@ pub(crate) fn call(operation: &Operation) -> String {
                 part(&invoke.value, 1)
             )
         }
-        Function::Other(name) => format!("{name} {} {}", invoke.key, invoke.value),
+        f if f.is_read() => match operation.ok() {
+            Some(answer) => format!("{} {} = {}", f.name(), invoke.key, answer.value),
+            None => format!("{} {}", f.name(), invoke.key),
+        },
+        f => match (&invoke.value, operation.ok().map(|answer| &answer.value)) {
+            (Value::Null, _) => format!("{} {}", f.name(), invoke.key),
+            (argument, Some(answer @ Value::Number(_))) if answer != argument => {
+                format!("{} {} {argument} (answered {answer})", f.name(), invoke.key)
+            }
+            (argument, _) => format!("{} {} {argument}", f.name(), invoke.key),
+        },
     }
 }
 

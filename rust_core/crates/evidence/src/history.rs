@@ -34,6 +34,27 @@ pub enum Function {
     Other(String),
 }
 
+impl Function {
+    /// Whether it is one that only asks: `read`, or what a workload calls it.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Function::Read => true,
+            Function::Write | Function::Cas => false,
+            Function::Other(name) => name == "lookup",
+        }
+    }
+
+    /// As a history has it.
+    pub fn name(&self) -> &str {
+        match self {
+            Function::Read => "read",
+            Function::Write => "write",
+            Function::Cas => "cas",
+            Function::Other(name) => name,
+        }
+    }
+}
+
 /// One line of `history.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEvent {

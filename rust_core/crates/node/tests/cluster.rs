@@ -99,6 +99,55 @@ fn what_was_acknowledged_survives_the_leaders_death_and_is_applied_once() {
 }
 
 #[test]
+fn counters_lists_and_leases_as_the_harness_asks_for_them() {
+    let cluster = Cluster::founded(1, &[]);
+    let client = cluster.session(1);
+    let mut sequence = 0;
+    let mut change = |method: &str, path: &str, mut body: Value| {
+        sequence += 1;
+        body["client"] = json!(client);
+        body["sequence"] = json!(sequence);
+        cluster.send(1, method, path, &body)
+    };
+    let get = |path: &str| cluster.get(1, path).unwrap().1;
+
+    assert_eq!(change("POST", "/v1/counters/k0/add", json!({"amount": 5})).0, 200);
+    assert_eq!(change("POST", "/v1/counters/k0/add", json!({"amount": -2})).0, 200);
+    assert_eq!((&get("/v1/counters/k0")["value"], &get("/v1/counters/k1")["value"]), (&json!(3), &json!(0)));
+
+    let append = json!({"steps": [{"append": {"key": "k0", "element": "7"}}]});
+    let (code, body) = change("POST", "/v1/lists", append);
+    assert_eq!((code, &body["lists"]), (200, &json!([])));
+    let both = json!({"steps": [{"read": {"key": "k0"}}, {"append": {"key": "k1", "element": "8"}}]});
+    assert_eq!(change("POST", "/v1/lists", both).1["lists"], json!([["7"]]));
+    assert_eq!(
+        (&get("/v1/lists/k1")["lists"], &get("/v1/lists/k2")["lists"]),
+        (&json!([["8"]]), &json!([[]]))
+    );
+    assert_eq!(change("POST", "/v1/lists", json!({"steps": []})).0, 400);
+
+    let lease = |holder: &str| json!({"holder": holder, "ttl_ms": 60_000});
+    let (code, taken) = change("PUT", "/v1/leases/k0", lease("c1"));
+    assert_eq!((code, taken["token"].as_u64()), (200, taken["log_index"].as_u64()));
+    let (code, held) = change("PUT", "/v1/leases/k0", lease("c2"));
+    assert_eq!((code, &held["error"], &held["effect"]), (409, &json!("held"), &json!("none")));
+    assert_eq!((&held["holder"], &held["token"]), (&json!("c1"), &taken["token"]));
+    assert!(held["log_index"].as_u64() > taken["log_index"].as_u64());
+    assert_eq!(change("POST", "/v1/leases/k0/renew", lease("c1")).1["token"], taken["token"]);
+    assert_eq!(get("/v1/leases/k0")["holder"], "c1");
+    let (code, refused) = change("DELETE", "/v1/leases/k0", json!({"holder": "c2"}));
+    assert_eq!((code, &refused["error"]), (409, &json!("not_held")));
+    assert_eq!(change("DELETE", "/v1/leases/k0", json!({"holder": "c1"})).0, 200);
+    assert_eq!(get("/v1/leases/k0")["holder"], Value::Null);
+
+    let server = json!({"transport": "streamable_http", "endpoint": "http://mcp.example/1"});
+    assert_eq!(change("PUT", "/v1/servers/k0/state", json!({"state": "ready"})).1["error"], "not_found");
+    assert_eq!(change("PUT", "/v1/servers/k0", server).0, 200);
+    assert_eq!(change("PUT", "/v1/servers/k0/state", json!({"state": "ready"})).0, 200);
+    assert_eq!(get("/v1/servers/k0")["server"]["state"], "ready");
+}
+
+#[test]
 fn compare_and_set_and_the_registry() {
     let cluster = Cluster::founded(1, &[]);
     let client = cluster.session(1);

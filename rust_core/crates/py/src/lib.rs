@@ -28,7 +28,7 @@ mod _core {
     #[pymodule_export]
     use super::trace::{TraceChecker, check_trace};
     #[pymodule_export]
-    use super::workload::Workload;
+    use super::workload::{Expirations, Workload};
     #[pymodule_export]
     use super::world::{World, simulate};
 

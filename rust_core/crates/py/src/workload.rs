@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mcp_chaos_evidence::parse_node_name;
+use mcp_chaos_evidence::{HistoryEvent, parse_node_name};
 use mcp_chaos_sim::workload::{self, Action};
 use mcp_chaos_sim::{Plan, plan};
 use pyo3::prelude::*;
@@ -16,6 +16,47 @@ pub struct Workload {
     seed: u64,
     nodes: u64,
     workload: plan::Workload,
+}
+
+impl Workload {
+    /// What is done, for requests and for the history.
+    fn tell(&self, drawn: &Bound<'_, PyDict>, client: u32, action: Action) -> PyResult<()> {
+        let (value, expected) = match action {
+            Action::Write(value) | Action::Add(value) | Action::Append(value) | Action::Register(value) => {
+                (Some(value), None)
+            }
+            Action::Cas { expected, new } => (Some(new), expected),
+            _ => (None, None),
+        };
+        let holder = workload::holder(client);
+        drawn.set_item("f", action.function(self.workload.kind).name())?;
+        drawn.set_item("value", value)?;
+        drawn.set_item("expected", expected)?;
+        drawn.set_item("argument", action.argument(&holder).to_string())?;
+        drawn.set_item("result", action.result(&holder).to_string())?;
+        Ok(())
+    }
+}
+
+/// When the leases of a run may end, for its history: the same on every backend.
+#[pyclass(module = "chaos._core")]
+pub struct Expirations(mcp_chaos_sim::expirations::Expirations);
+
+#[pymethods]
+impl Expirations {
+    #[new]
+    fn new(lease_ns: u64, clocks_may_jump: bool) -> Expirations {
+        Expirations(mcp_chaos_sim::expirations::Expirations::new(lease_ns, clocks_may_jump))
+    }
+
+    fn see(&mut self, event: &str) -> PyResult<Option<u64>> {
+        let event: HistoryEvent = serde_json::from_str(event).map_err(value_error)?;
+        Ok(self.0.see(&event))
+    }
+
+    fn ended(&mut self, now_ns: u64) -> PyResult<String> {
+        serde_json::to_string(&self.0.ended(now_ns)).map_err(value_error)
+    }
 }
 
 #[pymethods]
@@ -45,15 +86,14 @@ impl Workload {
         drawn.set_item("number", operation.number)?;
         drawn.set_item("think_ns", operation.think_ns)?;
         drawn.set_item("key", workload::key_name(operation.key))?;
-        let (f, value, expected) = match operation.action {
-            Action::Read => ("read", None, None),
-            Action::Write(value) => ("write", Some(value), None),
-            Action::Cas { expected, new } => ("cas", Some(new), expected),
-        };
-        drawn.set_item("f", f)?;
-        drawn.set_item("value", value)?;
-        drawn.set_item("expected", expected)?;
+        self.tell(&drawn, client, operation.action)?;
         Ok(Some(drawn))
+    }
+
+    fn last_change<'py>(&self, py: Python<'py>, client: u32, value: i64) -> PyResult<Bound<'py, PyDict>> {
+        let drawn = PyDict::new(py);
+        self.tell(&drawn, client, workload::last_change(&self.workload, value))?;
+        Ok(drawn)
     }
 
     fn due_ns(&self, begun_ns: u64, think_ns: u64) -> u64 {

@@ -28,6 +28,7 @@
 
 pub mod clients;
 mod clock;
+pub mod expirations;
 mod fingerprint;
 pub mod network;
 mod panics;

@@ -4,12 +4,14 @@
 
 mod pace;
 
-use mcp_chaos_evidence::{NodeId, rng::Stream};
+use mcp_chaos_evidence::{Function, NodeId, rng::Stream};
+use mcp_manager::command::ServerState;
+use serde_json::{Value, json};
 
 pub use self::pace::{Bursts, Pace, Windows};
-use crate::plan::Workload;
+use crate::plan::{Workload, WorkloadKind};
 
-/// An operation on a register.
+/// An operation on a register, or on whatever the workload's clients work on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Reads it.
@@ -23,7 +25,85 @@ pub enum Action {
         /// The value to write.
         new: i64,
     },
+    /// Adds so much to a counter.
+    Add(i64),
+    /// Appends this element to a list.
+    Append(i64),
+    /// Registers a server, at an endpoint of this number.
+    Register(i64),
+    /// Moves a server to another state.
+    SetState(ServerState),
+    /// Removes a server.
+    Deregister,
+    /// Takes a lease.
+    Acquire,
+    /// Lets a lease last longer.
+    Renew,
+    /// Gives a lease back.
+    Release,
 }
+
+impl Action {
+    /// As a history of this workload calls it.
+    pub fn function(self, kind: WorkloadKind) -> Function {
+        let name = match self {
+            Action::Read if kind == WorkloadKind::Registry => "lookup",
+            Action::Read => return Function::Read,
+            Action::Write(_) => return Function::Write,
+            Action::Cas { .. } => return Function::Cas,
+            Action::Add(_) => "add",
+            Action::Append(_) => "append",
+            Action::Register(_) => "register",
+            Action::SetState(_) => "set_state",
+            Action::Deregister => "deregister",
+            Action::Acquire => "acquire",
+            Action::Renew => "renew",
+            Action::Release => "release",
+        };
+        Function::Other(name.to_owned())
+    }
+
+    /// Its argument, as a history has it. `holder`: who takes leases.
+    pub fn argument(self, holder: &str) -> Value {
+        match self {
+            Action::Read | Action::Deregister => Value::Null,
+            Action::Write(value) | Action::Add(value) | Action::Append(value) => Value::from(value),
+            Action::Cas { expected, new } => json!([expected, new]),
+            Action::Register(number) => json!({"transport": "streamable_http", "endpoint": endpoint(number)}),
+            Action::SetState(state) => json!(state),
+            Action::Acquire | Action::Renew | Action::Release => Value::from(holder),
+        }
+    }
+
+    /// What a history says of it once it is done, but for what it found.
+    pub fn result(self, holder: &str) -> Value {
+        match self {
+            // A number would be the offset.
+            Action::Append(_) => Value::Null,
+            _ => self.argument(holder),
+        }
+    }
+}
+
+/// Who takes a client's leases, whatever session it has.
+pub fn holder(client: u32) -> String {
+    format!("c{client}")
+}
+
+/// Where the server of this number is reached.
+pub fn endpoint(number: i64) -> String {
+    format!("http://mcp.example/{number}")
+}
+
+/// The states that clients move servers to.
+const STATES: [ServerState; 6] = [
+    ServerState::Starting,
+    ServerState::Ready,
+    ServerState::Degraded,
+    ServerState::Stopping,
+    ServerState::Stopped,
+    ServerState::Failed,
+];
 
 /// One operation of a roaming client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +141,50 @@ pub fn operation(
     let new = value(client, number);
     let action = if percent < workload.read_percent {
         Action::Read
-    } else if percent < workload.read_percent + workload.cas_percent {
-        last_seen(key).map_or(Action::Read, |expected| Action::Cas { expected, new })
     } else {
-        Action::Write(new)
+        change(workload, percent - workload.read_percent, new, || last_seen(key))
     };
     Some(Operation { number, think_ns: think_ns(seed, workload, client, n)?, key, action })
+}
+
+/// What an operation does that is no read. `percent`: from 0, below the share of those that are not.
+fn change(
+    workload: &Workload,
+    percent: u32,
+    new: i64,
+    last_seen: impl FnOnce() -> Option<Option<i64>>,
+) -> Action {
+    let tenth = percent * 10 / (100 - workload.read_percent);
+    match workload.kind {
+        WorkloadKind::Registers if percent < workload.cas_percent => {
+            last_seen().map_or(Action::Read, |expected| Action::Cas { expected, new })
+        }
+        WorkloadKind::Registers => Action::Write(new),
+        WorkloadKind::Counters => Action::Add(i64::from(tenth) + 1),
+        WorkloadKind::Lists => Action::Append(new),
+        WorkloadKind::Registry => match tenth {
+            0..4 => Action::Register(new),
+            4..8 => Action::SetState(STATES[new as usize % STATES.len()]),
+            _ => Action::Deregister,
+        },
+        // What it last saw in a lease is the token under which it holds it.
+        WorkloadKind::Leases => match (last_seen(), tenth) {
+            (Some(Some(_)), 0..4) => Action::Renew,
+            (Some(Some(_)), _) => Action::Release,
+            _ => Action::Acquire,
+        },
+    }
+}
+
+/// The change that a client makes once all faults are healed; a cluster that serves again answers it.
+pub fn last_change(workload: &Workload, value: i64) -> Action {
+    match workload.kind {
+        WorkloadKind::Registers => Action::Write(value),
+        WorkloadKind::Counters => Action::Add(1),
+        WorkloadKind::Lists => Action::Append(value),
+        WorkloadKind::Registry => Action::Register(value),
+        WorkloadKind::Leases => Action::Acquire,
+    }
 }
 
 /// The key of an operation: the hot one, or any of all.

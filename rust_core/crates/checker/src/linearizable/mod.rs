@@ -1,4 +1,4 @@
-//! Linearizability of a run's registers: each operation seems to take effect at one instant between its invocation
+//! Linearizability of a run's registers, or of whatever its clients worked on: each operation seems to take effect at one instant between its invocation
 //! and its answer (Herlihy and Wing, Linearizability: a correctness condition for concurrent objects, 1990, §2).
 //!
 //! The search is the `linearizability` crate's. Here its answer becomes a judgement: with the nodes that answered,
@@ -12,6 +12,7 @@ use mcp_chaos_history::History;
 use mcp_chaos_linearizability::{
     Failure, Limits, ModelOptions, OperationReport, Options, Report, Unwatched, Verdict, check,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::online::{Inexplicable, OnlineRegisters};
@@ -24,30 +25,78 @@ use crate::{
 
 const CHECK: Check = Check::Linearizable;
 
+/// What the clients of a run work on: each key is one of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objects {
+    /// Read, written, compared and set.
+    #[default]
+    Registers,
+    /// Added to, and read.
+    Counters,
+    /// Appended to, and read.
+    Lists,
+    /// MCP servers.
+    Registry,
+    /// Locks that end, with fencing tokens.
+    Leases,
+}
+
+impl Objects {
+    /// The model that says what they do, by name: `mcp-chaos check --model` judges a run's history by the same.
+    fn model(self) -> (&'static str, ModelOptions) {
+        let plain = ModelOptions::default();
+        match self {
+            Objects::Registers => {
+                ("cas-register", ModelOptions { initial: Some((&Value::Null).into()), ..plain })
+            }
+            Objects::Counters => ("counter", plain),
+            Objects::Lists => ("log", plain),
+            // Clients look servers up, and never list them all: each can be judged apart.
+            Objects::Registry => ("registry", ModelOptions { parted: Some(true), ..plain }),
+            Objects::Leases => ("lock", plain),
+        }
+    }
+}
+
 /// Judges the history of any number of registers, each of which starts as `initial`. The search holds at
 /// most `memory_bytes` and takes at most `steps`, all keys together; beyond that the verdict is unknown, with
 /// how far the history was verified.
 pub fn judge(history: &[HistoryEvent], initial: &Value, memory_bytes: u64, steps: u64) -> Judgement {
-    judge_with_trace(history, &[], initial, memory_bytes, steps)
+    let registers =
+        ("cas-register", ModelOptions { initial: Some(initial.into()), ..ModelOptions::default() });
+    judge_by(registers, &Observed { history, traces: &[] }, memory_bytes, steps)
 }
 
-/// As [`judge`]; the nodes' traces, which may be empty, decide nothing but the shape of a violation.
+/// As [`judge`], of any objects as they begin; the nodes' traces, which may be empty, decide nothing but the shape of a
+/// violation.
 pub(crate) fn judge_with_trace(
     history: &[HistoryEvent],
     traces: &[TraceRecord],
-    initial: &Value,
+    objects: Objects,
     memory_bytes: u64,
     steps: u64,
 ) -> Judgement {
+    judge_by(objects.model(), &Observed { history, traces }, memory_bytes, steps)
+}
+
+fn judge_by(
+    (model, options): (&str, ModelOptions),
+    observed: &Observed,
+    memory_bytes: u64,
+    steps: u64,
+) -> Judgement {
+    let history = observed.history;
+    let initial = options.initial.as_ref().map(Value::from);
     let options = Options {
-        model: ModelOptions { initial: Some(initial.into()), ..ModelOptions::default() },
-        // A run's clients do more than registers know.
+        model: options,
+        // A run's clients do more than the model knows.
         passes_over: true,
         ..Options::default()
     };
-    let checked = History::from_events(history).map_err(|error| error.to_string()).and_then(|compact| {
-        check(&compact, "cas-register", &options, &Limits { memory_bytes, steps }, &Unwatched)
-    });
+    let checked = History::from_events(history)
+        .map_err(|error| error.to_string())
+        .and_then(|compact| check(&compact, model, &options, &Limits { memory_bytes, steps }, &Unwatched));
     let report = match checked {
         Ok(report) => report,
         Err(why) => {
@@ -55,9 +104,7 @@ pub(crate) fn judge_with_trace(
         }
     };
     match (report.verdict, &report.failure) {
-        (Verdict::Invalid, Some(failure)) => {
-            inexplicable(&report, failure, initial, &Observed { history, traces })
-        }
+        (Verdict::Invalid, Some(failure)) => inexplicable(&report, failure, initial.as_ref(), observed),
         (Verdict::Valid, _) => {
             let until = history.last().map_or(0, |event| event.time_ns);
             let evidence = json!({"operations": report.judged, "keys": report.keys});
@@ -87,7 +134,14 @@ pub(crate) fn judge_with_trace(
 }
 
 /// The judgement on a history in which nothing explains the operation that is to blame.
-fn inexplicable(report: &Report, failure: &Failure, initial: &Value, observed: &Observed) -> Judgement {
+///
+/// `initial`: what registers begin with; none for other objects, of which it is told in words what they may have held.
+fn inexplicable(
+    report: &Report,
+    failure: &Failure,
+    initial: Option<&Value>,
+    observed: &Observed,
+) -> Judgement {
     let operations = match pair(observed.history) {
         Ok(operations) => operations,
         Err(why) => unreachable!("the history made sense: {why}"),
@@ -104,6 +158,7 @@ fn inexplicable(report: &Report, failure: &Failure, initial: &Value, observed: &
         .configurations
         .iter()
         .map(|one| match &one.set_by {
+            _ if initial.is_none() => (None, json!({"state": one.state})),
             Some(by) => (
                 Some(by.operation.invoked_at),
                 json!({"value": produced(event(by.operation.invoked_at)), "set_by": data(by)}),
@@ -112,7 +167,7 @@ fn inexplicable(report: &Report, failure: &Failure, initial: &Value, observed: &
         })
         .collect();
     possible.sort_by_key(|(by, _)| *by);
-    possible.dedup_by_key(|(by, _)| *by);
+    possible.dedup_by(|one, two| one.0 == two.0 && (initial.is_some() || one.1 == two.1));
     let evidence = json!({
         "key": failure.key,
         "operation": {"invoke": blamed.invoke, "completion": blamed.completion},
@@ -283,5 +338,85 @@ mod tests {
         assert_eq!(judge(&history(text), &Value::Null, 8, 1000).verdict, Verdict::Unknown);
         assert_eq!(check("1 ok read 3").verdict, Verdict::Unknown);
         assert_eq!(check("").verdict, Verdict::Unknown);
+    }
+
+    fn of(objects: Objects, events: &[HistoryEvent]) -> Judgement {
+        judge_with_trace(events, &[], objects, 1 << 24, 10_000_000)
+    }
+
+    fn with_values(text: &str, values: &[(usize, Value)]) -> Vec<HistoryEvent> {
+        let mut events = history(text);
+        for (at, value) in values {
+            events[*at].value = value.clone();
+        }
+        events
+    }
+
+    #[test]
+    fn a_counter_that_was_added_to_twice_fires_and_one_that_may_have_been_does_not() {
+        let twice = history("1 invoke add 3; 1 ok add 3; 2 invoke read; 2 ok read 6");
+        let judgement = of(Objects::Counters, &twice);
+        assert_eq!(judgement.verdict, Verdict::Invalid);
+        assert!(judgement.reason.contains("read k0 = 6"), "{}", judgement.reason);
+        assert_eq!(judgement.evidence["possible_values"], json!([{"state": "3"}]));
+        let unknown = "1 invoke add 3; 1 info add 3; 2 invoke read; 2 ok read 0; 2 invoke read; 2 ok read 3";
+        assert_eq!(of(Objects::Counters, &history(unknown)).verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn a_list_that_lost_or_doubled_an_element_fires() {
+        let text =
+            "1 invoke append 3; 1 ok append -; 1 invoke append 4; 1 ok append -; 2 invoke read; 2 ok read";
+        let read = |elements: Value| of(Objects::Lists, &with_values(text, &[(5, elements)]));
+        assert_eq!(read(json!([3, 4])).verdict, Verdict::Valid);
+        for wrong in [json!([3]), json!([3, 3, 4]), json!([4, 3])] {
+            assert_eq!(read(wrong.clone()).verdict, Verdict::Invalid, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_cannot_be_moved_and_that_is_an_observation() {
+        let spec = json!({"transport": "streamable_http", "endpoint": "http://a"});
+        let found =
+            |state: &str| json!({"transport": "streamable_http", "endpoint": "http://a", "state": state});
+        let text = "1 invoke register; 1 ok register; 2 invoke set_state; 2 ok set_state; 3 invoke lookup; 3 ok lookup";
+        let moved = |state: &str| {
+            let ready = json!("ready");
+            let values =
+                [(0, spec.clone()), (1, spec.clone()), (2, ready.clone()), (3, ready), (5, found(state))];
+            of(Objects::Registry, &with_values(text, &values)).verdict
+        };
+        assert_eq!((moved("ready"), moved("registered")), (Verdict::Valid, Verdict::Invalid));
+        let gone = "1 invoke register; 1 ok register; 2 invoke deregister; 2 fail deregister not_found";
+        let values = [(0, spec.clone()), (1, spec)];
+        assert_eq!(of(Objects::Registry, &with_values(gone, &values)).verdict, Verdict::Invalid);
+    }
+
+    #[test]
+    fn a_lease_is_held_by_one_at_a_time_until_it_is_given_back_or_may_have_ended() {
+        let lease = |text: &str| {
+            let mut events = history(text);
+            for event in events.iter_mut().filter(|event| event.value.is_null()) {
+                event.value = json!(format!("c{}", event.process));
+            }
+            of(Objects::Leases, &events)
+        };
+        let taken = "1 invoke acquire; 1 ok acquire 5; ";
+        let then = |more: &str| lease(&format!("{taken}{more}")).verdict;
+        assert_eq!(then("2 invoke acquire; 2 ok acquire 9"), Verdict::Invalid);
+        assert_eq!(then("2 invoke acquire; 2 fail acquire held"), Verdict::Valid);
+        assert_eq!(then("1 invoke release; 1 ok release; 2 invoke acquire; 2 ok acquire 9"), Verdict::Valid);
+        assert_eq!(
+            then("1 invoke release; 1 ok release; 2 invoke acquire; 2 ok acquire 4"),
+            Verdict::Invalid
+        );
+        let mut ended =
+            history(&format!("{taken}599 invoke expire; 599 info expire; 2 invoke acquire; 2 ok acquire 9"));
+        for (event, who) in ended.iter_mut().zip(["c1", "", "c1", "c1", "c2", ""]) {
+            if !who.is_empty() {
+                event.value = json!(who);
+            }
+        }
+        assert_eq!(of(Objects::Leases, &ended).verdict, Verdict::Valid);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, Role, TraceEvent, TraceRecord};
+use mcp_chaos_evidence::{HistoryEvent, Kind, NodeId, Role, TraceEvent, TraceRecord};
 
 use crate::{
     acknowledgement::{EARLY, is_early},
@@ -37,7 +37,7 @@ impl Observed<'_> {
                 .filter_map(|operation| Some((operation, operation.completion?)))
         };
         let changes = || {
-            let effective = known().filter(|(operation, _)| operation.invoke.f != Function::Read);
+            let effective = known().filter(|(operation, _)| !operation.invoke.f.is_read());
             effective.filter(|(operation, _)| operation.ok().is_some()).map(|(_, completion)| completion)
         };
         if changes().any(|acknowledged| is_early(self.traces, acknowledged)) {
@@ -50,7 +50,7 @@ impl Observed<'_> {
             return "lost-write";
         }
         let stale = known()
-            .filter(|(operation, _)| operation.invoke.f == Function::Read && operation.ok().is_some())
+            .filter(|(operation, _)| operation.invoke.f.is_read() && operation.ok().is_some())
             .filter(|(read, answer)| self.is_stale(read, answer))
             .max_by_key(|(read, _)| (read.invoked_at == blamed.invoked_at, read.completed_at));
         match stale {
@@ -155,9 +155,7 @@ impl Observed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
-    use super::super::judge_with_trace;
+    use super::super::{Objects, judge_with_trace};
     use super::*;
     use crate::testing::*;
 
@@ -184,7 +182,7 @@ mod tests {
         let mut traces = trace(events.into_iter().map(|(_, node, event)| (node, event)));
         traces.iter_mut().zip(times).for_each(|(record, ms)| record.time_ns = ms * 1_000_000);
         traces.sort_by_key(|record| record.time_ns);
-        let judgement = judge_with_trace(history, &traces, &Value::Null, 1 << 20, 1_000_000);
+        let judgement = judge_with_trace(history, &traces, Objects::Registers, 1 << 20, 1_000_000);
         judgement.shape.expect("the history is not linearizable").into_owned()
     }
 

@@ -5,12 +5,15 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, OperationName, rng::Stream};
-use mcp_manager::command::{Query, Request};
+use mcp_chaos_evidence::{HistoryEvent, Kind, NodeId, OperationName, rng::Stream};
+use mcp_manager::command::Request;
 use serde_json::Value;
 
 use super::{Alarm, Effect, PAUSE_NS, Reply, Setting, error_code, read_result};
-use crate::{plan::FIRST_HOME_PROCESS, workload};
+use crate::{
+    plan::FIRST_HOME_PROCESS,
+    workload::{self, Action},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -108,16 +111,14 @@ impl Home {
             return;
         }
         let result = match reply {
-            Reply::Response(response) => read_result(response),
+            Reply::Response(response) => read_result(response)
+                .and_then(|(answer, log_index)| Some((self.setting.found(answer)?, log_index))),
             Reply::Refused | Reply::Reset => None,
         };
         match result {
             None => self.failed(now_ns, error_code(reply), out),
-            Some((text, log_index)) => {
-                let done = HistoryEvent {
-                    log_index: Some(log_index),
-                    ..self.event(now_ns, Kind::Ok, self.setting.to_json(text))
-                };
+            Some((found, log_index)) => {
+                let done = HistoryEvent { log_index: Some(log_index), ..self.event(now_ns, Kind::Ok, found) };
                 out.push(Effect::Record(done));
                 self.next(now_ns, out);
             }
@@ -131,14 +132,10 @@ impl Home {
     }
 
     fn ask(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
-        let key = self.setting.keys[self.read.expect("a read is under way").key as usize].clone();
+        let query = self.setting.query(self.read.expect("a read is under way").key);
         self.serial += 1;
         self.phase = Phase::Asking;
-        out.push(Effect::Send {
-            node: self.node,
-            serial: self.serial,
-            request: Request::Query(Query::Setting { key }),
-        });
+        out.push(Effect::Send { node: self.node, serial: self.serial, request: Request::Query(query) });
         self.alarm.set(now_ns + self.setting.workload.attempt_timeout_ns, out);
     }
 
@@ -212,7 +209,7 @@ impl Home {
                 now_ns,
                 process,
                 kind,
-                Function::Read,
+                Action::Read.function(self.setting.workload.kind),
                 &self.setting.keys[read.key as usize],
                 value,
             )
@@ -222,7 +219,7 @@ impl Home {
 
 #[cfg(test)]
 mod tests {
-    use mcp_manager::command::{Answer, Response};
+    use mcp_manager::command::{Answer, Query, Response};
 
     use super::super::testing::{recorded, sent, setting, wake};
     use super::*;

@@ -7,13 +7,16 @@ mod home;
 mod roaming;
 
 use mcp_chaos_evidence::{HistoryEvent, NodeId};
-use mcp_manager::command::{Answer, Request, Response};
-use serde_json::Value;
+use mcp_manager::command::{Answer, Query, Request, Response};
+use serde_json::{Value, json};
 
 pub use home::Home;
 pub use roaming::{Order, Roaming};
 
-use crate::{plan::Plan, workload};
+use crate::{
+    plan::{Plan, WorkloadKind},
+    workload,
+};
 
 /// How long a client waits before it asks again after it was turned away.
 pub const PAUSE_NS: u64 = 20_000_000;
@@ -29,7 +32,7 @@ pub struct Setting {
     pub nodes: u64,
     /// What clients do.
     pub workload: crate::plan::Workload,
-    /// Names of the registers.
+    /// Names of the registers, or of whatever clients work on.
     pub keys: Vec<String>,
     /// Virtual time of the plan's start: no operation begins before.
     pub start_ns: u64,
@@ -111,6 +114,36 @@ impl Alarm {
 }
 
 impl Setting {
+    /// What asks for the state of a key.
+    fn query(&self, key: u32) -> Query {
+        let key = self.keys[key as usize].clone();
+        match self.workload.kind {
+            WorkloadKind::Registers => Query::Setting { key },
+            WorkloadKind::Counters => Query::Counter { key },
+            WorkloadKind::Lists => Query::Lists { keys: vec![key] },
+            WorkloadKind::Registry => Query::Server { name: key },
+            WorkloadKind::Leases => Query::Lease { name: key },
+        }
+    }
+
+    /// What a read was answered, as the history has it; `None` if that is no answer to what this workload asks.
+    fn found(&self, answer: &Answer) -> Option<Value> {
+        Some(match (self.workload.kind, answer) {
+            (WorkloadKind::Registers, Answer::Setting { value, .. }) => self.to_json(value.as_deref()),
+            (WorkloadKind::Counters, Answer::Counter { value, .. }) => Value::from(*value),
+            (WorkloadKind::Lists, Answer::Lists { lists }) => match &lists[..] {
+                [list] => list.iter().map(|element| self.to_json(Some(element))).collect(),
+                _ => return None,
+            },
+            (WorkloadKind::Registry, Answer::Server { server: None }) => Value::Null,
+            (WorkloadKind::Registry, Answer::Server { server: Some(server) }) => json!({
+                "transport": server.spec.transport, "endpoint": server.spec.endpoint, "state": server.state,
+            }),
+            (WorkloadKind::Leases, Answer::Lease { holder, .. }) => json!(holder),
+            _ => return None,
+        })
+    }
+
     /// A setting's text as the history has it: an integer, or null for one that was never written.
     fn to_json(&self, text: Option<&str>) -> Value {
         match text {
@@ -122,12 +155,10 @@ impl Setting {
     }
 }
 
-/// What a read gave: the text, and the index up to which the node had applied.
-fn read_result(response: &Response) -> Option<(Option<&str>, u64)> {
+/// What a read gave, and the index up to which the node had applied.
+fn read_result(response: &Response) -> Option<(&Answer, u64)> {
     match response {
-        Response::Read { answer: Answer::Setting { value, .. }, log_index } => {
-            Some((value.as_deref(), *log_index))
-        }
+        Response::Read { answer, log_index } => Some((answer, *log_index)),
         _ => None,
     }
 }

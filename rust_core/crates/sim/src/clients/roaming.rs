@@ -5,9 +5,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use mcp_chaos_evidence::{Function, HistoryEvent, Kind, NodeId, OperationName};
-use mcp_manager::command::{Expected, Operation, Outcome, Query, Request, Response};
-use serde_json::{Value, json};
+use mcp_chaos_evidence::{HistoryEvent, Kind, NodeId, OperationName};
+use mcp_manager::command::{
+    Answer, Expected, ListStep, Operation, Outcome, Request, Response, ServerSpec, Transport,
+};
+use serde_json::Value;
 
 use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, read_result};
 use crate::{
@@ -80,7 +82,7 @@ pub struct Roaming {
     /// The number of the operation begun last, from 1; those left out count, and the final ones go on counting.
     number_begun: u64,
     begun_ns: u64,
-    /// What it last saw in each register.
+    /// What it last saw in each register; in each lease, the token under which it holds it.
     seen: Vec<Option<Option<i64>>>,
     alarm: Alarm,
     serial: u32,
@@ -112,7 +114,7 @@ impl Roaming {
             return self.begin(now_ns, task, out);
         }
         self.task = Some(task);
-        out.push(Effect::Record(self.event(now_ns, key, action, Kind::Invoke, argument(action))));
+        out.push(Effect::Record(self.event(now_ns, key, action, Kind::Invoke, self.argument(action))));
         self.ordered = Some(task);
         self.sequence = 0;
         self.task = Some(Task::new(Deed::OpenSession, task.deadline_ns));
@@ -156,7 +158,7 @@ impl Roaming {
         self.phase == Phase::Idle
     }
 
-    /// After the workload's end: write each of these registers once, and mark it as final.
+    /// After the workload's end: change each of these once, and mark it as final.
     pub fn begin_finals(&mut self, now_ns: u64, keys: impl Iterator<Item = u32>, out: &mut Vec<Effect>) {
         self.finals.extend(keys);
         if self.is_idle() {
@@ -172,8 +174,8 @@ impl Roaming {
         for key in std::mem::take(&mut self.finals) {
             let action = self.final_write();
             self.task = Some(Task { is_final: true, ..Task::new(Deed::Operate { key, action }, now_ns) });
-            let invoke = self.event(now_ns, key, action, Kind::Invoke, argument(action));
-            let failed = self.event(now_ns, key, action, Kind::Fail, argument(action));
+            let invoke = self.event(now_ns, key, action, Kind::Invoke, self.argument(action));
+            let failed = self.event(now_ns, key, action, Kind::Fail, self.argument(action));
             out.push(Effect::Record(invoke));
             out.push(Effect::Record(HistoryEvent { error: Some("no_session".to_owned()), ..failed }));
         }
@@ -286,7 +288,8 @@ impl Roaming {
 
     fn final_write(&mut self) -> Action {
         self.number_begun += 1;
-        Action::Write(workload::value(self.number, self.number_begun))
+        let value = workload::value(self.number, self.number_begun);
+        workload::last_change(&self.setting.workload, value)
     }
 
     fn begin_next(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
@@ -313,7 +316,7 @@ impl Roaming {
             self.sequence += 1;
         }
         self.turn_to(task);
-        let invoke = self.event(now_ns, key, action, Kind::Invoke, argument(action));
+        let invoke = self.event(now_ns, key, action, Kind::Invoke, self.argument(action));
         out.push(Effect::Record(invoke));
         self.attempt(now_ns, out);
     }
@@ -359,17 +362,34 @@ impl Roaming {
     }
 
     fn request(&self, deed: Deed) -> Request {
-        let Deed::Operate { key, action } = deed else { return Request::OpenSession };
-        let key = self.setting.keys[key as usize].clone();
+        let Deed::Operate { key: number, action } = deed else { return Request::OpenSession };
+        let key = self.setting.keys[number as usize].clone();
+        let ttl_ms = self.setting.workload.lease_ns / 1_000_000;
         let stored = |value: i64| workload::text(&self.setting.workload, value);
         let operation = match action {
-            Action::Read => return Request::Query(Query::Setting { key }),
+            Action::Read => return Request::Query(self.setting.query(number)),
             Action::Write(value) => Operation::Write { key, value: stored(value) },
             Action::Cas { expected, new } => Operation::CompareAndSet {
                 key,
                 expected: Expected::Value(expected.map(stored)),
                 value: stored(new),
             },
+            Action::Add(amount) => Operation::Add { key, amount },
+            Action::Append(value) => {
+                Operation::Transact { steps: vec![ListStep::Append { key, element: stored(value) }] }
+            }
+            Action::Register(number) => Operation::Register {
+                server: ServerSpec {
+                    name: key,
+                    transport: Transport::StreamableHttp,
+                    endpoint: workload::endpoint(number),
+                },
+            },
+            Action::SetState(state) => Operation::SetState { name: key, state },
+            Action::Deregister => Operation::Deregister { name: key },
+            Action::Acquire => Operation::Acquire { name: key, holder: self.holder(), ttl_ms },
+            Action::Renew => Operation::Renew { name: key, holder: self.holder(), ttl_ms },
+            Action::Release => Operation::Release { name: key, holder: self.holder() },
         };
         let client = self.session.expect("an operation has its session");
         Request::Operate { client, sequence: self.sequence, operation }
@@ -402,9 +422,13 @@ impl Roaming {
 
     fn read(&mut self, now_ns: u64, response: &Response, out: &mut Vec<Effect>) {
         match (self.task().deed, read_result(response)) {
-            (Deed::Operate { key, action: Action::Read }, Some((text, log_index))) => {
-                self.seen[key as usize] = self.seen_in(text);
-                let done = self.event(now_ns, key, Action::Read, Kind::Ok, self.setting.to_json(text));
+            (Deed::Operate { key, action: Action::Read }, Some((answer, log_index)))
+                if let Some(found) = self.setting.found(answer) =>
+            {
+                if let Answer::Setting { value, .. } = answer {
+                    self.seen[key as usize] = self.seen_in(value.as_deref());
+                }
+                let done = self.event(now_ns, key, Action::Read, Kind::Ok, found);
                 out.push(Effect::Record(HistoryEvent { log_index: Some(log_index), ..done }));
                 self.next(now_ns, out);
             }
@@ -419,17 +443,35 @@ impl Roaming {
                 self.next(now_ns, out);
             }
             (Deed::OpenSession, _) => self.attempt(now_ns, out),
-            (Deed::Operate { key, action }, Outcome::Done { .. }) => {
-                if let Action::Write(new) | Action::Cas { new, .. } = action {
-                    self.seen[key as usize] = Some(Some(new));
+            (
+                Deed::Operate { key, action },
+                Outcome::Done { .. } | Outcome::Transacted { .. } | Outcome::Leased { .. },
+            ) => {
+                let mut result = action.result(&self.holder());
+                match (action, outcome) {
+                    (Action::Write(new) | Action::Cas { new, .. }, _) => {
+                        self.seen[key as usize] = Some(Some(new));
+                    }
+                    (Action::Acquire, Outcome::Leased { token }) => {
+                        self.seen[key as usize] = Some(Some(*token as i64));
+                        result = Value::from(*token);
+                    }
+                    (Action::Release, _) => self.seen[key as usize] = Some(None),
+                    _ => {}
                 }
-                let done = self.event(now_ns, key, action, Kind::Ok, argument(action));
+                let done = self.event(now_ns, key, action, Kind::Ok, result);
                 out.push(Effect::Record(HistoryEvent { log_index: Some(log_index), ..done }));
                 self.next(now_ns, out);
             }
             (Deed::Operate { key, .. }, Outcome::Mismatch { actual, .. }) => {
                 self.seen[key as usize] = self.seen_in(actual.as_deref());
                 self.finish(now_ns, Kind::Fail, "mismatch", Some(log_index), out);
+            }
+            (_, Outcome::NotFound) => self.finish(now_ns, Kind::Fail, "not_found", Some(log_index), out),
+            (_, Outcome::Held { .. }) => self.finish(now_ns, Kind::Fail, "held", Some(log_index), out),
+            (Deed::Operate { key, .. }, Outcome::NotHeld) => {
+                self.seen[key as usize] = Some(None);
+                self.finish(now_ns, Kind::Fail, "not_held", Some(log_index), out);
             }
             (_, Outcome::SessionExpired) => {
                 let kind = if self.task().in_doubt { Kind::Info } else { Kind::Fail };
@@ -439,6 +481,15 @@ impl Roaming {
             (_, Outcome::Rejected { .. }) => self.finish(now_ns, Kind::Fail, "rejected", None, out),
             _ => self.finish(now_ns, Kind::Info, "unexpected_answer", None, out),
         }
+    }
+
+    /// Who takes its leases: the same whatever session it has.
+    fn holder(&self) -> String {
+        workload::holder(self.number)
+    }
+
+    fn argument(&self, action: Action) -> Value {
+        action.argument(&self.holder())
     }
 
     fn seen_in(&self, text: Option<&str>) -> Option<Option<i64>> {
@@ -470,7 +521,7 @@ impl Roaming {
             return self.finish(now_ns, Kind::Fail, "no_session", None, out);
         }
         let Deed::Operate { key, action } = self.task().deed else { return self.open_session(now_ns, out) };
-        let ended = self.event(now_ns, key, action, kind, argument(action));
+        let ended = self.event(now_ns, key, action, kind, self.argument(action));
         out.push(Effect::Record(HistoryEvent { error: Some(error.to_owned()), log_index, ..ended }));
         if kind == Kind::Info {
             // The sequence number is in doubt, and so is the process: both begin anew.
@@ -481,11 +532,7 @@ impl Roaming {
     }
 
     fn event(&self, now_ns: u64, key: u32, action: Action, kind: Kind, value: Value) -> HistoryEvent {
-        let f = match action {
-            Action::Read => Function::Read,
-            Action::Write(_) => Function::Write,
-            Action::Cas { .. } => Function::Cas,
-        };
+        let f = action.function(self.setting.workload.kind);
         let replicated = action != Action::Read;
         HistoryEvent {
             node: Some(self.node),
@@ -513,14 +560,6 @@ impl Task {
             home: false,
             error: "timeout",
         }
-    }
-}
-
-fn argument(action: Action) -> Value {
-    match action {
-        Action::Read => Value::Null,
-        Action::Write(value) => Value::from(value),
-        Action::Cas { expected, new } => json!([expected, new]),
     }
 }
 

@@ -134,7 +134,7 @@ pub struct Disk {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// `registers`: versioned settings `k0`, `k1`, … read, written, compared and set.
+    /// What they work on, named `k0`, `k1`, ….
     pub kind: WorkloadKind,
     /// Roaming clients.
     pub clients: u32,
@@ -151,6 +151,9 @@ pub struct Workload {
     /// The least size of a stored value, in bytes.
     #[serde(default)]
     pub value_bytes: u64,
+    /// How long a lease lasts unless it is renewed.
+    #[serde(default = "usual_lease_ns")]
+    pub lease_ns: u64,
     /// When clients go faster.
     #[serde(default)]
     pub bursts: Option<Bursts>,
@@ -174,12 +177,24 @@ pub struct Workload {
     pub only: Option<Only>,
 }
 
+fn usual_lease_ns() -> u64 {
+    2_000_000_000
+}
+
 /// The workloads there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkloadKind {
-    /// Registers over the versioned settings.
+    /// Registers over the versioned settings: read, written, compared and set.
     Registers,
+    /// Counters: added to, and read.
+    Counters,
+    /// Lists: appended to, and read.
+    Lists,
+    /// MCP servers: registered, looked up, moved from state to state, removed.
+    Registry,
+    /// Leases: acquired, renewed, given back, and looked at.
+    Leases,
 }
 
 /// When the parts of the run end, counted from the plan's start.

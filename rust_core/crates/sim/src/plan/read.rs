@@ -65,6 +65,7 @@ impl Plan {
         within("workload.hot_key_ppm", workload.hot_key_ppm.into(), 0, 1_000_000)?;
         within("workload.key_skew", workload.key_skew.into(), 0, MAX_KEY_SKEW.into())?;
         within("workload.value_bytes", workload.value_bytes, 0, MAX_VALUE_BYTES)?;
+        within("workload.lease_ns", workload.lease_ns, 1_000_000, MAX_DURATION_NS)?;
         if let Some(Bursts { every_ns, for_ns, factor }) = workload.bursts {
             windows("workload.bursts", Windows { every_ns, for_ns })?;
             within("workload.bursts.factor", factor, 1, MAX_BURST_FACTOR)?;

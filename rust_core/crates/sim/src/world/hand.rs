@@ -14,7 +14,7 @@ use super::World;
 use super::traffic::Call;
 use crate::clients::{Order, Roaming, Setting};
 use crate::network::Lane;
-use crate::plan::{FIRST_HAND_PROCESS, PROCESS_STEP};
+use crate::plan::{FIRST_HAND_PROCESS, PROCESS_STEP, WorkloadKind};
 use crate::workload::Action;
 
 /// An operation that cannot be done by hand.
@@ -199,6 +199,9 @@ impl World {
             .transpose()?;
         if written.home && only_node.is_none() {
             return Err("`home` is for an operation at one `node`".to_owned());
+        }
+        if self.plan.workload.kind != WorkloadKind::Registers {
+            return Err("operations by hand are on registers: this plan's clients have others".to_owned());
         }
         let action = written.action()?;
         Ok(Order { key: key as u32, action, only_node, home: written.home })

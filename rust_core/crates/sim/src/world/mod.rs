@@ -19,6 +19,7 @@ use mcp_chaos_evidence::{NodeId, node_name, rng::Stream};
 use mcp_manager::{Input, Output, Plants, UnknownPlant};
 
 use crate::clients::{self, Home, Roaming, Setting};
+use crate::expirations::Expirations;
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::process::Machine;
@@ -101,6 +102,8 @@ enum Event {
     HealAll,
     /// After the workload: see how far recovery has come.
     Recovery,
+    /// See which leases may have ended.
+    LeasesEnd,
 }
 
 /// One simulated cluster with its clients and its nemesis, steppable. See [`crate::simulate`] for a whole plan.
@@ -122,6 +125,7 @@ pub struct World {
     calls: Vec<Call>,
     nemesis: Nemesis,
     stage: Stage,
+    expirations: Expirations,
     records: Records,
     events: u64,
     /// Inputs due at this very moment, in order: (node, its life, input).
@@ -155,6 +159,10 @@ impl World {
             homes: (1..=plan.nodes).map(|node| Home::new(setting.clone(), node)).collect(),
             nemesis: Nemesis::new(&plan),
             stage: Stage::default(),
+            expirations: Expirations::new(
+                plan.workload.lease_ns,
+                plan.steps.iter().any(|step| step.kind.starts_with("clock")),
+            ),
             records: Records::default(),
             events: 0,
             due: VecDeque::new(),
@@ -237,6 +245,11 @@ impl World {
             Event::TransferSeen { step } => self.see_transfer(step),
             Event::HealAll => self.heal_all(),
             Event::Recovery => self.recovery(),
+            Event::LeasesEnd => {
+                for event in self.expirations.ended(self.now_ns) {
+                    self.records.history(event);
+                }
+            }
         }
     }
 

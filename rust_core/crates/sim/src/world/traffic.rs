@@ -213,6 +213,9 @@ impl World {
                     if let Some(hand) = client.checked_sub(self.first_hand()) {
                         self.hands.see(hand, &event);
                     }
+                    if let Some(ends_ns) = self.expirations.see(&event) {
+                        self.queue.push(ends_ns, Event::LeasesEnd);
+                    }
                     self.records.history(event);
                 }
                 Effect::Wake { at_ns, epoch } => self.queue.push(at_ns, Event::ClientWake { client, epoch }),
