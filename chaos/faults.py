@@ -237,6 +237,67 @@ class TransferLeader(Fault):
         return f"hand the leadership over to {closed(self.to).words()}"
 
 
+class AddNode(Fault):
+    """See `about`."""
+
+    kind = "add_node"
+    about = "An administrator makes the next spare a member: it listens, and votes once it has nearly all of the log."
+    lasts = False
+    at_random: ClassVar[object] = {}
+    on_event: ClassVar[object] = {}
+
+    def settled(self, nodes: int, pick: topology.Pick) -> Self:
+        """Nothing is left to choose: spares are taken in order."""
+        return self
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """Which spare it will be is known only then."""
+        return {"do": self.kind, "nodes": [], "links": []}
+
+    def words(self) -> str:
+        """``make a spare a member``."""
+        return "make a spare a member"
+
+
+class _OfOneMember(_OnNodes):
+    """A change of the membership by which a node leaves."""
+
+    lasts = False
+    at_random: ClassVar[object] = {"any": ["follower", "one", "leader"]}
+    on_event: ClassVar[object] = {"any": ["event", "follower", "one", "leader"]}
+
+    node: Pick[SingleField]
+    """Which node."""
+
+
+class RemoveNode(_OfOneMember):
+    """See `about`."""
+
+    kind = "remove_node"
+    verb = "remove from the cluster"
+    about = "An administrator removes a node from the cluster, for good; its process goes on."
+
+
+class ReplaceNode(_OfOneMember):
+    """See `about`."""
+
+    kind = "replace_node"
+    verb = "lose and replace"
+    about = (
+        "A machine is lost for good, with its disk; an administrator has the next spare take its place, "
+        "in one joint change."
+    )
+
+
+class SnapshotNow(_OnNodes):
+    """See `about`."""
+
+    kind = "snapshot_now"
+    verb = "have a snapshot made by"
+    lasts = False
+    about = "The nodes make a snapshot now, and cut their logs behind it."
+
+
 class Direction(Spec):
     """From whom to whom."""
 
@@ -919,6 +980,10 @@ KINDS: dict[str, type[Fault]] = {
         PowerOff,
         Restart,
         TransferLeader,
+        SnapshotNow,
+        AddNode,
+        RemoveNode,
+        ReplaceNode,
     )
 }
 """Every kind, by its name, the mildest first."""

@@ -121,7 +121,8 @@ def draw_plan(scenario: Scenario, draw: Draw) -> Plan:
     disk = _filled_spec(scenario.disk, "disk", draw)
     heal = _filled(scenario.heal, "heal", draw)
     until = heal_of(closed(workload.duration), None if heal is _NOTHING else cast("int | None", heal))
-    walk = _Steps(closed(nodes_drawn.nodes), until)
+    spares = 0 if nodes_drawn.spares is None else closed(nodes_drawn.spares)
+    walk = _Steps(closed(nodes_drawn.nodes) + spares, until)
     steps = [
         step
         for index, item in enumerate(scenario.faults)

@@ -181,8 +181,14 @@ class Plan:
 
     @property
     def nodes(self) -> int:
-        """How many nodes."""
-        return closed(self.closed.cluster.nodes)
+        """How many nodes, spares included."""
+        return closed(self.closed.cluster.nodes) + self.spares
+
+    @property
+    def spares(self) -> int:
+        """How many of them, the last ones, are no members at first."""
+        spares = self.closed.cluster.spares
+        return 0 if spares is None else closed(spares)
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -231,6 +237,7 @@ def _compile(plan: Plan) -> dict[str, Any]:
         "format": FORMAT,
         "seed": plan.seed,
         "nodes": plan.nodes,
+        **({"spares": plan.spares} if plan.spares else {}),
         "options": {
             **OPTIONS,
             "snapshot_every_entries": closed(scenario.cluster.snapshot_every),

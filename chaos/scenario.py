@@ -29,7 +29,7 @@ from chaos import document as documents
 from chaos import holes, topology
 from chaos.document import Document, Path, Plain, Problem, printable, show, show_path
 from chaos.errors import ScenarioError
-from chaos.faults import KINDS, Direction, Fault, NodeField, OnLinks, Partition
+from chaos.faults import KINDS, AddNode, Direction, Fault, NodeField, OnLinks, Partition, ReplaceNode
 from chaos.holes import AnyOf, Between, Given, Maybe, Open, Pick, Spec, highest, is_hole, lowest, word, wrong
 from chaos.topology import Selector, node_name
 from chaos.units import Duration, Rate, Share, format_duration, parse_duration, parse_rate
@@ -144,6 +144,8 @@ class Cluster(Spec):
 
     nodes: Open[Annotated[int, Field(ge=1, le=topology.MOST_NODES)]] = 5
     """How many nodes; they are called n1, n2, …"""
+    spares: Open[Annotated[int, Field(ge=0, le=topology.MOST_NODES - 1)]] | None = None
+    """How many nodes more, with empty disks and no members, for `add_node` and `replace_node`. Simulator only."""
     snapshot_every: Open[Annotated[int, Field(ge=10, le=1_000_000)]] = 1000
     """After how many log entries a node makes a snapshot."""
     snapshot_keep: Open[Annotated[int, Field(ge=0, le=1_000_000)]] = 100
@@ -506,7 +508,10 @@ def _located(document: Document, problem: Problem) -> Problem:
 
 def _inconsistencies(scenario: Scenario) -> Iterator[Problem]:
     """What is wrong between values that are each right."""
-    least_nodes = lowest(scenario.cluster.nodes, 5)
+    least_nodes = lowest(scenario.cluster.nodes, 5) + lowest(scenario.cluster.spares or 0, 0)
+    if highest(scenario.cluster.nodes, 5) + highest(scenario.cluster.spares or 0, 0) > topology.MOST_NODES:
+        expected = f"at most {topology.MOST_NODES} nodes together with the spares"
+        yield Problem(("cluster", "spares"), "", expected)
     shortest = lowest(scenario.workload.duration, parse_duration("20s"))
     if scenario.heal is not None and lowest(scenario.heal, shortest) > shortest:
         yield Problem(("heal",), "", f"at most the workload's duration, {format_duration(shortest)}")
@@ -583,6 +588,8 @@ def _step_problems(
                         yield Problem((*here, "node"), "", f"a node from n1 to n{nodes}{every}")
             case _:
                 pass
+        if isinstance(value, AddNode | ReplaceNode) and highest(scenario.cluster.spares or 0, 0) == 0:
+            yield Problem(here, value.kind, "`cluster: {spares: …}`, of which one could be added")
         if isinstance(value, Fault) and value.least_cluster > nodes:
             yield Problem(
                 here, f"{value.kind} in a cluster of {nodes}", f"at least {value.least_cluster} nodes"
@@ -598,7 +605,9 @@ def _nodes_expected(selector: Selector, nodes: int) -> str:
 def _partition_problems(
     path: Path, partition: Partition, scenario: Scenario, nodes: int
 ) -> Iterator[Problem]:
-    if partition.order is not None and set(holes.choices(scenario.cluster.nodes)) != {len(partition.order)}:
+    spares = set(holes.choices(scenario.cluster.spares))
+    sizes = {size + (more or 0) for size in holes.choices(scenario.cluster.nodes) for more in spares}
+    if partition.order is not None and sizes != {len(partition.order)}:
         yield Problem((*path, "order"), "", "every node of the cluster once, and a cluster of one size")
     for selector in holes.choices(partition.isolate):
         if selector is not None and len(selector.nodes) >= nodes:

@@ -387,7 +387,9 @@ def trace_words(record: Record) -> str:
         case "snapshot_installed":
             return f"{node} installs the leader's snapshot up to entry {record['index']}"
         case "config_changed":
-            return f"{node} has the voters {names(record['voters'])}"
+            joint = f" on the way from {names(left)}" if (left := get("voters_outgoing")) else ""
+            listening = f"; listening: {names(learners)}" if (learners := get("learners")) else ""
+            return f"{node} has the voters {names(record['voters'])}{joint}{listening}"
         case "stopped":
             return f"{node} stops by itself: {record['reason']}"
         case "panicked":

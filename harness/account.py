@@ -152,6 +152,8 @@ def _evidence(record: Record) -> Text:
         words.append(
             f"{node} stopped {counted(count, 'time')} by its disk" if count else f"{node} never failed"
         )
+    if "voters" in evidence:
+        words.append(f"voters {', '.join(evidence['voters'])}")
     processes = evidence.get("processes")
     if isinstance(processes, dict):
         words += [f"{node} {state}" for node, state in processes.items()]

@@ -33,6 +33,7 @@ _ACTIONS = frozenset(map(action_of, KINDS))
 """Every `do` of a compiled step."""
 
 _TCP: Final = "TCP delivers every byte once and in order, or breaks the connection"
+_NO_SPARES: Final = "no container is kept ready beside the cluster, and nobody acts as its administrator"
 _SLOW_DISK: Final = "the disk below a container is the machine's own, and no layer between can be slowed"
 _CLOCK: Final = "containers share the machine's clocks, and the node reads them by itself"
 _SIM_ONLY: Final = {
@@ -48,6 +49,10 @@ _SIM_ONLY: Final = {
     "slow_sync": _SLOW_DISK,
     "full_disk": "the disk below a container is the machine's own, and everybody's",
     "disk_error": "the disk below a container is the machine's own, and works",
+    "add_node": _NO_SPARES,
+    "remove_node": _NO_SPARES,
+    "replace_node": _NO_SPARES,
+    "snapshot_now": "when a container's node makes its snapshots is set at its start",
 }
 """Actions that only the simulator has: why Docker has not."""
 
@@ -144,6 +149,14 @@ def refuse_loss(compiled: Mapping[str, Any], backend: str, skip: bool) -> str | 
             f"{reason}. Choose another backend (able: sim), or leave it out with --skip-unsupported"
         )
     return f"left out: {reason}"
+
+
+def refuse_spares(compiled: Mapping[str, Any], backend: str) -> None:
+    """Raises :class:`UnsupportedError` where the plan has spare nodes and the backend keeps none ready."""
+    if compiled.get("spares") and backend != "sim":
+        raise UnsupportedError(
+            f"the {backend} backend does not support cluster.spares: {_NO_SPARES}. Choose another backend (able: sim)"
+        )
 
 
 def _supports(support: Support, needs: Iterable[Need]) -> bool:

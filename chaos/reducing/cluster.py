@@ -8,8 +8,9 @@ from chaos.workload import operation_key
 
 
 def in_smaller_cluster(document: Document, nodes: int) -> Iterator[tuple[str, Document]]:
-    """The plan for fewer nodes, in some ways of saying which node is which."""
-    before = document["cluster"]["nodes"]
+    """The plan for fewer nodes, spares included, in some ways of saying which node is which."""
+    spares = document["cluster"].get("spares", 0)
+    before = document["cluster"]["nodes"] + spares
     named = sorted({node for step in document["faults"] for node in named_nodes(step)})
     ways: list[tuple[str, dict[int, int]]] = [
         ("absent nodes left out", {node: node for node in range(1, nodes + 1)}),
@@ -28,7 +29,9 @@ def in_smaller_cluster(document: Document, nodes: int) -> Iterator[tuple[str, Do
                 for step in document["faults"]
                 if (fitted := _fitted(step, before, nodes, renamed, keep_majorities)) is not None
             ]
-            cluster = {**document["cluster"], "nodes": nodes}
+            cluster = {**document["cluster"], "nodes": max(1, nodes - spares)}
+            if spares:
+                cluster["spares"] = nodes - cluster["nodes"]
             yield (
                 f"{nodes} nodes, {name}",
                 {**document, "cluster": cluster, "workload": workload, "faults": steps},

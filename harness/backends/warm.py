@@ -28,6 +28,7 @@ from harness.cluster import (
     as_json,
     needs_of,
     refuse_loss,
+    refuse_spares,
     refuse_unsupported,
     with_recorded_anchors,
     without_steps,
@@ -106,6 +107,7 @@ class WarmCluster:
         options = self._options
         compiled = with_recorded_anchors(as_json(plan), options.recorded_anchors)
         skips = refuse_unsupported(needs_of(compiled), "docker", options.skip_unsupported)
+        refuse_spares(compiled, "docker")
         lossless = refuse_loss(compiled, "docker", options.skip_unsupported)
         steps = {step["id"]: step for step in compiled["steps"]}
         left_out = [(steps[skip.step], skip) for skip in skips]

@@ -6,8 +6,9 @@ use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, Status, TraceEvent,
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeEnd {
     pub node: NodeId,
-    /// It ran: its last boot had not ended by itself, and no fault held it down or paused. One that stopped
-    /// gracefully counts as alive: the harness ends nodes so when the run is over.
+    /// It ran and belonged to the cluster: its last boot had not ended by itself, no fault held it down or paused,
+    /// and the last configuration has it as voter or learner. One that stopped gracefully counts as alive: the
+    /// harness ends nodes so when the run is over.
     pub alive: bool,
     /// Index and state checksum applied last, in its last boot (or of the snapshot that it started from).
     pub applied: Option<(u64, u64)>,
@@ -21,7 +22,14 @@ pub(crate) struct NodeEnd {
 /// applied entries as of the end of the trace.
 pub(crate) fn at_end(traces: &[TraceRecord], nemesis: &[NemesisRecord], until_ns: u64) -> Vec<NodeEnd> {
     let mut ends: Vec<NodeEnd> = Vec::new();
+    // The configuration with the greatest index: its members.
+    let mut members: Option<(u64, Vec<NodeId>)> = None;
     for record in traces {
+        if let TraceEvent::ConfigChanged { index, voters, learners, voters_outgoing } = &record.event
+            && members.as_ref().is_none_or(|(newest, _)| index >= newest)
+        {
+            members = Some((*index, [&voters[..], learners, voters_outgoing].concat()));
+        }
         let at = match ends.iter().position(|end| end.node == record.node) {
             Some(at) => at,
             None => {
@@ -57,6 +65,11 @@ pub(crate) fn at_end(traces: &[TraceRecord], nemesis: &[NemesisRecord], until_ns
             None => ends.push(NodeEnd { node, ..NodeEnd::default() }),
         }
     }
+    if let Some((_, members)) = members {
+        for end in ends.iter_mut().filter(|end| !members.contains(&end.node)) {
+            end.alive = false;
+        }
+    }
     ends.sort_by_key(|end| end.node);
     ends
 }
@@ -64,8 +77,11 @@ pub(crate) fn at_end(traces: &[TraceRecord], nemesis: &[NemesisRecord], until_ns
 /// Nodes that a fault still keeps from running when the nemesis log ends.
 fn held_at_end(nemesis: &[NemesisRecord]) -> Vec<NodeId> {
     let mut held: Vec<(Option<u64>, NodeId)> = Vec::new();
+    let mut lost = Vec::new();
     for record in nemesis.iter().filter(|record| record.status == Status::Done) {
         match record.phase {
+            // A machine that is replaced is gone for good, whether or not its place was taken.
+            Phase::Install if record.kind == "replace_node" => lost.extend(record.nodes.first()),
             Phase::Install if matches!(record.kind.as_str(), "kill" | "power_off" | "pause") => {
                 held.extend(record.nodes.iter().map(|node| (record.step, *node)));
             }
@@ -74,13 +90,29 @@ fn held_at_end(nemesis: &[NemesisRecord]) -> Vec<NodeId> {
             Phase::AllHealed => held.clear(),
         }
     }
-    held.into_iter().map(|(_, node)| node).collect()
+    held.into_iter().map(|(_, node)| node).chain(lost).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::*;
+
+    #[test]
+    fn who_belongs_to_the_cluster_no_more_is_not_alive() {
+        let change = |index, voters: &[NodeId]| TraceEvent::ConfigChanged {
+            index,
+            voters: voters.to_vec(),
+            learners: vec![4],
+            voters_outgoing: vec![],
+        };
+        let mut run: Vec<_> = (1..=4).map(|node| (node, started(1, None, 0))).collect();
+        run.extend([(1, change(1, &[1, 2, 3])), (1, change(9, &[1, 2])), (3, change(1, &[1, 2, 3]))]);
+        let replaced = nemesis(Some(0), Phase::Install, "replace_node", 0, &[2, 4]);
+        let healed = nemesis(None, Phase::AllHealed, "all_healed", 9, &[]);
+        let ends = at_end(&trace(run), &[replaced, healed], u64::MAX);
+        assert_eq!(ends.iter().map(|end| end.alive).collect::<Vec<_>>(), [true, false, false, true]);
+    }
 
     #[test]
     fn killed_nodes_are_dead_until_healed_and_panicked_ones_for_good() {

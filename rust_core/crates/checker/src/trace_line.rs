@@ -73,6 +73,7 @@ enum Key {
     Sequence,
     Duplicate,
     Learners,
+    VotersOutgoing,
     Reason,
     Message,
 }
@@ -104,6 +105,7 @@ fn key_of(name: &[u8]) -> Option<Key> {
         b"sequence" => Key::Sequence,
         b"duplicate" => Key::Duplicate,
         b"learners" => Key::Learners,
+        b"voters_outgoing" => Key::VotersOutgoing,
         b"reason" => Key::Reason,
         b"message" => Key::Message,
         _ => return None,
@@ -340,6 +342,10 @@ impl Fields<'_> {
                 index: self.number(Key::Index)?,
                 voters: self.nodes(Key::Voters)?,
                 learners: self.nodes(Key::Learners)?,
+                voters_outgoing: match self.0[Key::VotersOutgoing as usize] {
+                    Value::Absent => Vec::new(),
+                    _ => self.nodes(Key::VotersOutgoing)?,
+                },
             },
             b"stopped" => TraceEvent::Stopped { reason: self.owned(Key::Reason)? },
             b"panicked" => TraceEvent::Panicked { message: self.owned(Key::Message)? },
@@ -392,7 +398,24 @@ mod tests {
             ),
             (1, TraceEvent::SnapshotMade { index: 8, term: 5, state: 1 }),
             (2, installed(8, 5, 1)),
-            (1, TraceEvent::ConfigChanged { index: 9, voters, learners: vec![] }),
+            (
+                1,
+                TraceEvent::ConfigChanged {
+                    index: 9,
+                    voters: voters.clone(),
+                    learners: vec![],
+                    voters_outgoing: vec![],
+                },
+            ),
+            (
+                1,
+                TraceEvent::ConfigChanged {
+                    index: 9,
+                    voters,
+                    learners: vec![4],
+                    voters_outgoing: vec![1, 2],
+                },
+            ),
             (1, TraceEvent::Stopped { reason: "graceful".into() }),
             (1, TraceEvent::Panicked { message: "at line 7".into() }),
             (1, TraceEvent::Refused { reason: "no".into() }),

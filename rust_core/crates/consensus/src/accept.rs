@@ -53,6 +53,21 @@ pub(crate) fn acceptable(id: NodeId, message: &Message) -> bool {
         }
 }
 
+/// Whether a message counts although its sender is no member as far as this node knows: a node may lag behind the
+/// very change that made its leader, or a candidate, a member (Ongaro's dissertation §4.2.2, §4.2.3).
+pub(crate) fn is_heard_from_strangers(kind: MessageKind) -> bool {
+    matches!(
+        kind,
+        MessageKind::Append
+            | MessageKind::Snapshot
+            | MessageKind::Heartbeat
+            | MessageKind::RequestVote
+            | MessageKind::RequestPreVote
+            | MessageKind::TimeoutNow
+            | MessageKind::ReadIndexResponse
+    )
+}
+
 /// Entries continue (index, log_term), terms never fall, and all is within the limits.
 fn append(message: &Message) -> bool {
     let mut bytes = 0;
@@ -81,13 +96,15 @@ fn well_formed_snapshot(snapshot: &Snapshot) -> bool {
 
 /// What raft-rs's configuration changer would build, and nothing it would refuse.
 pub(crate) fn well_formed(configuration: &Configuration) -> bool {
-    let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave } = configuration;
+    let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave, removed } =
+        configuration;
     let ascending =
         |ids: &[NodeId]| ids.first().is_none_or(|id| *id > 0) && ids.windows(2).all(|pair| pair[0] < pair[1]);
     let joint = !voters_outgoing.is_empty();
     !voters.is_empty()
-        && [voters, learners, voters_outgoing, learners_next].into_iter().all(|ids| ascending(ids))
+        && [voters, learners, voters_outgoing, learners_next, removed].into_iter().all(|ids| ascending(ids))
         && learners.iter().all(|id| !voters.contains(id) && !voters_outgoing.contains(id))
         && learners_next.iter().all(|id| voters_outgoing.contains(id) && !voters.contains(id))
+        && removed.iter().all(|id| !configuration.is_member(*id))
         && (joint || !auto_leave)
 }

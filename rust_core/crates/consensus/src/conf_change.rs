@@ -1,4 +1,4 @@
-//! Decodes configuration changes from log entries.
+//! Configuration changes as they stand in log entries.
 //!
 //! Entries come from peers too, and peers' bytes must not reach the protobuf 2.x decoder, which recurses
 //! without a bound on nested groups (RUSTSEC-2024-0437). The two messages are flat, so reading them takes
@@ -7,6 +7,7 @@
 
 use raft::eraftpb as pb;
 
+use crate::membership::MembershipChange;
 use crate::types::EntryKind;
 
 /// Most single changes in one entry.
@@ -16,6 +17,34 @@ const MAX_CHANGES: usize = 64;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected an encoded configuration change: {0}")]
 pub(crate) struct BadChange(&'static str);
+
+/// The entry's data for a change, as `ConfChangeV2`.
+pub(crate) fn encode(change: MembershipChange) -> Vec<u8> {
+    use pb::ConfChangeType::{AddLearnerNode, AddNode, RemoveNode};
+    let mut data = Vec::new();
+    let changes = match change {
+        MembershipChange::AddLearner(id) => vec![(AddLearnerNode, id)],
+        MembershipChange::Promote(id) => vec![(AddNode, id)],
+        MembershipChange::Remove(id) => vec![(RemoveNode, id)],
+        MembershipChange::Replace { old, new } => {
+            // Joint, and left by the leader as soon as it may.
+            data.extend([0x08, pb::ConfChangeTransition::Implicit as u8]);
+            vec![(AddNode, new), (RemoveNode, old)]
+        }
+    };
+    for (kind, id) in changes {
+        let mut single = vec![0x08, kind as u8, 0x10];
+        let mut rest = id;
+        while rest >= 0x80 {
+            single.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        single.push(rest as u8);
+        data.extend([0x12, single.len() as u8]);
+        data.extend(single);
+    }
+    data
+}
 
 /// One field of a protobuf message, of the two wire types that occur here.
 enum Value<'a> {
@@ -104,4 +133,25 @@ fn varint(rest: &mut &[u8]) -> Result<u64, BadChange> {
         }
     }
     Err(BadChange("number too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_read_back() {
+        use pb::ConfChangeType::{AddLearnerNode, AddNode, RemoveNode};
+        let read = |change| {
+            let change = decode(EntryKind::ConfChangeV2, &encode(change)).unwrap();
+            let singles: Vec<_> =
+                change.changes.iter().map(|single| (single.change_type, single.node_id)).collect();
+            (change.enter_joint(), singles)
+        };
+        assert_eq!(read(MembershipChange::AddLearner(4)), (None, vec![(AddLearnerNode, 4)]));
+        assert_eq!(read(MembershipChange::Promote(300)), (None, vec![(AddNode, 300)]));
+        assert_eq!(read(MembershipChange::Remove(1)), (None, vec![(RemoveNode, 1)]));
+        let replace = MembershipChange::Replace { old: 1, new: u64::MAX };
+        assert_eq!(read(replace), (Some(true), vec![(AddNode, u64::MAX), (RemoveNode, 1)]));
+    }
 }

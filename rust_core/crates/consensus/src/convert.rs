@@ -42,9 +42,19 @@ pub(crate) fn hard_state_to_raft(hard_state: HardState) -> pb::HardState {
     pb::HardState { term, vote, commit, ..Default::default() }
 }
 
+/// raft-rs knows nothing of members that were removed; they ride along in a field of their own, of this number,
+/// wherever it only hands a configuration on.
+const REMOVED_FIELD: u32 = 1_000;
+
 pub(crate) fn configuration_to_raft(configuration: Configuration) -> pb::ConfState {
-    let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave } = configuration;
-    pb::ConfState { voters, learners, voters_outgoing, learners_next, auto_leave, ..Default::default() }
+    let Configuration { voters, learners, voters_outgoing, learners_next, auto_leave, removed } =
+        configuration;
+    let mut raft =
+        pb::ConfState { voters, learners, voters_outgoing, learners_next, auto_leave, ..Default::default() };
+    for id in removed {
+        raft.unknown_fields.add_varint(REMOVED_FIELD, id);
+    }
+    raft
 }
 
 /// Sorts: raft-rs lists members in the order of its hash sets.
@@ -59,6 +69,7 @@ pub(crate) fn configuration_from_raft(raft: pb::ConfState) -> Configuration {
         voters_outgoing: sorted(raft.voters_outgoing),
         learners_next: sorted(raft.learners_next),
         auto_leave: raft.auto_leave,
+        removed: raft.unknown_fields.get(REMOVED_FIELD).map_or_else(Vec::new, |ids| ids.varint.clone()),
     }
 }
 

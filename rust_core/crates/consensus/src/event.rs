@@ -2,6 +2,7 @@
 
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent};
 
+use crate::membership::{ChangeRefused, MembershipChange};
 use crate::types::{Batch, Configuration, Entry, Message, Snapshot};
 
 /// What happens to a replica.
@@ -32,6 +33,13 @@ pub enum Event {
     TransferLeader {
         /// A voter.
         to: NodeId,
+    },
+    /// The membership is to change. See [`MembershipChange`].
+    ChangeMembership {
+        /// The caller's, unique within a boot.
+        ticket: u64,
+        /// How.
+        change: MembershipChange,
     },
     /// A batch handed out by `Effect::Persist` is on disk, and all before it.
     Persisted {
@@ -86,6 +94,13 @@ pub enum Effect {
         ticket: u64,
         /// Who leads, as far as this node knows; itself if it leads but cannot take the proposal now.
         leader: Option<NodeId>,
+    },
+    /// The leader does not propose this change of the membership.
+    ChangeRefused {
+        /// The proposal's.
+        ticket: u64,
+        /// Why.
+        why: ChangeRefused,
     },
     /// The read may be answered once `index` is applied.
     ReadReady {

@@ -9,8 +9,11 @@
 //! 4. `Apply`: apply the entries, in order, to the state machine, before the next step.
 //! 5. `Restore`: replace the state machine by the snapshot's (already durable).
 //! 6. `ReadReady { ticket, index }`: the read may be answered once `index` has been applied.
-//! 7. `ProposalFailed`: the request certainly had no effect and never will. A read never fails: it waits
-//!    until it can be confirmed, or until the caller gives `Event::ForgetRead`.
+//! 7. `ProposalFailed`, `ChangeRefused`: the request certainly had no effect and never will. A read never fails:
+//!    it waits until it can be confirmed, or until the caller gives `Event::ForgetRead`.
+//!
+//! A leader may need a snapshot of its state machine for a member that the newest one does not know yet: see
+//! [`Replica::takes_wish_for_snapshot`].
 //!
 //! Of the trace, the replica writes `started`, `appended`, `truncated`, `vote_cast`, `role_changed`,
 //! `committed` and `config_changed`. The caller writes the rest: `applied` for each entry of an `Apply`, before its next
@@ -25,10 +28,13 @@
 mod accept;
 mod conf_change;
 mod config;
+mod configuration_bytes;
 mod convert;
 mod election;
 mod event;
 mod in_flight;
+mod joining;
+mod membership;
 mod planted;
 mod reads;
 mod replica;
@@ -37,5 +43,7 @@ mod types;
 
 pub use config::*;
 pub use event::{Effect, Event, InitError, Status};
+pub use joining::{Joining, join};
+pub use membership::{ChangeRefused, MAX_BEHIND_ENTRIES, MembershipChange};
 pub use replica::Replica;
 pub use types::*;

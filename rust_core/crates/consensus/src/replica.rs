@@ -8,7 +8,7 @@ use mcp_chaos_evidence::{NodeId, Plant, Role, TraceEvent};
 use raft::eraftpb as pb;
 use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
-use crate::accept::{acceptable, well_formed};
+use crate::accept::{acceptable, is_heard_from_strangers, well_formed};
 use crate::conf_change;
 use crate::config::{
     Config, MAX_APPEND_BYTES, MAX_APPLY_BYTES, MAX_COMMAND_BYTES, MAX_INFLIGHT_APPENDS, MAX_UNCOMMITTED_BYTES,
@@ -20,6 +20,7 @@ use crate::convert::{
 use crate::election::Elections;
 use crate::event::{Effect, Event, InitError, Status};
 use crate::in_flight::InFlight;
+use crate::membership::{self, ChangeRefused, MembershipChange};
 use crate::planted::{self, Planted};
 use crate::reads::{OF_ANY_BOOT, Reads};
 use crate::storage::Log;
@@ -83,7 +84,7 @@ impl Replica {
         let hard_state = HardState {
             term: hard_state.term.max(last_term),
             vote: if stale { 0 } else { hard_state.vote },
-            commit: hard_state.commit.max(meta.index),
+            commit: hard_state.commit.max(meta.index).max(committed_by_changes(&entries)),
         };
         let last_index = meta.index + entries.len() as u64;
 
@@ -150,7 +151,7 @@ impl Replica {
     /// Takes one event and appends what the caller is to do.
     pub fn step(&mut self, event: Event, effects: &mut Vec<Effect>) {
         if !self.founded {
-            if let Event::Propose { ticket, .. } = event {
+            if let Event::Propose { ticket, .. } | Event::ChangeMembership { ticket, .. } = event {
                 effects.push(Effect::ProposalFailed { ticket, leader: None });
             }
             return;
@@ -173,6 +174,7 @@ impl Replica {
                     self.raw.transfer_leader(to);
                 }
             }
+            Event::ChangeMembership { ticket, change } => self.propose_change(ticket, change, effects),
             Event::Persisted { token } => self.persisted(token, effects),
             Event::SnapshotMade(snapshot) => {
                 if snapshot.meta.index <= self.applied.index {
@@ -215,6 +217,17 @@ impl Replica {
     /// Where the state machine stands after all effects so far: what a snapshot of it made now must carry.
     pub fn applied_meta(&self) -> &SnapshotMeta {
         &self.applied
+    }
+
+    /// Whether a member is to be sent a snapshot and the newest one does not know it, so that the caller should
+    /// make one now. Says so once for each time that one was asked for.
+    pub fn takes_wish_for_snapshot(&mut self) -> bool {
+        self.raw.mut_store().takes_wish_for_snapshot()
+    }
+
+    /// Whether this node is a voter or a learner, as far as it knows.
+    pub fn is_member(&self) -> bool {
+        self.applied.configuration.is_member(self.config.id)
     }
 
     /// Whether this node leads, as far as it knows.
@@ -272,7 +285,7 @@ impl Replica {
     }
 
     fn receive(&mut self, message: Message) {
-        let known = self.raw.raft.prs().get(message.from).is_some();
+        let known = is_heard_from_strangers(message.kind) || self.raw.raft.prs().get(message.from).is_some();
         if !known || !acceptable(self.config.id, &message) {
             self.malformed_messages += 1;
             return;
@@ -300,8 +313,50 @@ impl Replica {
     fn propose(&mut self, ticket: u64, data: Bytes, effects: &mut Vec<Effect>) {
         // An empty entry is a new leader's own.
         let fits = !data.is_empty() && data.len() <= MAX_COMMAND_BYTES;
-        if fits && self.is_leader() {
-            let entry = pb::Entry { data, ..Default::default() };
+        let entry = pb::Entry { data, ..Default::default() };
+        if fits && self.append(ticket, entry, effects) {
+            return;
+        }
+        effects.push(Effect::ProposalFailed { ticket, leader: self.leader() });
+    }
+
+    /// A change of the membership, if it may be proposed now.
+    fn propose_change(&mut self, ticket: u64, change: MembershipChange, effects: &mut Vec<Effect>) {
+        if self.is_leader() {
+            if let Err(why) = self.may_change(change) {
+                effects.push(Effect::ChangeRefused { ticket, why });
+                return;
+            }
+            let entry = pb::Entry {
+                entry_type: pb::EntryType::EntryConfChangeV2,
+                data: conf_change::encode(change).into(),
+                ..Default::default()
+            };
+            if self.append(ticket, entry, effects) {
+                return;
+            }
+        }
+        effects.push(Effect::ProposalFailed { ticket, leader: self.leader() });
+    }
+
+    /// raft-rs, too, lets one change at a time into the log, but would put an empty entry in a second one's place.
+    fn may_change(&self, change: MembershipChange) -> Result<(), ChangeRefused> {
+        let raft = &self.raw.raft;
+        let configuration = &self.applied.configuration;
+        if !raft.commit_to_current_term() {
+            return Err(ChangeRefused::NewLeader);
+        }
+        if raft.has_pending_conf() || configuration.is_joint() {
+            return Err(ChangeRefused::UnderWay);
+        }
+        membership::judge(change, configuration, raft.raft_log.last_index(), |id| {
+            raft.prs().get(id).map_or(0, |progress| progress.matched)
+        })
+    }
+
+    /// Whether the entry now stands in this leader's log.
+    fn append(&mut self, ticket: u64, entry: pb::Entry, effects: &mut Vec<Effect>) -> bool {
+        if self.is_leader() {
             let message = pb::Message {
                 msg_type: pb::MessageType::MsgPropose,
                 from: self.config.id,
@@ -311,10 +366,10 @@ impl Replica {
             if self.raw.raft.step(message).is_ok() {
                 let index = self.raw.raft.raft_log.last_index();
                 effects.push(Effect::Proposed { ticket, index, term: self.raw.raft.term });
-                return;
+                return true;
             }
         }
-        effects.push(Effect::ProposalFailed { ticket, leader: self.leader() });
+        false
     }
 
     fn ask_index(&mut self, context: Option<Vec<u8>>) {
@@ -541,6 +596,13 @@ impl Replica {
             effects.push(Effect::Apply(entries));
         }
         self.raw.advance_apply_to(last);
+        // A leader that votes no more has committed the change that says so, and leads no further (Ongaro's
+        // dissertation §4.2.2). raft-rs would go on, without a place in its own tracker.
+        if self.is_leader() && !self.raw.raft.promotable() {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, 0);
+            self.elections.settle(&mut self.raw.raft);
+        }
     }
 
     /// False if the change is refused: every node decides alike, since it has the same bytes and the same
@@ -551,7 +613,10 @@ impl Replica {
             .and_then(|change| self.raw.apply_conf_change(&change).ok());
         match applied {
             Some(configuration) => {
+                let before = mem::take(&mut self.applied.configuration);
                 self.applied.configuration = configuration_from_raft(configuration);
+                self.applied.configuration.removed =
+                    membership::removed(&before, &self.applied.configuration);
                 true
             }
             None => {
@@ -605,6 +670,15 @@ fn raw_node(config: &Config, log: Log, applied: u64) -> RawNode<Log> {
     raw
 }
 
+/// A change stands in a log only if the one before it was applied by the leader that proposed it: so all changes
+/// but the last are committed. The commit index is a hint, and may be lost where a crash tears the batch in which
+/// it rode; a node that then counted by the configuration before two changes would not need a majority of the
+/// one that decides.
+fn committed_by_changes(entries: &[Entry]) -> u64 {
+    let changes = entries.iter().rev().filter(|entry| entry.kind != EntryKind::Normal);
+    changes.map(|entry| entry.index).nth(1).unwrap_or(0)
+}
+
 fn role(state: StateRole) -> Role {
     match state {
         StateRole::Follower => Role::Follower,
@@ -627,5 +701,6 @@ fn config_changed(meta: &SnapshotMeta) -> TraceEvent {
         index: meta.index,
         voters: meta.configuration.voters.clone(),
         learners: meta.configuration.learners.clone(),
+        voters_outgoing: meta.configuration.voters_outgoing.clone(),
     }
 }

@@ -1,7 +1,9 @@
 //! The log as raft-rs reads it: a mirror, in memory, of what was handed out to be persisted.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use mcp_chaos_evidence::NodeId;
 use raft::eraftpb as pb;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
@@ -18,6 +20,9 @@ pub(crate) struct Log {
     compacted: (u64, u64),
     /// Contiguous, from `compacted.0 + 1`.
     entries: VecDeque<pb::Entry>,
+    /// A member is to be sent a snapshot, and the newest one does not know it. (raft-rs asks through a shared
+    /// reference.)
+    snapshot_wanted: AtomicBool,
 }
 
 impl Log {
@@ -32,7 +37,13 @@ impl Log {
             compacted: (metadata.index, metadata.term),
             snapshot,
             entries,
+            snapshot_wanted: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a snapshot that knows every member was asked for in vain since this was called last.
+    pub(crate) fn takes_wish_for_snapshot(&mut self) -> bool {
+        std::mem::take(self.snapshot_wanted.get_mut())
     }
 
     pub(crate) fn first(&self) -> u64 {
@@ -134,7 +145,14 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _: u64) -> raft::Result<pb::Snapshot> {
+    /// A node takes only a snapshot in which it is a member.
+    fn snapshot(&self, request_index: u64, to: NodeId) -> raft::Result<pb::Snapshot> {
+        let members = self.snapshot.get_metadata().get_conf_state();
+        if ![&members.voters, &members.learners, &members.voters_outgoing].iter().any(|ids| ids.contains(&to))
+        {
+            self.snapshot_wanted.store(true, Ordering::Relaxed);
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        }
         if self.snapshot_index() < request_index {
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }

@@ -50,7 +50,7 @@ pub struct HardState {
 }
 
 /// Who votes and who listens. `*_outgoing` and `*_next` are empty outside joint consensus.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// Voters, ascending.
     pub voters: Vec<NodeId>,
@@ -62,6 +62,33 @@ pub struct Configuration {
     pub learners_next: Vec<NodeId>,
     /// Whether raft-rs leaves the joint configuration by itself.
     pub auto_leave: bool,
+    /// Who was a member once and is none any more, ascending: these identities do not come back.
+    pub removed: Vec<NodeId>,
+}
+
+impl Configuration {
+    /// Whether two majorities decide (Ongaro's dissertation §4.3).
+    pub fn is_joint(&self) -> bool {
+        !self.voters_outgoing.is_empty()
+    }
+
+    /// Whether `id` votes, in either half.
+    pub fn is_voter(&self, id: NodeId) -> bool {
+        self.voters.contains(&id) || self.voters_outgoing.contains(&id)
+    }
+
+    /// Whether `id` votes or listens.
+    pub fn is_member(&self, id: NodeId) -> bool {
+        self.is_voter(id) || self.learners.contains(&id)
+    }
+
+    /// Everyone who votes or listens, ascending.
+    pub fn members(&self) -> Vec<NodeId> {
+        let mut members = [&self.voters[..], &self.voters_outgoing, &self.learners].concat();
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
 }
 
 /// Where a snapshot stands in the log.

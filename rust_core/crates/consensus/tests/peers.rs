@@ -140,7 +140,6 @@ fn what_no_correct_peer_sends_is_dropped_and_counted() {
     let read = |entries| Message { entries, ..message(MessageKind::ReadIndex, 1, 3, 0) };
     let bad = [
         with(&|m| m.to = 2),
-        with(&|m| m.from = 9),
         with(&|m| m.from = 3),
         with(&|m| m.from = 0),
         with(&|m| m.term = 0),

@@ -154,6 +154,9 @@ pub enum TraceEvent {
         /// Learners.
         #[serde(with = "crate::name::list")]
         learners: Vec<NodeId>,
+        /// While joint, the voters of the configuration that is being left: a majority of them is needed too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::name::list")]
+        voters_outgoing: Vec<NodeId>,
     },
     /// The node stopped of its own accord.
     Stopped {

@@ -150,6 +150,7 @@ impl Cluster {
                     }
                     Output::Reply { .. } => self.replies += 1,
                     Output::Trace(_) => {}
+                    Output::Found { .. } => unreachable!("every node was founded"),
                     Output::Fatal(error) => panic!("{error}"),
                 }
             }

@@ -1,6 +1,7 @@
 //! What is replicated, what comes back, and what a client may ask of a node.
 
 use bytes::Bytes;
+use mcp_chaos_consensus::{ChangeRefused, MembershipChange};
 use mcp_chaos_evidence::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -362,6 +363,14 @@ pub enum Request {
     },
     /// Write a snapshot of the state now. It is begun, not awaited.
     SnapshotNow,
+    /// Change who belongs to the cluster. Answered once the change is in force.
+    ChangeMembership(MembershipChange),
+    /// To a node with an empty directory: wait to be made a member of this cluster. Begun, not awaited, and
+    /// forgotten by a restart before the first snapshot has come.
+    Join {
+        /// The cluster.
+        cluster: String,
+    },
 }
 
 /// What a node answers.
@@ -398,6 +407,21 @@ pub enum Response {
     },
     /// An administrative request was accepted.
     Accepted,
+    /// A change of the membership is in force (a joint one is left by itself).
+    Changed {
+        /// Where it stands.
+        log_index: u64,
+    },
+    /// The leader did not propose the change of the membership. Certainly no effect.
+    ChangeRefused {
+        /// Why.
+        why: ChangeRefused,
+    },
+    /// This node was removed from the cluster. Certainly no effect.
+    NotMember {
+        /// Who led when it was.
+        leader: Option<NodeId>,
+    },
 }
 
 impl Request {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mcp_chaos_consensus::{HardState, MessageKind, Recovered};
+use mcp_chaos_consensus::{HardState, MembershipChange, MessageKind, Recovered, Snapshot};
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent, node_name};
 use mcp_manager::command::{Request, Response};
 use mcp_manager::node::{Input, Node, Now, Options, Output};
@@ -150,8 +150,7 @@ impl Actor {
     }
 
     fn handle(&mut self, input: Input) {
-        let now = Now { wall_ms: wall_ms(), monotonic_ms: monotonic_ns() / 1_000_000 };
-        self.node.handle(now, input, &mut self.outputs);
+        self.node.handle(now(), input, &mut self.outputs);
     }
 
     fn tick(&mut self) {
@@ -189,6 +188,14 @@ impl Actor {
             Call::Client(_, reply) if hand_over.is_some() => {
                 let _ = reply.send(Response::Unavailable { reason: "this node is stopping".to_owned() });
             }
+            Call::Client(Request::ChangeMembership(MembershipChange::AddLearner(id)), reply)
+                if !self.known.contains(&id) =>
+            {
+                let name = node_name(id);
+                let reason =
+                    format!("no address is known for {name}: start this node with --peer {name}=IP:PORT");
+                let _ = reply.send(Response::Unavailable { reason });
+            }
             Call::Client(request, reply) => {
                 let ticket = self.next_ticket;
                 self.next_ticket += 1;
@@ -204,6 +211,11 @@ impl Actor {
                 if failed {
                     return Err(Failure::Other("the disk failed while founding; see above".to_owned()));
                 }
+            }
+            Call::Join { cluster, reply } => {
+                let response = self.join(cluster);
+                // An error: the caller has gone.
+                let _ = reply.send(response);
             }
             Call::Status(reply) => {
                 // What it says must be on record before.
@@ -249,6 +261,7 @@ impl Actor {
                             let _ = reply.send(response);
                         }
                     }
+                    Output::Found { cluster, snapshot } => self.found(cluster, snapshot).await?,
                     Output::Fatal(error) => {
                         self.flush_trace()?;
                         return Err(Failure::Other(error.to_string()));
@@ -275,6 +288,10 @@ impl Actor {
         let bad = |error: &dyn std::fmt::Display| InitRefused::Bad(error.to_string());
         let snapshot = Node::found(&cluster, self.options.id, voters).map_err(|error| bad(&error))?;
         let status = self.node.status();
+        if self.node.is_joining() {
+            let message = "this node waits to be made a member; restart it to found a cluster on it";
+            return Err(InitRefused::Already(message.to_owned()));
+        }
         if !status.cluster.is_empty() {
             if status.cluster == cluster && status.voters == snapshot.meta.configuration.voters {
                 return Ok(());
@@ -303,18 +320,48 @@ impl Actor {
             }
             Err(_) => return Err(InitRefused::Stopping),
         }
-        let recovered = Recovered {
-            boot: status.boot,
-            cluster: cluster.clone(),
-            hard_state: HardState { term: snapshot.meta.term, vote: 0, commit: snapshot.meta.index },
-            snapshot: Some(snapshot),
-            entries: Vec::new(),
-        };
+        let recovered = founded_on(status.boot, cluster.clone(), snapshot);
         self.trace.push(TraceEvent::Initialized { cluster: cluster.clone(), voters: voters.to_vec() });
         self.node =
             Node::new(self.options.clone(), recovered, &mut self.outputs).map_err(|error| bad(&error))?;
         tracing::info!(cluster, "founded");
         self.cluster.send_replace(Some(cluster));
+        Ok(())
+    }
+
+    /// An empty node waits for a leader to make it a member; from now on it hears the cluster's nodes.
+    fn join(&mut self, cluster: String) -> Response {
+        let mut outputs = Vec::new();
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let request = Request::Join { cluster: cluster.clone() };
+        self.node.handle(now(), Input::Client { ticket, request }, &mut outputs);
+        let Some(Output::Reply { response, .. }) = outputs.pop() else {
+            return Response::Unavailable { reason: "this node is stopping".to_owned() };
+        };
+        if response == Response::Accepted && self.node.status().cluster.is_empty() {
+            tracing::info!(cluster, "waiting to be made a member");
+            self.cluster.send_replace(Some(cluster));
+        }
+        response
+    }
+
+    /// A leader made this node a member: its identity and first snapshot become durable, then a node is started
+    /// on them.
+    async fn found(&mut self, cluster: String, snapshot: Snapshot) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::Other(format!("cannot join: {error}"));
+        let boot = self.node.status().boot;
+        let (reply, founded) = oneshot::channel();
+        self.ask(Command::Found { cluster: cluster.clone(), snapshot: snapshot.clone(), reply }).await;
+        match founded.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => return Err(failed(&"the disk failed; see above")),
+        }
+        let recovered = founded_on(boot, cluster.clone(), snapshot);
+        self.node =
+            Node::new(self.options.clone(), recovered, &mut self.outputs).map_err(|error| failed(&error))?;
+        tracing::info!(cluster, "made a member");
         Ok(())
     }
 
@@ -346,6 +393,16 @@ impl Actor {
         self.handle(Input::Client { ticket, request: Request::TransferLeader { to } });
         false
     }
+}
+
+fn now() -> Now {
+    Now { wall_ms: wall_ms(), monotonic_ms: monotonic_ns() / 1_000_000 }
+}
+
+/// What the disk holds once it is founded.
+fn founded_on(boot: u64, cluster: String, snapshot: Snapshot) -> Recovered {
+    let hard_state = HardState { term: snapshot.meta.term, vote: 0, commit: snapshot.meta.index };
+    Recovered { boot, cluster, hard_state, snapshot: Some(snapshot), entries: Vec::new() }
 }
 
 fn trace_failed(error: &std::io::Error) -> Failure {

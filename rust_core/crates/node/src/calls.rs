@@ -29,6 +29,13 @@ pub enum Call {
         /// What became of it.
         reply: oneshot::Sender<Result<(), InitRefused>>,
     },
+    /// Wait to be made a member of a cluster.
+    Join {
+        /// The cluster's name.
+        cluster: String,
+        /// The node's answer.
+        reply: oneshot::Sender<Response>,
+    },
     /// How is it?
     Status(oneshot::Sender<NodeStatus>),
     /// Stop in good order.
@@ -77,6 +84,16 @@ impl Calls {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Call::Init { cluster, voters, reply }).await.map_err(|_| InitRefused::Stopping)?;
         answer.await.unwrap_or(Err(InitRefused::Stopping))
+    }
+
+    /// Lets an empty node wait to be made a member.
+    pub async fn join(&self, cluster: String) -> Response {
+        let stopping = || Response::Unavailable { reason: "the node is stopping".to_owned() };
+        let (reply, answer) = oneshot::channel();
+        if self.queue.send(Call::Join { cluster, reply }).await.is_err() {
+            return stopping();
+        }
+        answer.await.unwrap_or_else(|_| stopping())
     }
 
     /// The node's status; `None` if it does not answer.

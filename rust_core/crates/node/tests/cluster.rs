@@ -368,3 +368,61 @@ fn a_panic_ends_the_process_on_record() {
     let leader = cluster.leader_among(&others);
     cluster.write(leader, client, 21, "k", "w");
 }
+
+/// Asks the leader until the change is in force.
+fn change(cluster: &Cluster, among: &[u64], method: &str, path: &str, body: &Value) -> u64 {
+    let mut last = Value::Null;
+    eventually(path, SOON, || {
+        let leader = cluster.leader_among(among);
+        let (code, reply) = cluster.try_send(leader, method, path, Some(body))?;
+        last = reply;
+        (code == 200).then_some(leader)
+    })
+}
+
+#[test]
+fn a_node_is_added_and_the_leader_removed_while_clients_go_on() {
+    let mut cluster = Cluster::new(4, &[]);
+    (1..=4).for_each(|id| cluster.start(id));
+    let founding = json!({"cluster": "test", "voters": ["n1", "n2", "n3"]});
+    for id in 1..=3 {
+        assert_eq!(cluster.send(id, "POST", "/v1/init", &founding).0, 200);
+    }
+    let first = cluster.leader_among(&[1, 2, 3]);
+    let client = cluster.session(first);
+    cluster.write(first, client, 1, "k0", "17");
+
+    // Not told to join, it hears nobody; told to, it takes the leader's snapshot and listens.
+    assert_eq!(cluster.send(4, "POST", "/v1/join", &json!({"cluster": "test"})).0, 202);
+    let (code, body) = cluster.send(4, "POST", "/v1/init", &json!({"cluster": "own", "voters": ["n4"]}));
+    assert_eq!(code, 409, "{body}");
+    change(&cluster, &[1, 2, 3], "POST", "/v1/members/n4", &json!({}));
+    let all = [1, 2, 3, 4];
+    let leader = change(&cluster, &all, "POST", "/v1/members/n4/promote", &json!({}));
+    let (code, body) = cluster.send(leader, "POST", "/v1/members/n4", &json!({}));
+    assert_eq!((code, &body["error"], &body["passing"]), (409, &json!("member_already"), &json!(false)));
+    assert_eq!(cluster.status(leader)["voters"], json!(["n1", "n2", "n3", "n4"]));
+    let (_, read) = cluster.get(4, "/v1/settings/k0").unwrap();
+    assert_eq!(read["value"], json!("17"));
+
+    // The leader removes itself: it answers that, and nothing after it.
+    let removed = cluster.leader_among(&all);
+    let (code, body) = cluster.send(removed, "DELETE", &format!("/v1/members/n{removed}"), &json!({}));
+    assert_eq!(code, 200, "{body}");
+    let (code, body) = cluster.get(removed, "/v1/settings/k0").unwrap();
+    assert_eq!((code, &body["error"], &body["effect"]), (421, &json!("not_member"), &json!("none")));
+    let others: Vec<u64> = all.into_iter().filter(|id| *id != removed).collect();
+    let next = cluster.leader_among(&others);
+    cluster.write(next, client, 2, "k0", "18");
+    let (code, body) = cluster.send(next, "POST", &format!("/v1/members/n{removed}"), &json!({}));
+    assert_eq!((code, &body["error"]), (409, &json!("removed_before")));
+
+    // What it was made survives the new member's death.
+    cluster.kill(4);
+    cluster.start(4);
+    let (_, read) =
+        eventually("n4 reads again", SOON, || cluster.get(4, "/v1/settings/k0").filter(|r| r.0 == 200));
+    assert_eq!(read["value"], json!("18"));
+    let voters: Vec<String> = others.iter().map(|id| format!("n{id}")).collect();
+    assert_eq!(cluster.status(4)["voters"], json!(voters));
+}

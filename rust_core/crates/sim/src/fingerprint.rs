@@ -203,10 +203,14 @@ impl Sink {
             | TraceEvent::SnapshotInstalled { index, term, state } => {
                 self.numbers([*index, *term, *state]);
             }
-            TraceEvent::ConfigChanged { index, voters, learners } => {
+            TraceEvent::ConfigChanged { index, voters, learners, voters_outgoing } => {
                 self.number(*index);
                 self.ids(voters);
                 self.ids(learners);
+                // Only where there are any: runs without changes of the membership keep their fingerprints.
+                if !voters_outgoing.is_empty() {
+                    self.ids(voters_outgoing);
+                }
             }
             TraceEvent::Stopped { reason } | TraceEvent::Refused { reason } => self.text(reason),
             TraceEvent::Panicked { message } => self.text(message),

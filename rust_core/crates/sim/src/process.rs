@@ -37,6 +37,8 @@ pub(crate) struct Machine {
     pub failing: Vec<(u64, Failing)>,
     /// Its process is gone because the disk failed, and comes up again once the disk is well.
     pub awaits_disk: bool,
+    /// It is gone for good, with its disk.
+    pub lost: bool,
     /// How often a process ended, or did not start, because the disk failed, over the whole run.
     pub disk_failures: u64,
     /// What steps make its process slow at.
@@ -172,6 +174,7 @@ impl Machine {
             overflowed: 0,
             failing: Vec::new(),
             awaits_disk: false,
+            lost: false,
             disk_failures: 0,
             slow: Vec::new(),
             slowed: SlowCounters::default(),

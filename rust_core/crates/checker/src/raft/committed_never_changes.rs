@@ -3,6 +3,10 @@
 //! (Ongaro's dissertation, §3.5: a leader only ever appends, a follower removes only what conflicts with the
 //! leader; §3.6.2: what is committed is in every later leader's log, so it never conflicts; §3.8: the log is
 //! durable before it counts).
+//!
+//! That rests on when an entry is committed: once a majority has it on disk, of the leader's configuration, or of
+//! both halves while it is joint (§3.5, §4.3). A leader that reports an entry of its own term earlier breaks the
+//! property, whether or not the entry is lost in the end.
 
 use mcp_chaos_evidence::{TraceEvent, TraceRecord, node_name};
 use serde_json::json;
@@ -104,6 +108,17 @@ impl Property for CommittedNeverChanges {
                     {
                         return Err(conflict(record, node, index, entry, committed));
                     }
+                }
+                if index > *ever
+                    && let Some(voters) = node.commits_alone(index)
+                {
+                    let reason = format!(
+                        "{} reported index {index} as committed at {}, but no majority of {} had it on disk",
+                        node_name(record.node),
+                        seconds(record.time_ns),
+                        voters.words()
+                    );
+                    return Err(Violation::new(record, "committed-without-quorum", reason, voters.data()));
                 }
                 *ever = (*ever).max(index);
             }

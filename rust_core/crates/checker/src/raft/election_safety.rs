@@ -1,21 +1,35 @@
 //! Election safety: at most one leader is elected in a given term (Ongaro's dissertation, §3.2, figure 3.2).
+//!
+//! That rests on who elects it: a majority of the voters in the configuration that the candidate has applied, of both
+//! halves while it is joint (§3.4, §4.3). A leader without one breaks the property, even if nobody else leads its
+//! term. Votes are counted at the end of the trace, so it does not matter how the records of nodes interleave.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
-use super::{Property, Sighting, Violation, facts::View, middle};
+use super::{
+    Property, Sighting, Violation,
+    facts::{Facts, View},
+    middle,
+    quorum::Voters,
+};
 use crate::{Check, words::seconds};
 
 /// Who led which term. What counts is a node's own word that it leads.
 #[derive(Default)]
 pub(super) struct ElectionSafety {
     leaders: BTreeMap<u64, Sighting>,
-    /// (term, candidate, voter): not judged here, but it tells how a term came to have two leaders.
+    /// (term, candidate, voter).
     votes: BTreeSet<(u64, NodeId, NodeId)>,
-    /// How many voters the configuration seen last has.
-    voters: usize,
+    /// Each node's configuration as it applied it last, and the one seen last.
+    configurations: BTreeMap<NodeId, Voters>,
+    newest: Option<Voters>,
+    /// Leaders of whose voters no majority has been seen to vote for them yet, by term.
+    doubtful: BTreeMap<u64, (TraceRecord, Voters)>,
+    /// The term with which each node's trace begins; the greatest number if it does not begin with a start.
+    begun: BTreeMap<NodeId, u64>,
     /// How many terms had a leader.
     terms: u64,
     /// What was known of lower terms is forgotten.
@@ -31,20 +45,34 @@ impl Property for ElectionSafety {
         let term = match &record.event {
             TraceEvent::RoleChanged { role: Role::Leader, term, .. } => *term,
             TraceEvent::VoteCast { term, candidate } => {
+                self.begun.entry(record.node).or_insert(u64::MAX);
                 if *term >= self.forgotten_below {
                     self.votes.insert((*term, *candidate, record.node));
                 }
                 return Ok(());
             }
-            TraceEvent::Initialized { voters, .. } | TraceEvent::ConfigChanged { voters, .. } => {
-                self.voters = voters.len();
+            TraceEvent::Started { term, .. } => {
+                self.begun.entry(record.node).or_insert(*term);
+                return Ok(());
+            }
+            event @ (TraceEvent::Initialized { .. } | TraceEvent::ConfigChanged { .. }) => {
+                if let Some(voters) = Voters::told_by(event) {
+                    self.newest = Some(voters.clone());
+                    self.configurations.insert(record.node, voters);
+                }
                 return Ok(());
             }
             _ => return Ok(()),
         };
+        self.begun.entry(record.node).or_insert(u64::MAX);
         if term < self.forgotten_below {
             self.missed += 1;
             return Ok(());
+        }
+        if let Some(voters) = self.configurations.get(&record.node)
+            && !self.is_elected(term, record.node, voters)
+        {
+            self.doubtful.entry(term).or_insert_with(|| (record.clone(), voters.clone()));
         }
         let first = *self.leaders.entry(term).or_insert_with(|| {
             self.terms += 1;
@@ -67,6 +95,32 @@ impl Property for ElectionSafety {
         ))
     }
 
+    fn end(&self, facts: &Facts) -> Option<Violation> {
+        self.doubtful.iter().find_map(|(term, (record, voters))| {
+            let candidate = record.node;
+            // Only where everyone's votes in this term are on record: the candidate's own is, so votes are told, and
+            // every voter's trace begins before the term.
+            let told = self.votes.contains(&(*term, candidate, candidate))
+                && voters
+                    .ids()
+                    .all(|id| facts.knows(id) && self.begun.get(&id).is_none_or(|begun| begun < term));
+            if !told || self.is_elected(*term, candidate, voters) {
+                return None;
+            }
+            let reason = format!(
+                "{} led term {term} from {} on, but no majority of {} had voted for it",
+                node_name(candidate),
+                seconds(record.time_ns),
+                voters.words()
+            );
+            let mut details = voters.data();
+            let for_it = self.voters_for(*term, candidate).into_iter().map(node_name).collect::<Vec<_>>();
+            details["votes"] = json!(for_it);
+            details["term"] = json!(term);
+            Some(Violation::new(record, "elected-without-quorum", reason, details))
+        })
+    }
+
     fn seen(&self) -> String {
         format!("{} terms had a leader, each one only", self.terms)
     }
@@ -76,7 +130,7 @@ impl Property for ElectionSafety {
     }
 
     fn bytes(&self) -> usize {
-        self.leaders.len() * 48 + self.votes.len() * 40
+        self.leaders.len() * 48 + self.votes.len() * 40 + self.doubtful.len() * 256
     }
 
     fn forget_terms(&mut self) {
@@ -85,21 +139,31 @@ impl Property for ElectionSafety {
         };
         self.forgotten_below = below;
         self.leaders = self.leaders.split_off(&below);
+        self.doubtful = self.doubtful.split_off(&below);
         self.votes = self.votes.split_off(&(below, 0, 0));
     }
 }
 
 impl ElectionSafety {
+    fn voters_for(&self, term: u64, candidate: NodeId) -> Vec<NodeId> {
+        let votes = self.votes.range((term, candidate, 0)..=(term, candidate, NodeId::MAX));
+        votes.map(|(_, _, voter)| *voter).collect()
+    }
+
+    fn is_elected(&self, term: u64, candidate: NodeId, voters: &Voters) -> bool {
+        voters.are_won(|id| self.votes.contains(&(term, candidate, id)))
+    }
+
     /// In a word, how these two came to lead the same term.
     fn shape(&self, term: u64, leaders: [NodeId; 2]) -> &'static str {
-        let voted_for = |leader| -> Vec<NodeId> {
-            let votes = self.votes.range((term, leader, 0)..=(term, leader, NodeId::MAX));
-            votes.map(|(_, _, voter)| *voter).collect()
+        let [one, other] = leaders.map(|leader| self.voters_for(term, leader));
+        let elected = |leader: &NodeId| {
+            let voters = self.configurations.get(leader).or(self.newest.as_ref());
+            voters.is_none_or(|voters| self.is_elected(term, *leader, voters))
         };
-        let [one, other] = leaders.map(voted_for);
         if one.iter().any(|voter| other.contains(voter)) {
             "voted-twice"
-        } else if self.voters > 0 && [one, other].iter().any(|voters| 2 * voters.len() <= self.voters) {
+        } else if !leaders.iter().all(elected) {
             "elected-without-quorum"
         } else {
             "two-leaders"
@@ -133,7 +197,46 @@ mod tests {
         };
         assert_eq!(shape(&[(1, 1), (3, 1), (2, 2), (3, 2)]), "voted-twice");
         assert_eq!(shape(&[(1, 1), (3, 1), (2, 2)]), "elected-without-quorum");
-        assert_eq!(shape(&[(1, 1), (3, 1), (2, 2), (4, 2)]), "two-leaders");
+        assert_eq!(shape(&[(1, 1), (3, 1), (2, 2), (4, 2)]), "elected-without-quorum", "n4 has no vote");
+        // Each by a majority, but of configurations whose majorities need not overlap.
+        let split = [(1, voters()), (2, configuration(&[2, 4], &[], &[])), (1, vote(3, 1)), (3, vote(3, 1))];
+        let split = split.into_iter().chain([(2, vote(3, 2)), (4, vote(3, 2)), (1, leads(3)), (2, leads(3))]);
+        assert_eq!(judge_trace(Check::ElectionSafety, split).shape.unwrap(), "two-leaders");
+    }
+
+    fn configuration(voters: &[NodeId], outgoing: &[NodeId], learners: &[NodeId]) -> TraceEvent {
+        TraceEvent::ConfigChanged {
+            index: 1,
+            voters: voters.to_vec(),
+            learners: learners.to_vec(),
+            voters_outgoing: outgoing.to_vec(),
+        }
+    }
+
+    /// n1 leads term 3 by these votes.
+    fn elected_by(configuration: TraceEvent, votes: &[NodeId]) -> crate::Judgement {
+        let mut run: Vec<_> = (1..=5).map(|node| (node, started(1, None, 0))).collect();
+        run.push((1, configuration));
+        run.push((1, leads(3)));
+        run.extend(votes.iter().map(|voter| (*voter, vote(3, 1))));
+        judge_trace(Check::ElectionSafety, run)
+    }
+
+    #[test]
+    fn a_leader_needs_a_majority_of_its_own_configuration() {
+        let of_three = || configuration(&[1, 2, 3], &[], &[4, 5]);
+        assert_eq!(elected_by(of_three(), &[1, 3]).verdict, Verdict::Valid, "also if told later");
+        let by_learners = elected_by(of_three(), &[1, 4, 5]);
+        assert_eq!(
+            (by_learners.verdict, by_learners.shape.as_deref()),
+            (Verdict::Invalid, Some("elected-without-quorum"))
+        );
+        assert!(by_learners.reason.contains("no majority of n1, n2, n3"), "{}", by_learners.reason);
+        let joint = || configuration(&[1, 4, 5], &[1, 2, 3], &[]);
+        assert_eq!(elected_by(joint(), &[1, 2, 4]).verdict, Verdict::Valid);
+        assert_eq!(elected_by(joint(), &[1, 4, 5]).verdict, Verdict::Invalid, "the old majority is missing");
+        assert_eq!(elected_by(joint(), &[1, 2, 3]).verdict, Verdict::Invalid, "the new majority is missing");
+        assert_eq!(elected_by(of_three(), &[]).verdict, Verdict::Valid, "a trace that tells no votes");
     }
 
     #[test]

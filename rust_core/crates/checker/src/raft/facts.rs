@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use mcp_chaos_evidence::{NodeId, TraceEvent, TraceRecord};
+use mcp_chaos_evidence::{NodeId, Role, TraceEvent, TraceRecord};
 
 use super::{
     Sighting,
     fate::Loss,
     log::{Entry, Log, differing_at},
+    quorum::Voters,
 };
 use mcp_chaos_history::Map;
 
@@ -67,9 +68,18 @@ pub(super) struct Committed {
     /// The record of the first report.
     pub record: u64,
     time_ns: u64,
-    /// How many had it on disk then.
-    pub holders: u16,
+    /// Whether a majority had it on disk then, in the configuration of who reported it.
+    pub held: Held,
     by: Slot,
+}
+
+/// Whether a majority held an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The configuration is not known.
+    Unknown,
+    ByMajority,
+    ByTooFew,
 }
 
 #[derive(Default)]
@@ -79,6 +89,10 @@ struct Node {
     base_term: Option<u64>,
     /// The greatest term that the node has reported.
     term: u64,
+    /// Whether it leads, by its own word.
+    leads: bool,
+    /// Its configuration, if it told.
+    voters: Option<Voters>,
     /// Whether anything is known of this log: a trace may begin in the middle.
     known: bool,
     /// The log as it stood before the last restart.
@@ -97,13 +111,13 @@ pub(super) struct Facts {
     /// Whatever else was told, by index and term: several only if logs do not match.
     others: BTreeMap<(u64, u64), Vec<Seen>>,
     committed: Table<Committed>,
-    /// Entries committed where another one had been: the record, and how many held them.
-    also_committed: BTreeMap<(u64, Entry), (u64, u16)>,
+    /// Entries committed where another one had been: the record, and whether a majority held them.
+    also_committed: BTreeMap<(u64, Entry), (u64, Held)>,
     losses: Vec<Loss>,
     /// The memory of `losses` beside the list itself.
     lost_bytes: usize,
-    /// How many voters the configuration seen last has.
-    voters: usize,
+    /// Whether records come in the order in which they were written.
+    pub one_clock: bool,
     /// How many records were taken in.
     records: u64,
     forgotten_below: u64,
@@ -137,8 +151,9 @@ impl Facts {
         self.ids.len()
     }
 
-    pub(super) fn voters(&self) -> usize {
-        self.voters
+    /// Whether anything was heard of the node.
+    pub(super) fn knows(&self, node: NodeId) -> bool {
+        self.slots.contains_key(&node)
     }
 
     pub(super) fn losses(&self) -> &[Loss] {
@@ -170,10 +185,10 @@ impl Facts {
         first.into_iter().chain(self.others.get(&(index, term)).into_iter().flatten())
     }
 
-    /// When this entry was first reported as committed, and how many held it then.
-    pub(super) fn first_commit(&self, index: u64, entry: Entry) -> Option<(u64, u16)> {
+    /// When this entry was first reported as committed, and whether a majority held it then.
+    pub(super) fn first_commit(&self, index: u64, entry: Entry) -> Option<(u64, Held)> {
         match self.committed.get(index) {
-            Some(committed) if committed.entry == entry => Some((committed.record, committed.holders)),
+            Some(committed) if committed.entry == entry => Some((committed.record, committed.held)),
             _ => self.also_committed.get(&(index, entry)).copied(),
         }
     }
@@ -196,9 +211,11 @@ impl Facts {
                 self.appended(slot, record.time_ns, index, Entry { term, checksum });
             }
             &TraceEvent::Committed { index } => self.commit(slot, record.time_ns, index),
-            &TraceEvent::RoleChanged { term, .. } | &TraceEvent::VoteCast { term, .. } => {
+            &TraceEvent::RoleChanged { term, role, .. } => {
                 node.term = node.term.max(term);
+                node.leads = role == Role::Leader;
             }
+            &TraceEvent::VoteCast { term, .. } => node.term = node.term.max(term),
             &TraceEvent::Truncated { from } => {
                 self.lose(slot, "truncated", from);
                 self.nodes[at(slot)].log.truncate(from);
@@ -213,6 +230,7 @@ impl Facts {
                 node.before = std::mem::take(&mut node.log);
                 node.rebase(snapshot_index, (snapshot_index > 0).then_some(snapshot_term));
                 node.term = node.term.max(term);
+                node.leads = false;
                 node.committed = snapshot_index;
             }
             &TraceEvent::SnapshotInstalled { index, term, .. } => {
@@ -226,8 +244,8 @@ impl Facts {
             &TraceEvent::SnapshotMade { index, term, .. } if index > node.log.last => {
                 node.rebase(index, Some(term));
             }
-            TraceEvent::Initialized { voters, .. } | TraceEvent::ConfigChanged { voters, .. } => {
-                self.voters = voters.len();
+            event @ (TraceEvent::Initialized { .. } | TraceEvent::ConfigChanged { .. }) => {
+                node.voters = Voters::told_by(event);
             }
             _ => {}
         }
@@ -237,7 +255,7 @@ impl Facts {
         let view = self.view(slot);
         let previous_term = view.previous_term(index).and_then(PreviousTerm::of);
         let rewritten = if view.held_before(index, entry.term) { self.records } else { 0 };
-        let holders = 1u32.checked_shl(u32::from(slot.get()) - 1).unwrap_or(0);
+        let holders = bit(slot);
         let node = &mut self.nodes[at(slot)];
         if index > node.log.last.saturating_add(1) {
             node.rebase(index - 1, None);
@@ -304,18 +322,32 @@ impl Facts {
                 known.in_term = known.in_term.min(in_term);
                 continue;
             }
-            let holders = self.of_term(index, entry.term).find(|seen| seen.entry() == entry);
-            let holders = holders.map_or(0, |seen| seen.holders.count_ones() as u16);
+            let held = self.held(&self.nodes[at(slot)], index, entry);
             if self.committed.get(index).is_some() {
-                self.also_committed.entry((index, entry)).or_insert((self.records, holders));
+                self.also_committed.entry((index, entry)).or_insert((self.records, held));
             } else {
                 let record = self.records;
-                self.committed
-                    .insert(index, Committed { entry, in_term, record, time_ns, holders, by: slot });
+                self.committed.insert(index, Committed { entry, in_term, record, time_ns, held, by: slot });
             }
         }
         let node = &mut self.nodes[at(slot)];
         node.committed = node.committed.max(index);
+    }
+
+    /// Whether a majority, as `node` counts, has or had this entry on disk.
+    fn held(&self, node: &Node, index: u64, entry: Entry) -> Held {
+        let Some(voters) = &node.voters else { return Held::Unknown };
+        let holders = self.of_term(index, entry.term).find(|seen| seen.entry() == entry);
+        let holders = holders.map_or(0, |seen| seen.holders);
+        let is_holder = |id| self.slots.get(&id).is_some_and(|slot| holders & bit(*slot) != 0);
+        if voters.ids().any(|id| self.slots.get(&id).is_some_and(|slot| bit(*slot) == 0)) {
+            // More nodes than there are bits.
+            Held::Unknown
+        } else if voters.are_won(is_holder) {
+            Held::ByMajority
+        } else {
+            Held::ByTooFew
+        }
     }
 
     /// The node's entries from `from` on go. Remembered in case that one of them turns out to be committed.
@@ -383,6 +415,11 @@ impl Node {
     }
 }
 
+/// The node's bit among the holders of an entry; none beyond the 32nd.
+fn bit(slot: Slot) -> u32 {
+    1u32.checked_shl(u32::from(slot.get()) - 1).unwrap_or(0)
+}
+
 fn at(slot: Slot) -> usize {
     usize::from(slot.get()) - 1
 }
@@ -409,6 +446,15 @@ impl<'a> View<'a> {
     /// The node's term.
     pub(super) fn term(&self) -> u64 {
         self.node.term
+    }
+
+    /// The voters, if this node leads its term, reports an entry of that term, and no majority of them ever had it
+    /// on disk. Only told where every voter has a trace, and all are by one clock.
+    pub(super) fn commits_alone(&self, index: u64) -> Option<&'a Voters> {
+        let voters = self.node.voters.as_ref().filter(|_| self.node.leads && self.facts.one_clock)?;
+        let entry = self.get(index).filter(|entry| entry.term == self.node.term)?;
+        let told = voters.ids().all(|id| self.facts.knows(id));
+        (told && self.facts.held(self.node, index, entry) == Held::ByTooFew).then_some(voters)
     }
 
     /// Whether the trace has shown this log from its beginning (or from a snapshot).

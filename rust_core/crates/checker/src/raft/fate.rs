@@ -3,7 +3,7 @@
 //! while all hold).
 
 use super::{
-    facts::Facts,
+    facts::{Facts, Held},
     log::{Entry, differing_at},
 };
 
@@ -39,9 +39,7 @@ pub(super) fn of(facts: &Facts, index: u64, committed: Entry) -> &'static str {
         (Some(loss), Some(record), _) if record < loss.record => "entry-changed-at-restart",
         (Some(loss), _, _) => loss.how,
         (None, Some(_), _) => "entry-changed-at-restart",
-        (None, None, Some((_, holders))) if 2 * usize::from(holders) <= facts.voters() => {
-            "committed-without-quorum"
-        }
+        (None, None, Some((_, Held::ByTooFew))) => "committed-without-quorum",
         _ => "elected-without-it",
     }
 }

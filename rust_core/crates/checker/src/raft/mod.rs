@@ -12,6 +12,7 @@ mod leader_completeness;
 mod log;
 mod log_matching;
 mod monotonic;
+mod quorum;
 mod state_machine_safety;
 mod stream;
 
@@ -29,6 +30,11 @@ trait Property: Default {
 
     /// Takes in a record; `node` is the node before it. An error ends the observation.
     fn observe(&mut self, record: &TraceRecord, node: View) -> Result<(), Violation>;
+
+    /// What only the whole trace tells.
+    fn end(&self, _facts: &facts::Facts) -> Option<Violation> {
+        None
+    }
 
     /// What was looked at, for the reason of a pass.
     fn seen(&self) -> String;
@@ -120,7 +126,7 @@ impl Judgements {
 
 /// Judges by those of `checks` that are about Raft.
 pub(crate) fn judge(evidence: &Evidence, checks: &[Check], memory_bytes: u64) -> Judgements {
-    let mut stream = RaftStream::new(checks, memory_bytes);
+    let mut stream = RaftStream::new(checks, memory_bytes).by_one_clock();
     if evidence.traces.is_empty() {
         let without = |check| Judgement::without_trace(check, evidence.system_has_trace);
         return Judgements(stream.checks().iter().copied().map(without).collect());

@@ -47,6 +47,9 @@ impl<P: Property> Observer<P> {
     }
 
     fn finish(mut self, facts: &Facts, memory_bytes: u64, ended: Option<&Ended>) -> Judgement {
+        if self.violation.is_none() && ended.is_none() {
+            self.violation = self.property.end(facts);
+        }
         self.settle(facts);
         let seen = self.property.seen();
         match (self.violation, ended, self.property.missed()) {
@@ -158,6 +161,14 @@ impl RaftStream {
             greatest_bytes: 0,
             ended: None,
         }
+    }
+
+    /// The nodes' records come in the order in which they were written, all by one clock: what a leader has heard
+    /// of others stands before what it made of that. Then it is judged whether a majority held what was committed.
+    #[must_use]
+    pub fn by_one_clock(mut self) -> RaftStream {
+        self.facts.one_clock = true;
+        self
     }
 
     /// The checks that are judged by, each once.

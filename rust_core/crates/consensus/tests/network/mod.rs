@@ -9,8 +9,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use mcp_chaos_consensus::{
-    Batch, Config, Configuration, Effect, Entry, EntryKind, Event, HardState, Message, MessageKind,
-    Recovered, Replica, Snapshot, SnapshotMeta,
+    Batch, ChangeRefused, Config, Configuration, Effect, Entry, EntryKind, Event, HardState, Joining,
+    MembershipChange, Message, MessageKind, Recovered, Replica, Snapshot, SnapshotMeta, join,
 };
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent, checksum};
 
@@ -58,6 +58,8 @@ pub struct Node {
     pub replica: Option<Replica>,
     /// Batches being written, in order.
     pub writing: VecDeque<(u64, Batch)>,
+    /// Its disk is empty, and it waits to be made a member.
+    pub joining: bool,
     /// If set, batches wait until they are written by hand.
     pub disk_held: bool,
     pub state: Vec<u8>,
@@ -90,6 +92,8 @@ pub struct Network {
     pub reads_done: BTreeMap<u64, Vec<u8>>,
     /// ticket to (index, term), or None if it failed
     pub proposals: BTreeMap<u64, Option<(u64, u64)>>,
+    /// Changes of the membership that the leader did not propose, by ticket.
+    pub refused: BTreeMap<u64, ChangeRefused>,
     seen: Seen,
 }
 
@@ -105,6 +109,7 @@ impl Network {
             checked: true,
             reads_done: BTreeMap::new(),
             proposals: BTreeMap::new(),
+            refused: BTreeMap::new(),
             seen: Seen::default(),
         };
         for config in configs {
@@ -127,6 +132,7 @@ impl Network {
             disk,
             replica: None,
             writing: VecDeque::new(),
+            joining: false,
             disk_held: false,
             state: Vec::new(),
             trace: Vec::new(),
@@ -135,6 +141,12 @@ impl Network {
             reads: BTreeMap::new(),
         };
         self.nodes.insert(node.config.id, node);
+    }
+
+    /// A node with an empty disk, which is told to join.
+    pub fn add_joining(&mut self, id: NodeId, seed: u64) {
+        self.add(Config::new(id, seed), Disk::default());
+        self.node(id).joining = true;
     }
 
     /// Memory and whatever is being written are gone; written batches stay.
@@ -147,6 +159,9 @@ impl Network {
 
     pub fn start(&mut self, id: NodeId) {
         let node = self.node(id);
+        if node.joining {
+            return;
+        }
         node.disk.boot += 1;
         node.state = node.disk.snapshot.as_ref().map(|snapshot| snapshot.data.to_vec()).unwrap_or_default();
         let recovered = Recovered {
@@ -171,9 +186,41 @@ impl Network {
 
     pub fn step(&mut self, id: NodeId, event: Event) {
         let mut effects = Vec::new();
-        let Some(replica) = &mut self.node(id).replica else { return };
+        let node = self.node(id);
+        if node.joining {
+            if let Event::Receive(message) = event {
+                self.join(id, message);
+            }
+            return;
+        }
+        let Some(replica) = &mut node.replica else { return };
         replica.step(event, &mut effects);
         self.carry_out(id, effects);
+        let replica = self.node(id).replica.as_mut().expect("it runs");
+        if replica.takes_wish_for_snapshot() {
+            self.snapshot(id);
+        }
+    }
+
+    fn join(&mut self, id: NodeId, message: Message) {
+        let leader = message.from;
+        match join(id, message) {
+            Joining::Answer(message) => self.messages.push_back(message),
+            Joining::Found(snapshot) => {
+                self.say(format_args!("n{id} is founded at {}", snapshot.meta.index));
+                let node = self.node(id);
+                node.joining = false;
+                node.disk.snapshot = Some(snapshot);
+                self.start(id);
+                // The connection tells the leader.
+                self.step(leader, Event::SnapshotSent { peer: id, delivered: true });
+            }
+            Joining::Ignore => {}
+        }
+    }
+
+    pub fn change(&mut self, id: NodeId, ticket: u64, change: MembershipChange) {
+        self.step(id, Event::ChangeMembership { ticket, change });
     }
 
     /// Writes the oldest batch under way on a node's disk.
@@ -301,6 +348,10 @@ impl Network {
                     let leader = leader.map_or("nobody".into(), |leader| format!("n{leader}"));
                     self.say(format_args!("n{id} proposal #{ticket} failed, {leader} leads"));
                     self.proposals.insert(ticket, None);
+                }
+                Effect::ChangeRefused { ticket, why } => {
+                    self.say(format_args!("n{id} refuses #{ticket}: {why}"));
+                    self.refused.insert(ticket, why);
                 }
                 Effect::ReadReady { ticket, index } => {
                     self.say(format_args!("n{id} read #{ticket} ready at {index}"));
@@ -486,8 +537,10 @@ fn trace_text(event: &TraceEvent) -> String {
         TraceEvent::Appended { index, term, .. } => format!("appended {index} term {term}"),
         TraceEvent::Truncated { from } => format!("truncated from {from}"),
         TraceEvent::Committed { index } => format!("committed {index}"),
-        TraceEvent::ConfigChanged { index, voters, learners } => {
-            format!("config_changed at {index} voters {voters:?} learners {learners:?}")
+        TraceEvent::ConfigChanged { index, voters, learners, voters_outgoing } => {
+            let joint =
+                if voters_outgoing.is_empty() { String::new() } else { format!(" and {voters_outgoing:?}") };
+            format!("config_changed at {index} voters {voters:?}{joint} learners {learners:?}")
         }
         other => format!("{other:?}"),
     }

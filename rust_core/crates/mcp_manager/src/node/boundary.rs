@@ -78,6 +78,14 @@ pub enum Output {
     },
     /// Write the snapshot of the node's own state, durably, then `Input::SnapshotSaved`.
     SaveSnapshot(Snapshot),
+    /// A leader made this node, which was empty, a member: found it on this snapshot, durably, and start a new
+    /// [`super::Node`] on it. This one is done.
+    Found {
+        /// The cluster.
+        cluster: String,
+        /// The founding snapshot.
+        snapshot: Snapshot,
+    },
     /// Hand the message to the network.
     Send(Message),
     /// Answer a client.

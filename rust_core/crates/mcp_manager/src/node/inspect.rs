@@ -37,6 +37,11 @@ impl Node {
         self.applied.0
     }
 
+    /// Up to which index the newest snapshot reaches, whether it is on the disk already or on its way there.
+    pub fn newest_snapshot(&self) -> u64 {
+        self.snapshot_index
+    }
+
     /// Checksum of the state.
     pub fn state_checksum(&self) -> u64 {
         self.machine.state_checksum()
@@ -59,6 +64,9 @@ impl Node {
             vote: status.vote,
             leader: status.leader,
             voters: status.configuration.voters,
+            voters_outgoing: status.configuration.voters_outgoing,
+            learners: status.configuration.learners,
+            removed: status.configuration.removed,
             commit: status.commit,
             applied: self.applied.0,
             first_index: status.first_index,

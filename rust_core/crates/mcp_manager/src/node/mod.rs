@@ -7,6 +7,7 @@
 //!   in the order of the tokens.
 //! - `SaveSnapshot`: write the snapshot's file atomically and durably, then `Input::SnapshotSaved`. The log
 //!   below it may then be cut, but for `Options::keep_entries`.
+//! - `Found`: the node was empty and is a member now. The shell founds the directory and starts a new [`Node`].
 //! - `Fatal`: the node has stopped, answers nobody and ignores every further input. The shell ends it as after
 //!   a panic, but the trace says `stopped`, with the reason.
 //!
@@ -16,7 +17,9 @@
 //!   [`FatalError`] when the leader sent it: the node cannot go on without the state, nor with half of it.
 //! - A message for another node, or from nobody, is dropped. That a peer belongs to the same cluster, and is
 //!   whom its messages say they are from, is for the shell to see to before it hands them over.
-//! - A node that was never founded answers `Unavailable`, and neither votes nor listens.
+//! - A node that was never founded answers `Unavailable`, and neither votes nor listens. Told to join, it waits for
+//!   a leader's first snapshot; until then it has nothing to keep.
+//! - A node that was removed answers `NotMember`.
 
 mod boundary;
 mod durable_log;
@@ -24,6 +27,7 @@ mod errors;
 mod inspect;
 #[cfg(feature = "plants")]
 mod lease;
+mod membership;
 mod options;
 mod pending;
 mod recovery;
@@ -67,6 +71,8 @@ pub struct Node {
     /// The last entry applied, or covered by the snapshot restored: (index, term).
     applied: (u64, u64),
     founded: bool,
+    /// The cluster that it waits to be a member of, if it is empty and was told to.
+    joining: Option<String>,
     stopped: bool,
     ticks: u64,
     pending: Pending,
@@ -77,6 +83,8 @@ pub struct Node {
     installing: bool,
     received: BTreeMap<NodeId, u64>,
     durable_log: DurableLog,
+    /// Answers that wait until the trace has what they tell.
+    told_next: Vec<Output>,
     /// Kept so that a step does not allocate.
     effects: Vec<Effect>,
     /// The node's own clocks at the last input.
@@ -143,6 +151,7 @@ impl Node {
             machine,
             applied,
             founded,
+            joining: None,
             stopped: false,
             ticks: 0,
             pending: Pending::default(),
@@ -151,6 +160,7 @@ impl Node {
             installing: false,
             received: BTreeMap::new(),
             durable_log: DurableLog::default(),
+            told_next: Vec::new(),
             effects: Vec::new(),
             now: Now::default(),
             early: None,
@@ -182,7 +192,9 @@ impl Node {
             }
             Input::Peer(message) => {
                 let Message { from, to, .. } = message;
-                if self.founded && to == self.options.id && from != 0 && from != to {
+                if !self.founded {
+                    self.receive_empty(message, out);
+                } else if to == self.options.id && from != 0 && from != to {
                     *self.received.entry(from).or_default() += 1;
                     self.step(Event::Receive(message), out);
                 }
@@ -204,8 +216,12 @@ impl Node {
 
     fn serve(&mut self, ticket: u64, request: Request, out: &mut Vec<Output>) {
         let reply = |response| Output::Reply { ticket, response };
-        if !self.founded {
-            return out.push(reply(unavailable("this node belongs to no cluster yet: found one first")));
+        if let Request::Join { cluster } = request {
+            let response = self.begin_to_join(cluster);
+            return out.push(reply(response));
+        }
+        if let Some(refusal) = self.turned_away(&request) {
+            return out.push(reply(refusal));
         }
         let now_ms = self.now.wall_ms;
         match request {
@@ -222,6 +238,8 @@ impl Node {
                 let response = self.snapshot_now(out);
                 out.push(reply(response));
             }
+            Request::ChangeMembership(change) => self.change_membership(ticket, change, out),
+            Request::Join { .. } => {}
         }
     }
 
@@ -318,6 +336,7 @@ impl Node {
                 self.carry_out(effect, out);
             }
         }
+        out.append(&mut self.told_next);
         if !self.stopped {
             self.save_snapshot_if_due(out);
         }
@@ -347,6 +366,11 @@ impl Node {
                         leader => Response::NotLeader { leader },
                     };
                     out.push(Output::Reply { ticket, response });
+                }
+            }
+            Effect::ChangeRefused { ticket, why } => {
+                if self.forget(ticket).is_some() {
+                    out.push(Output::Reply { ticket, response: Response::ChangeRefused { why } });
                 }
             }
             Effect::ReadReady { ticket, index } => {
@@ -397,7 +421,12 @@ impl Node {
         #[cfg(feature = "plants")]
         self.speculation.applied(entry.index);
         while let Some((ticket, _, term)) = self.pending.pop_proposed(entry.index) {
-            let response = if term == entry.term {
+            let response = if term == entry.term && entry.kind != EntryKind::Normal {
+                // The configuration is on record only after this entry.
+                let response = Response::Changed { log_index: entry.index };
+                self.told_next.push(Output::Reply { ticket, response });
+                continue;
+            } else if term == entry.term {
                 Response::Applied { outcome: applied.outcome.clone(), log_index: applied.log_index }
             } else {
                 // Another leader's entry is committed where this one stood: it can never be (§3.6.2).
@@ -440,7 +469,8 @@ impl Node {
     }
 
     fn save_snapshot_if_due(&mut self, out: &mut Vec<Output>) {
-        if self.is_due(self.applied.0) {
+        let may_save = self.saving.is_none() && !self.installing && self.applied.0 > self.snapshot_index;
+        if self.is_due(self.applied.0) || may_save && self.replica.takes_wish_for_snapshot() {
             self.save_snapshot(out);
         }
     }

@@ -30,6 +30,15 @@ pub struct NodeStatus {
     /// Who votes, ascending.
     #[serde(serialize_with = "names")]
     pub voters: Vec<NodeId>,
+    /// While two majorities decide, who votes in the configuration that is being left.
+    #[serde(serialize_with = "names")]
+    pub voters_outgoing: Vec<NodeId>,
+    /// Who listens, ascending.
+    #[serde(serialize_with = "names")]
+    pub learners: Vec<NodeId>,
+    /// Who was a member once, ascending.
+    #[serde(serialize_with = "names")]
+    pub removed: Vec<NodeId>,
     /// Commit index.
     pub commit: u64,
     /// Last index applied to `state`.

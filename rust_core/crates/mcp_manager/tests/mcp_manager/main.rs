@@ -3,6 +3,7 @@
 
 mod mcp_manager_limits;
 mod mcp_manager_machine;
+mod mcp_manager_membership;
 mod mcp_manager_node;
 mod mcp_manager_node_failures;
 mod mcp_manager_node_properties;

@@ -6,6 +6,7 @@ use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as HttpResponse};
+use mcp_chaos_consensus::MembershipChange;
 use mcp_chaos_evidence::{NodeId, parse_node_name};
 use mcp_manager::command::{
     Expected, ListStep, Operation, Query, Request, ServerSpec, ServerState, Transport,
@@ -113,6 +114,18 @@ struct Release {
 #[serde(deny_unknown_fields)]
 struct Transfer {
     to: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Join {
+    cluster: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replace {
+    by: String,
 }
 
 fn parse<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
@@ -298,6 +311,48 @@ pub async fn transfer_leader(State(app): State<App>, body: Body) -> HttpResponse
     let request =
         parse::<Transfer>(body).and_then(|body| Ok(Request::TransferLeader { to: node_id(&body.to)? }));
     ask(&app, request).await
+}
+
+/// `POST /v1/join`: a node with an empty directory waits to be made a member of the cluster.
+pub async fn join(State(app): State<App>, body: Body) -> HttpResponse {
+    let cluster = match parse::<Join>(body) {
+        Ok(Join { cluster }) => cluster,
+        Err(problem) => return problem.reply(&app),
+    };
+    reply(&app, app.calls.join(cluster).await)
+}
+
+/// `POST /v1/members/{name}`: the node listens from now on.
+pub async fn add_member(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    change(&app, name, parse::<Empty>(body), |id, _| Ok(MembershipChange::AddLearner(id))).await
+}
+
+/// `POST /v1/members/{name}/promote`: the learner votes from now on.
+pub async fn promote_member(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    change(&app, name, parse::<Empty>(body), |id, _| Ok(MembershipChange::Promote(id))).await
+}
+
+/// `DELETE /v1/members/{name}`: the node is a member no more, for good.
+pub async fn remove_member(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    change(&app, name, parse::<Empty>(body), |id, _| Ok(MembershipChange::Remove(id))).await
+}
+
+/// `POST /v1/members/{name}/replace`: a learner takes the voter's place.
+pub async fn replace_member(State(app): State<App>, name: Name, body: Body) -> HttpResponse {
+    change(&app, name, parse::<Replace>(body), |old, replace| {
+        Ok(MembershipChange::Replace { old, new: node_id(&replace.by)? })
+    })
+    .await
+}
+
+async fn change<T>(
+    app: &App,
+    name: Name,
+    body: Result<T, Problem>,
+    of: impl FnOnce(NodeId, T) -> Result<MembershipChange, Problem>,
+) -> HttpResponse {
+    let request = text(name).and_then(|name| of(node_id(&name)?, body?)).map(Request::ChangeMembership);
+    ask(app, request).await
 }
 
 /// `POST /v1/snapshot`

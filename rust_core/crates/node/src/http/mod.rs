@@ -87,6 +87,10 @@ fn router(app: App) -> Router {
             get(api::read_server).put(api::register_server).delete(api::deregister_server),
         )
         .route("/v1/leader/transfer", post(api::transfer_leader))
+        .route("/v1/join", post(api::join))
+        .route("/v1/members/{name}", post(api::add_member).delete(api::remove_member))
+        .route("/v1/members/{name}/promote", post(api::promote_member))
+        .route("/v1/members/{name}/replace", post(api::replace_member))
         .route("/v1/snapshot", post(api::snapshot))
         .route("/v1/status", get(probes::status))
         .route("/metrics", get(probes::metrics))

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as HttpResponse};
+use mcp_chaos_consensus::ChangeRefused;
 use mcp_chaos_evidence::{NodeId, node_name};
 use mcp_manager::command::{Answer, Outcome, Response};
 use serde_json::{Map, Value, json};
@@ -104,6 +105,27 @@ fn translate(response: Response) -> Result<(StatusCode, Value), Problem> {
             Err(Problem::none(StatusCode::SERVICE_UNAVAILABLE, "unavailable", reason))
         }
         Response::Unknown { reason } => Err(Problem::unknown(StatusCode::GATEWAY_TIMEOUT, "timeout", reason)),
+        Response::NotMember { leader } => {
+            let message = "this node was removed from the cluster; ask one that belongs to it".to_owned();
+            let problem = Problem::none(StatusCode::MISDIRECTED_REQUEST, "not_member", message);
+            Err(Problem { leader, ..problem })
+        }
+        Response::Changed { log_index } => Ok((StatusCode::OK, at(json!({}), log_index))),
+        Response::ChangeRefused { why } => {
+            let code = match why {
+                ChangeRefused::UnderWay => "change_under_way",
+                ChangeRefused::NewLeader => "new_leader",
+                ChangeRefused::Member(_) => "member_already",
+                ChangeRefused::NotMember(_) => "no_member",
+                ChangeRefused::NotLearner(_) => "no_learner",
+                ChangeRefused::NotVoter(_) => "no_voter",
+                ChangeRefused::Removed(_) => "removed_before",
+                ChangeRefused::LastVoter(_) => "last_voter",
+                ChangeRefused::Behind { .. } => "behind",
+            };
+            Err(Problem::none(StatusCode::CONFLICT, code, why.to_string())
+                .with("passing", json!(why.is_passing())))
+        }
         Response::Accepted => Ok((StatusCode::ACCEPTED, json!({}))),
     }
 }
@@ -180,6 +202,11 @@ mod tests {
         let reason = String::new;
         let cases = [
             (Response::NotLeader { leader: Some(2) }, (421, "not_leader", Effect::None)),
+            (Response::NotMember { leader: None }, (421, "not_member", Effect::None)),
+            (
+                Response::ChangeRefused { why: ChangeRefused::UnderWay },
+                (409, "change_under_way", Effect::None),
+            ),
             (Response::Unavailable { reason: reason() }, (503, "unavailable", Effect::None)),
             (Response::Unknown { reason: reason() }, (504, "timeout", Effect::Unknown)),
             (applied(mismatch), (409, "mismatch", Effect::None)),

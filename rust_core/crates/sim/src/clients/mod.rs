@@ -169,6 +169,7 @@ fn error_code(reply: &Reply) -> &'static str {
         Reply::Refused => "connection_refused",
         Reply::Reset => "connection_reset",
         Reply::Response(Response::NotLeader { .. }) => "not_leader",
+        Reply::Response(Response::NotMember { .. }) => "not_member",
         Reply::Response(Response::Unavailable { .. }) => "unavailable",
         Reply::Response(Response::Unknown { .. }) => "timeout",
         Reply::Response(_) => "unexpected_answer",

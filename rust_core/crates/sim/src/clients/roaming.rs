@@ -221,10 +221,16 @@ impl Roaming {
                 self.applied(now_ns, outcome, *log_index, out)
             }
             Reply::Response(response @ Response::Read { .. }) => self.read(now_ns, response, out),
-            Reply::Response(Response::Unavailable { .. }) | Reply::Refused => {
+            Reply::Response(Response::Unavailable { .. } | Response::NotMember { .. }) | Reply::Refused => {
                 self.turned_away(now_ns, reply, out)
             }
-            Reply::Response(Response::Unknown { .. } | Response::Accepted) | Reply::Reset => {
+            Reply::Response(
+                Response::Unknown { .. }
+                | Response::Accepted
+                | Response::Changed { .. }
+                | Response::ChangeRefused { .. },
+            )
+            | Reply::Reset => {
                 self.task().in_doubt = true;
                 self.turned_away(now_ns, reply, out);
             }

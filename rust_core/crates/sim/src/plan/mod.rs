@@ -74,8 +74,10 @@ impl PlanError {
 pub struct Plan {
     /// Seed of every draw of the run.
     pub seed: u64,
-    /// Number of nodes, named `n1`, `n2`, ….
+    /// Number of nodes, named `n1`, `n2`, …, spares included.
     pub nodes: u64,
+    /// So many of them, the last ones, begin with an empty disk and are no members.
+    pub spares: u64,
     /// Settings of the nodes.
     pub options: Options,
     /// Behaviour of every link.
@@ -228,6 +230,21 @@ pub struct Step {
     pub anchor: Anchor,
     /// The action for each anchor; under [`Step::ANY`] if there is none.
     pub cases: BTreeMap<NodeId, Action>,
+}
+
+impl Plan {
+    /// The nodes on which the cluster is founded.
+    pub fn founders(&self) -> Vec<NodeId> {
+        (1..=self.nodes - self.spares).collect()
+    }
+
+    /// Whether any node may become a member, or cease to be one.
+    pub fn changes_membership(&self) -> bool {
+        let changes = |action: &Action| {
+            matches!(action, Action::AddNode(_) | Action::RemoveNode(_) | Action::ReplaceNode(_))
+        };
+        self.spares > 0 || self.steps.iter().any(|step| step.cases.values().any(changes))
+    }
 }
 
 impl Step {
@@ -393,6 +410,14 @@ pub enum Action {
     Restart(Vec<NodeId>),
     /// The leader is told to hand over to this node.
     TransferLeader(NodeId),
+    /// An administrator makes a spare a member. In a record it stands here.
+    AddNode(Vec<NodeId>),
+    /// An administrator removes the node from the cluster.
+    RemoveNode(NodeId),
+    /// The machine is gone for good; an administrator has a spare take its place. In a record it stands behind.
+    ReplaceNode(Vec<NodeId>),
+    /// The nodes make a snapshot now, and cut their logs behind it.
+    SnapshotNow(Vec<NodeId>),
 }
 
 /// What happens to single messages on a link.
@@ -499,7 +524,8 @@ impl Action {
             Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Pause(nodes) | Action::Restart(nodes) => {
                 nodes
             }
-            Action::TransferLeader(node) => std::slice::from_ref(node),
+            Action::AddNode(nodes) | Action::ReplaceNode(nodes) | Action::SnapshotNow(nodes) => nodes,
+            Action::TransferLeader(node) | Action::RemoveNode(node) => std::slice::from_ref(node),
         }
     }
 

@@ -29,6 +29,7 @@ impl Plan {
         let plan = Plan {
             seed: fields.take("seed")?,
             nodes,
+            spares: if fields.has("spares") { fields.take("spares")? } else { 0 },
             options: fields.take("options")?,
             network: fields.take("network")?,
             disk: fields.take("disk")?,
@@ -48,6 +49,7 @@ impl Plan {
 
     fn validate(&self) -> Result<(), PlanError> {
         let Plan { options, network, disk, workload, timeline, .. } = self;
+        within("spares", self.spares, 0, self.nodes - 1)?;
         within("options.tick_ns", options.tick_ns, 1_000_000, 1_000_000_000)?;
         within("options.heartbeat_ticks", options.heartbeat_ticks.into(), 1, 1_000)?;
         let above = u64::from(options.heartbeat_ticks) + 1;
@@ -226,7 +228,7 @@ fn trigger(path: &str, event: &str) -> Result<Trigger, PlanError> {
 /// Actions on links, …
 const ON_LINKS: [&str; 7] = ["cut", "latency", "drop", "duplicate", "reorder", "bandwidth", "reset"];
 /// … and on any number of nodes.
-const ON_NODES: [&str; 12] = [
+const ON_NODES: [&str; 13] = [
     "kill",
     "power_off",
     "pause",
@@ -239,7 +241,12 @@ const ON_NODES: [&str; 12] = [
     "clock_offset",
     "clock_drift",
     "clock_jump",
+    "snapshot_now",
 ];
+/// … on one node, …
+const ON_ONE_NODE: [&str; 3] = ["transfer_leader", "remove_node", "replace_node"];
+/// … and on one that is chosen when the time comes.
+const ADD_NODE: &str = "add_node";
 
 impl Action {
     fn from_value(path: &str, value: Value, nodes: u64) -> Result<Action, PlanError> {
@@ -262,7 +269,7 @@ impl Action {
             let expected = if on_links { "at least one link" } else { "no links" };
             return Err(PlanError::new(fields.path("links"), format!("{what} takes {expected}")));
         }
-        if !on_links && targets.is_empty() {
+        if !on_links && targets.is_empty() && what != ADD_NODE {
             return Err(PlanError::new(fields.path("nodes"), format!("{what} takes at least one node")));
         }
         let action = match what.as_str() {
@@ -339,20 +346,29 @@ impl Action {
             "power_off" => Action::PowerOff(targets),
             "pause" => Action::Pause(targets),
             "restart" => Action::Restart(targets),
-            "transfer_leader" => match targets[..] {
-                [node] => Action::TransferLeader(node),
+            "snapshot_now" => Action::SnapshotNow(targets),
+            ADD_NODE if targets.is_empty() => Action::AddNode(targets),
+            ADD_NODE => {
+                return Err(PlanError::new(
+                    fields.path("nodes"),
+                    "add_node takes no nodes: the next spare is added",
+                ));
+            }
+            what if ON_ONE_NODE.contains(&what) => match (what, &targets[..]) {
+                ("transfer_leader", [node]) => Action::TransferLeader(*node),
+                ("remove_node", [node]) => Action::RemoveNode(*node),
+                (_, [_]) => Action::ReplaceNode(targets),
                 _ => {
-                    return Err(PlanError::new(
-                        fields.path("nodes"),
-                        "transfer_leader takes exactly one node",
-                    ));
+                    let message = format!("{what} takes exactly one node");
+                    return Err(PlanError::new(fields.path("nodes"), message));
                 }
             },
             _ => {
                 let message = format!(
-                    "no action {what:?}; expected {}, {} or transfer_leader",
+                    "no action {what:?}; expected {}, {}, {} or {ADD_NODE}",
                     ON_LINKS.join(", "),
-                    ON_NODES.join(", ")
+                    ON_NODES.join(", "),
+                    ON_ONE_NODE.join(", ")
                 );
                 return Err(PlanError::new(fields.path("do"), message));
             }

@@ -1,6 +1,6 @@
 //! Processes: founding, starting, dying, pausing, handling inputs.
 
-use mcp_chaos_consensus::Recovered;
+use mcp_chaos_consensus::{Recovered, Snapshot};
 use mcp_chaos_evidence::{NodeId, TraceEvent};
 use mcp_chaos_wal::{DiskError, DiskOp, OpenError, SimDisk, Wal};
 use mcp_manager::{Input, Node, Now, Options, Output};
@@ -28,7 +28,7 @@ pub(super) enum Mishap {
 impl World {
     /// Founds the node on an empty disk, and starts its process, at once.
     pub(super) fn found(&mut self, node: NodeId) {
-        let voters: Vec<_> = (1..=self.plan.nodes).collect();
+        let voters = self.plan.founders();
         let snapshot = Node::found(CLUSTER, node, &voters).expect("the voters are the cluster's nodes");
         let disk = self.machine(node).take_disk();
         let (mut wal, _) = Wal::open(disk, self.wal_options(node)).expect("an empty disk opens");
@@ -45,6 +45,55 @@ impl World {
         if let Err(mishap) = self.run_process(node, wal, recovered) {
             self.end_badly(node, mishap);
         }
+    }
+
+    /// Starts the process of a spare, on an empty disk: it belongs to no cluster.
+    pub(super) fn start_empty(&mut self, node: NodeId) {
+        let disk = self.machine(node).take_disk();
+        let (wal, recovered) = Wal::open(disk, self.wal_options(node)).expect("an empty disk opens");
+        self.machine(node).boot = recovered.boot;
+        if let Err(mishap) = self.run_process(node, wal, recovered) {
+            self.end_badly(node, mishap);
+        }
+    }
+
+    /// A leader made the node, which was empty, a member: it is founded on the leader's snapshot, and goes on.
+    fn found_by_leader(&mut self, node: NodeId, cluster: &str, snapshot: Snapshot) {
+        let machine = self.machine(node);
+        let before = std::mem::replace(&mut machine.state, State::Ended(SimDisk::new()));
+        let State::Up(running) = before else { unreachable!("a process that is up was made a member") };
+        let mut wal = running.wal;
+        if let Err(error) = wal.found(cluster, &snapshot) {
+            let reason = format!("cannot join: {error}");
+            machine.state = State::Down { disk: wal.into_disk(), powered: true };
+            machine.life += 1;
+            // As any process whose disk fails: it ends, and comes up empty again.
+            machine.awaits_disk = true;
+            machine.disk_failures += 1;
+            self.trace(node, TraceEvent::Stopped { reason });
+            return self.start_if_disk_is_well(node);
+        }
+        let recovered = Recovered {
+            boot: wal.boot(),
+            cluster: cluster.to_owned(),
+            hard_state: wal.hard_state(),
+            snapshot: Some(snapshot),
+            entries: Vec::new(),
+        };
+        let (pauses, inbox) = (running.pauses, running.inbox);
+        if let Err(mishap) = self.run_process(node, wal, recovered) {
+            return self.end_badly(node, mishap);
+        }
+        if let Some(running) = self.machine(node).running() {
+            (running.pauses, running.inbox) = (pauses, inbox);
+        }
+    }
+
+    /// The machine is lost: nobody will ever see its process or its disk again.
+    pub(super) fn lose(&mut self, node: NodeId) {
+        self.process_dies(node, false);
+        self.never_again(node);
+        self.machine(node).lost = true;
     }
 
     fn options(&self, node: NodeId) -> Options {
@@ -68,6 +117,7 @@ impl World {
     /// The process begins on an open log.
     fn run_process(&mut self, node: NodeId, wal: Wal<SimDisk>, recovered: Recovered) -> Result<(), Mishap> {
         let options = self.options(node);
+        let is_empty = recovered.cluster.is_empty();
         let mut outputs = std::mem::take(&mut self.outputs);
         let begun = panics::catch(|| Node::new(options, recovered, &mut outputs));
         let failed = match begun {
@@ -83,6 +133,10 @@ impl World {
                     turns: 0,
                 };
                 self.machine(node).state = State::Up(Box::new(running));
+                if is_empty {
+                    // Nothing has happened yet, and there is nothing to tell.
+                    outputs.clear();
+                }
                 self.carry_out_outputs(node, &mut outputs);
                 None
             }
@@ -214,6 +268,7 @@ impl World {
     }
 
     fn carry_out_outputs(&mut self, node: NodeId, outputs: &mut Vec<Output>) {
+        let mut made_member = None;
         for output in outputs.drain(..) {
             match output {
                 Output::Trace(event) => self.trace(node, event),
@@ -221,6 +276,7 @@ impl World {
                 Output::Reply { ticket, response } => self.reply_to_client(node, ticket, response),
                 Output::Persist { token, batch } => self.add_job(node, Job::Persist { token, batch }),
                 Output::SaveSnapshot(snapshot) => self.add_job(node, Job::SaveSnapshot(snapshot)),
+                Output::Found { cluster, snapshot } => made_member = Some((cluster, snapshot)),
                 Output::Fatal(error) => {
                     self.trace(node, TraceEvent::Stopped { reason: error.to_string() });
                     self.process_dies(node, false);
@@ -229,7 +285,10 @@ impl World {
                 }
             }
         }
-        self.start_disk(node);
+        match made_member {
+            Some((cluster, snapshot)) => self.found_by_leader(node, &cluster, snapshot),
+            None => self.start_disk(node),
+        }
     }
 
     /// A process that cannot go on.

@@ -99,6 +99,10 @@ enum Event {
     TransferSeen {
         step: usize,
     },
+    /// See how far an administrator has come with a change of the membership.
+    ErrandDue {
+        errand: usize,
+    },
     HealAll,
     /// After the workload: see how far recovery has come.
     Recovery,
@@ -176,7 +180,11 @@ impl World {
 
     fn begin(&mut self) {
         for node in 1..=self.plan.nodes {
-            self.found(node);
+            if node <= self.plan.nodes - self.plan.spares {
+                self.found(node);
+            } else {
+                self.start_empty(node);
+            }
             let tick_ns = self.plan.options.tick_ns;
             let phase_ns = Stream::new(self.plan.seed, "tick", node, 0).between(0, 0, tick_ns - 1);
             self.queue.push(phase_ns, Event::Tick { node });
@@ -243,6 +251,7 @@ impl World {
             Event::StepDue { step } => self.step_due(step),
             Event::StepEnd { step } => self.step_ends(step),
             Event::TransferSeen { step } => self.see_transfer(step),
+            Event::ErrandDue { errand } => self.errand_goes_on(errand),
             Event::HealAll => self.heal_all(),
             Event::Recovery => self.recovery(),
             Event::LeasesEnd => {

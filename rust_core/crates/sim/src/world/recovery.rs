@@ -1,7 +1,7 @@
 //! After the workload: the cluster agrees again, the final operations prove it, and the run ends.
 
 use super::{Event, World};
-use mcp_chaos_evidence::Role;
+use mcp_chaos_evidence::{NodeId, Role};
 
 /// How often the world looks whether the next part may begin.
 const POLL_NS: u64 = 20_000_000;
@@ -79,7 +79,8 @@ impl World {
     fn has_converged(&self) -> bool {
         let mut leaders = 0;
         let mut first = None;
-        for machine in &self.machines {
+        let members = self.members_to_agree();
+        for machine in members.iter().map(|node| &self.machines[*node as usize - 1]) {
             let Some(node) = machine.live_node() else { return false };
             leaders += u32::from(node.role() == Role::Leader);
             let state = (node.applied(), node.state_checksum());
@@ -88,6 +89,24 @@ impl World {
             }
         }
         leaders == 1
+    }
+
+    /// The nodes that have to agree at the end: who belongs to the cluster, less what is gone for good.
+    fn members_to_agree(&self) -> Vec<NodeId> {
+        let all = 1..=self.plan.nodes;
+        if !self.plan.changes_membership() {
+            return all.collect();
+        }
+        // The newest configuration that any of them has applied.
+        let live = self.machines.iter().filter_map(|machine| machine.live_node());
+        let Some(newest) = live.filter(|node| node.is_founded()).max_by_key(|node| node.applied()) else {
+            return all.collect();
+        };
+        let status = newest.status();
+        let is_member = |id: &NodeId| {
+            [&status.voters, &status.voters_outgoing, &status.learners].iter().any(|ids| ids.contains(id))
+        };
+        all.filter(is_member).filter(|id| !self.machines[*id as usize - 1].lost).collect()
     }
 
     fn begin_final_writes(&mut self) {
@@ -115,7 +134,8 @@ impl World {
         self.stage = Stage::FinalReads;
         let keys = self.plan.workload.keys;
         let first = self.roaming.len();
-        for home in 0..self.homes.len() {
+        // Who belongs to the cluster no more, or not yet, has nothing to say.
+        for home in self.members_to_agree().into_iter().map(|node| node as usize - 1) {
             self.with_client(first + home, |world, effects| {
                 world.homes[home].begin_finals(world.now_ns, 0..keys, effects);
             });

@@ -6,7 +6,7 @@ use mcp_manager::Input;
 use mcp_manager::command::{Request, Response};
 
 use super::lines::Parcel;
-use super::{Event, World};
+use super::{Event, World, nemesis};
 use crate::clients::{Effect, Home, Reply, Roaming};
 use crate::network::{Arrival, Fate};
 use crate::plan::{CLIENTS, Sent};
@@ -246,7 +246,10 @@ impl World {
     }
 
     pub(super) fn reply_to_client(&mut self, node: NodeId, ticket: u64, response: Response) {
-        // Requests of the nemesis carry a ticket of no client: nobody waits for the answer.
+        if nemesis::is_errand(ticket) {
+            return self.errand_hears(ticket, &response);
+        }
+        // Other requests of the nemesis carry a ticket of no client: nobody waits for the answer.
         let (client, serial) = client_of(ticket);
         if client < self.calls.len() {
             if self.nemesis.watches() {

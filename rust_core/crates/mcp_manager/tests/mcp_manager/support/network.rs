@@ -110,6 +110,14 @@ impl Network {
         self.settle();
     }
 
+    /// A node with an empty disk, told to join.
+    pub fn start_empty(&mut self, id: NodeId) {
+        let options = Options { id, ..self.options.clone() };
+        let node = Node::new(options, Recovered::default(), &mut Vec::new()).unwrap();
+        self.nodes.insert(id, node);
+        assert_eq!(self.answer(id, Request::Join { cluster: CLUSTER.into() }), Response::Accepted);
+    }
+
     pub fn kill(&mut self, id: NodeId) {
         self.nodes.remove(&id);
         self.inputs.retain(|(to, _)| *to != id);
@@ -269,6 +277,10 @@ impl Network {
                         if let Some(tamper) = self.tamper {
                             tamper(&mut message);
                         }
+                        if message.snapshot.is_some() {
+                            let delivered = Input::SnapshotSent { peer: message.to, delivered: true };
+                            self.inputs.push_back((id, delivered));
+                        }
                         self.inputs.push_back((message.to, Input::Peer(message)));
                     }
                 }
@@ -277,6 +289,11 @@ impl Network {
                     assert_eq!(earlier, None, "ticket {ticket} is answered twice");
                 }
                 Output::Trace(event) => self.traces.push((id, event)),
+                Output::Found { cluster, snapshot } => {
+                    assert_eq!(cluster, CLUSTER);
+                    self.disks.insert(id, Disk { snapshot: Some(snapshot), ..Disk::default() });
+                    self.start(id);
+                }
                 Output::Fatal(error) => self.fatal.push((id, error)),
             }
         }

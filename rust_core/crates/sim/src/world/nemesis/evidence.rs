@@ -100,7 +100,18 @@ impl World {
                 json!({"leader_before": force.leader_before.map(node_name), "leader_after": self.leader().map(node_name)})
             }
             Action::Clock { .. } => json!({"clocks": self.clocks(force)}),
-            Action::Kill(_) | Action::PowerOff(_) | Action::Restart(_) | Action::Reset { .. } => return,
+            Action::Kill(_)
+            | Action::PowerOff(_)
+            | Action::Restart(_)
+            | Action::Reset { .. }
+            | Action::AddNode(_)
+            | Action::RemoveNode(_)
+            | Action::ReplaceNode(_) => return,
+            Action::SnapshotNow(nodes) => {
+                let mut evidence = self.records.nemesis[force.record].evidence.take();
+                evidence["snapshots"] = Value::Object(self.snapshot_indexes(nodes));
+                evidence
+            }
         };
         self.records.nemesis[force.record].evidence = evidence;
     }
@@ -114,6 +125,15 @@ impl World {
             (node_name(*node), clock)
         });
         nodes.collect()
+    }
+
+    /// Up to which index each node's newest snapshot reaches, on its disk or on the way there.
+    fn snapshot_indexes(&self, nodes: &[NodeId]) -> Map<String, Value> {
+        let index = |node: &NodeId| {
+            let live = self.machines[*node as usize - 1].live_node();
+            (node_name(*node), Value::from(live.map(|node| node.newest_snapshot())))
+        };
+        nodes.iter().map(index).collect()
     }
 
     /// What each node was slowed at since the fault began, by whatever step slowed it.

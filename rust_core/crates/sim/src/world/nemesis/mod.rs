@@ -1,5 +1,6 @@
 //! Carries out the plan's steps: when each is due, on whom, what shows that it held, and when it ends.
 
+mod errands;
 mod evidence;
 #[cfg(test)]
 mod tests;
@@ -23,12 +24,18 @@ const TRANSFER_NS: u64 = 2_000_000_000;
 /// The ticket of the nemesis's own requests: of no client.
 const NEMESIS_TICKET: u64 = u64::MAX;
 
+pub(super) use errands::is_errand;
+
 /// The steps and how far each has come.
 pub(super) struct Nemesis {
     steps: Vec<StepState>,
     watches: Vec<Watch>,
     /// Steps whose event has happened, with its node: due once the handling is complete.
     set_off: Vec<SetOff>,
+    /// Changes of the membership, under way or over.
+    errands: Vec<errands::Errand>,
+    /// So many requests were made for them.
+    errand_requests: u64,
     healed: bool,
 }
 
@@ -42,6 +49,8 @@ struct StepState {
 enum Progress {
     Waiting,
     InForce(Box<Force>),
+    /// An administrator is at it.
+    OnErrand(usize),
     Over,
 }
 
@@ -83,8 +92,14 @@ struct Watch {
 
 impl Nemesis {
     pub fn new(plan: &Plan) -> Nemesis {
-        let mut nemesis =
-            Nemesis { steps: Vec::new(), watches: Vec::new(), set_off: Vec::new(), healed: false };
+        let mut nemesis = Nemesis {
+            steps: Vec::new(),
+            watches: Vec::new(),
+            set_off: Vec::new(),
+            errands: Vec::new(),
+            errand_requests: 0,
+            healed: false,
+        };
         for (position, step) in plan.steps.iter().enumerate() {
             let planned_ns = match step.when {
                 When::At { at_ns } => Some(START_NS + at_ns),
@@ -288,6 +303,9 @@ impl World {
         };
         match self.obstacle(&action) {
             Some(reason) => self.skip(step, reason),
+            None if matches!(action, Action::AddNode(_) | Action::RemoveNode(_) | Action::ReplaceNode(_)) => {
+                self.begin_errand(step, &action, anchor);
+            }
             None => self.install(step, action, anchor),
         }
     }
@@ -298,6 +316,13 @@ impl World {
             Action::Pause(nodes) => {
                 let down = |node: &NodeId| !matches!(self.machines[*node as usize - 1].state, State::Up(_));
                 nodes.iter().all(down).then(|| "there was no process to stop: the nodes were down".to_owned())
+            }
+            Action::SnapshotNow(nodes) => {
+                let founded = |node: &NodeId| {
+                    self.machines[*node as usize - 1].live_node().is_some_and(|node| node.is_founded())
+                };
+                let nobody = !nodes.iter().any(founded);
+                nobody.then(|| "there was no process with a state: the nodes were down or empty".to_owned())
             }
             Action::TransferLeader(to) => match self.leader() {
                 None => Some("nobody led".to_owned()),
@@ -401,6 +426,17 @@ impl World {
                     }
                 }
             }
+            Action::SnapshotNow(nodes) => {
+                for node in nodes {
+                    let life = self.machine(*node).life;
+                    let request = Request::SnapshotNow;
+                    self.due.push_back((*node, life, Input::Client { ticket: NEMESIS_TICKET, request }));
+                }
+                self.queue.push(self.now_ns, Event::StepEnd { step: position });
+            }
+            Action::AddNode(_) | Action::RemoveNode(_) | Action::ReplaceNode(_) => {
+                unreachable!("an administrator sees to it")
+            }
             Action::TransferLeader(to) => {
                 let leader = force.leader_before.expect("somebody leads, or the step is skipped");
                 let life = self.machine(leader).life;
@@ -419,6 +455,7 @@ impl World {
                     | Action::Restart(_)
                     | Action::Reset { .. }
                     | Action::Clock { what: ClockFault::Jump { .. }, .. }
+                    | Action::SnapshotNow(_)
             ),
         ) {
             self.queue.push(self.now_ns + for_ns, Event::StepEnd { step: position });
@@ -473,7 +510,13 @@ impl World {
             }
             // Nothing is taken away: a restart is over when the processes are up, a transfer when a new leader
             // has shown, or did not in time, a reset at once.
-            Action::Restart(_) | Action::TransferLeader(_) | Action::Reset { .. } => {}
+            Action::Restart(_)
+            | Action::TransferLeader(_)
+            | Action::Reset { .. }
+            | Action::SnapshotNow(_)
+            | Action::AddNode(_)
+            | Action::RemoveNode(_)
+            | Action::ReplaceNode(_) => {}
         }
         let mut record = self.record(step, Phase::Heal, Status::Done, Some((&force.action, force.anchor)));
         record.evidence = self.evidence_of_end(&force.action);
@@ -524,6 +567,10 @@ impl World {
                 Progress::Waiting => {
                     let reason = self.why_never(step);
                     self.skip(step, reason);
+                }
+                Progress::OnErrand(errand) => {
+                    let errand = *errand;
+                    self.errand_is_given_up(errand);
                 }
                 Progress::Over => {}
             }
