@@ -36,6 +36,7 @@ SOON = {
     "follower-commits-unchecked": {"no_panic", "state_machine_safety", "committed_never_changes"},
     "gap-after-snapshot": {"no_panic"},
     "leader-never-steps-down": {"recovers"},
+    "learner-counted": {"committed_never_changes", "election_safety"},
     "lease-read": {"linearizable"},
     "lease-read-drift": {"linearizable"},
     "local-time": {"state_machine_safety"},

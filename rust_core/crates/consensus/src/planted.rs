@@ -9,19 +9,46 @@ use raft::{Raft, RawNode, ReadState, StateRole};
 
 use crate::convert::entry_to_raft;
 use crate::storage::Log;
-use crate::types::{Message, MessageKind};
+use crate::types::{Configuration, Message, MessageKind};
 
 /// What the planted bugs remember.
 #[derive(Default)]
 pub(crate) struct Planted {
     /// Peers to which no appends are sent any more (`wake-up-lost`).
     asleep: BTreeSet<NodeId>,
+    /// Learners that raft-rs takes for voters (`learner-counted`).
+    counted: BTreeSet<NodeId>,
     /// Ticks since the start: a node that has just started does not know to whom it has promised its patience
     /// (`lease-read-drift`).
     pub(crate) ticks: u64,
 }
 
 impl Planted {
+    /// `learner-counted`: raft-rs is told that new learners are voters.
+    pub(crate) fn count_learners(&mut self, change: &mut pb::ConfChangeV2) {
+        for single in change.changes.iter_mut() {
+            if single.change_type == pb::ConfChangeType::AddLearnerNode {
+                single.change_type = pb::ConfChangeType::AddNode;
+                self.counted.insert(single.node_id);
+            } else {
+                self.counted.remove(&single.node_id);
+            }
+        }
+    }
+
+    /// … and everyone else that they are learners.
+    pub(crate) fn call_learners(&self, configuration: &mut Configuration) {
+        for id in &self.counted {
+            if !configuration.is_voter(*id) {
+                continue;
+            }
+            configuration.voters.retain(|voter| voter != id);
+            configuration.voters_outgoing.retain(|voter| voter != id);
+            configuration.learners.push(*id);
+            configuration.learners.sort_unstable();
+        }
+    }
+
     /// A message from a peer, as a node with these bugs takes it; none if it is dropped.
     pub(crate) fn receive(
         &mut self,

@@ -608,13 +608,16 @@ impl Replica {
     /// False if the change is refused: every node decides alike, since it has the same bytes and the same
     /// configuration before it.
     fn change_configuration(&mut self, entry: &Entry) -> bool {
-        let applied = conf_change::decode(entry.kind, &entry.data)
-            .ok()
-            .and_then(|change| self.raw.apply_conf_change(&change).ok());
+        let mut change = conf_change::decode(entry.kind, &entry.data).ok();
+        if self.config.plants.has(Plant::LearnerCounted) {
+            change.iter_mut().for_each(|change| self.planted.count_learners(change));
+        }
+        let applied = change.and_then(|change| self.raw.apply_conf_change(&change).ok());
         match applied {
             Some(configuration) => {
                 let before = mem::take(&mut self.applied.configuration);
                 self.applied.configuration = configuration_from_raft(configuration);
+                self.planted.call_learners(&mut self.applied.configuration);
                 self.applied.configuration.removed =
                     membership::removed(&before, &self.applied.configuration);
                 true

@@ -15,6 +15,8 @@ pub enum Layer {
     Apply,
     /// Reads that do not go through the log.
     Read,
+    /// Who belongs to the cluster, and who decides.
+    Membership,
 }
 
 impl Layer {
@@ -25,6 +27,7 @@ impl Layer {
             Layer::Transport => "transport",
             Layer::Apply => "apply",
             Layer::Read => "read",
+            Layer::Membership => "membership",
         }
     }
 }
@@ -105,6 +108,10 @@ catalogue! {
         "a leader steps down neither for want of a quorum nor when it hears of a higher term",
         "https://github.com/etcd-io/etcd/issues/13527 (a leader that was cut off leads on beside its successor); \
          breaks Ongaro's dissertation §3.3 and §6.2";
+    LearnerCounted = "learner-counted", Membership:
+        "a learner's acknowledgements and votes count in every majority, as if it were a voter",
+        "https://github.com/rabbitmq/ra/pull/427 (a non-voter is part of the quorum); breaks Ongaro's dissertation \
+         §4.2.1";
     LeaseRead = "lease-read", Read:
         "a leader answers reads by a lease that it counts in its own ticks, and that outlasts its followers' \
          patience: after a pause, or a cut, it answers while another leads",

@@ -164,3 +164,10 @@ fn a_clean_cluster_survives_changes_under_faults() {
         assert!(kinds.get(&(kind.to_owned(), true)).is_some_and(|count| *count > 5), "{kinds:?}");
     }
 }
+
+#[test]
+fn a_learner_that_counts_as_a_voter_is_found_over_the_random_mix() {
+    let found = |seed: &u64| broken(&run(&membership_mix(*seed), &["learner-counted"]));
+    let checks: Vec<_> = (0..60).map(|seed| found(&seed)).filter(|checks| !checks.is_empty()).collect();
+    assert!(checks.iter().flatten().any(|check| *check == "committed_never_changes"), "{checks:?}");
+}
