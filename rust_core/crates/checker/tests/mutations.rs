@@ -198,6 +198,68 @@ fn two_leaders_in_a_term() {
     });
 }
 
+/// Every node tells first who votes: all of them. Gives their names.
+fn tell_voters(run: &mut Run) -> Vec<NodeId> {
+    let mut voters: Vec<NodeId> = run.traces.iter().map(|record| record.node).collect();
+    voters.sort_unstable();
+    voters.dedup();
+    for &node in &voters {
+        let event = TraceEvent::ConfigChanged {
+            index: 1,
+            voters: voters.clone(),
+            learners: vec![],
+            voters_outgoing: vec![],
+        };
+        run.traces.insert(0, TraceRecord { time_ns: 0, node, boot: 1, event });
+    }
+    voters
+}
+
+#[test]
+fn a_leader_without_a_majority() {
+    detects(Check::ElectionSafety, |run, draws| {
+        let leaders = positions(run, |record| {
+            matches!(record.event, TraceEvent::RoleChanged { role: Role::Leader, .. })
+        });
+        let leader = run.traces[draws.pick(&leaders)?].clone();
+        let TraceEvent::RoleChanged { term, .. } = leader.event else { return None };
+        let (vote, before) = (TraceEvent::VoteCast { term, candidate: leader.node }, run.traces.len());
+        run.traces.retain(|record| record.node == leader.node || record.event != vote);
+        let removed = before - run.traces.len();
+        tell_voters(run);
+        (removed > 0).then_some(())
+    });
+}
+
+#[test]
+fn an_entry_committed_before_a_majority_has_it() {
+    detects(Check::CommittedNeverChanges, |run, draws| {
+        if tell_voters(run).len() < 2 {
+            return None;
+        }
+        let mut leads = std::collections::BTreeMap::new();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut first = Vec::new();
+        for (at, record) in run.traces.iter().enumerate() {
+            match record.event {
+                TraceEvent::Started { .. } => drop(leads.remove(&record.node)),
+                TraceEvent::RoleChanged { role, term, .. } => {
+                    leads.insert(record.node, (role == Role::Leader).then_some(term));
+                }
+                TraceEvent::Appended { index, term, .. }
+                    if seen.insert((index, term)) && leads.get(&record.node) == Some(&Some(term)) =>
+                {
+                    first.push((at, index));
+                }
+                _ => {}
+            }
+        }
+        let (at, index) = draws.pick(&first)?;
+        insert_behind(run, at, TraceEvent::Committed { index });
+        Some(())
+    });
+}
+
 #[test]
 fn an_entry_with_another_checksum() {
     detects(Check::LogMatching, |run, draws| {
