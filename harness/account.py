@@ -123,42 +123,36 @@ def _ends(record: Record) -> str:
 
 
 def _evidence(record: Record) -> Text:
-    """What shows that the fault took hold: counts over all its links, or what became of the processes."""
-    evidence = record.get("evidence") or {}
-    words = []
+    """What shows that the fault took hold, as far as there is room for it."""
+    text = ", ".join(evidence_words(record.get("evidence") or {}))
+    return Text(text if len(text) <= _LONGEST_EVIDENCE else text[: _LONGEST_EVIDENCE - 1] + "…", "dim")
+
+
+def evidence_words(evidence: Record) -> Iterator[str]:
+    """What a fault did: counts over all its links that are not zero, or what became of the processes."""
     links = evidence.get("links")
     if isinstance(links, list):
         totals = {key: sum(link.get(key, 0) for link in links) for key in _OF_LINKS}
-        words.append(
-            ", ".join(f"{total} {key}" for key, total in totals.items() if total) or "no message came"
-        )
+        yield ", ".join(f"{total} {key}" for key, total in totals.items() if total) or "no message came"
     if "messages_passed" in evidence:
         passed, elsewhere = evidence["messages_passed"], evidence.get("messages_elsewhere")
-        words.append(f"{counted(passed, 'message')} passed, {elsewhere} on other links")
+        yield f"{counted(passed, 'message')} passed, {elsewhere} on other links"
     for node, slowed in (evidence.get("slowed") or {}).items():
-        what = [
-            counted(count, name.removesuffix("s"))
-            for name, count in slowed.items()
-            if count and name != "added_ns"
-        ]
-        words.append(
-            f"{node} slowed at {list_words(what)} by {_seconds(slowed['added_ns'])}"
-            if what
-            else f"{node} had nothing to be slow at"
-        )
+        counts = {name: count for name, count in slowed.items() if count and name != "added_ns"}
+        if counts:
+            what = list_words(counted(count, name.removesuffix("s")) for name, count in counts.items())
+            yield f"{node} slowed at {what} by {_seconds(slowed['added_ns'])}"
+        else:
+            yield f"{node} had nothing to be slow at"
     for node, clock in (evidence.get("clocks") or {}).items():
-        words.append(f"{node} {_ahead(clock['ahead_ns'])}, {counted(clock['ticks'], 'tick')}")
+        yield f"{node} {_ahead(clock['ahead_ns'])}, {counted(clock['ticks'], 'tick')}"
     for node, count in (evidence.get("disk_failures") or {}).items():
-        words.append(
-            f"{node} stopped {counted(count, 'time')} by its disk" if count else f"{node} never failed"
-        )
+        yield f"{node} stopped {counted(count, 'time')} by its disk" if count else f"{node} never failed"
     if "voters" in evidence:
-        words.append(f"voters {', '.join(evidence['voters'])}")
+        yield f"voters {', '.join(evidence['voters'])}"
     processes = evidence.get("processes")
     if isinstance(processes, dict):
-        words += [f"{node} {state}" for node, state in processes.items()]
-    text = ", ".join(words)
-    return Text(text if len(text) <= _LONGEST_EVIDENCE else text[: _LONGEST_EVIDENCE - 1] + "…", "dim")
+        yield from (f"{node} {state}" for node, state in processes.items())
 
 
 def _ahead(ahead_ns: int) -> str:

@@ -15,7 +15,7 @@ FAMILY = Path(__file__).resolve().parents[2] / "scenarios" / "consensus" / "stan
 BEHIND = Signature("recovers", "node-behind")
 STUCK = (
     r"n\d leads in term \d+ and commits \(index \d+ at [\d.]+ s\): "
-    r".*n\d ends at index \d+, and has appended nothing"
+    r".*n\d hears it, but ends at index \d+, and has appended nothing"
 )
 
 

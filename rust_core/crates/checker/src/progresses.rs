@@ -428,6 +428,26 @@ mod tests {
         }
     }
 
+    // A slow leader in the minority was long in noticing; its follower named it to clients, who asked it in vain, and
+    // then that follower again.
+    #[test]
+    fn a_slow_leader_that_was_deposed_may_mislead_clients() {
+        for (is_slow, fine) in [(true, true), (false, false)] {
+            let mut run = cluster(5);
+            if is_slow {
+                run.suffers(900, "slow_node", &[1], &[]);
+            }
+            run.parts(1_000, &[1, 2], &[3, 4, 5]);
+            run.acts(2_000, 3, testing::leads(2));
+            run.waits(1_000, 9_000);
+            if fine {
+                run.is_fine("the leader was slow");
+            } else {
+                run.stalls("nothing-committed", &["n3 leads in term 2"]);
+            }
+        }
+    }
+
     #[test]
     fn a_full_disk_does_not_excuse_who_leads_with_it() {
         let mut run = cluster(3);
@@ -445,6 +465,14 @@ mod tests {
             run.waits(1_000, 9_000);
             run.is_fine("the leader was slow, or needed nodes or links that were");
         }
+    }
+
+    #[test]
+    fn a_wrong_time_of_day_excuses_nothing() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "clock_offset", &[1, 2, 3], &[]);
+        run.waits(1_000, 9_000);
+        run.stalls("nothing-committed", &["n1 leads in term 1"]);
     }
 
     #[test]

@@ -109,6 +109,7 @@ fn detects(check: Check, corrupt: fn(&mut Run, &mut Draws) -> Option<()>) {
         let mut draws = Draws { stream: Stream::new(seed, check.name(), 1, 0), n: 0 };
         let limits = Limits {
             unavailable_at_most_ns: (check == Check::Available).then(|| longest_gap(&run)),
+            progress_within_ns: (check == Check::Progresses).then(|| longest_stall(&run)),
             recovers_within_ns: 1_000_000_000,
             ..Limits::default()
         };
@@ -136,6 +137,12 @@ fn longest_gap(run: &Run) -> u64 {
         system_has_trace: true,
     };
     summary(&evidence).longest_gap.map_or(0, |gap| gap.to_ns - gap.from_ns)
+}
+
+/// The longest time for which writes, or reads, waited without a success while progress was promised.
+fn longest_stall(run: &Run) -> u64 {
+    let judgement = judge_run(run, &[Check::Progresses], &Limits::default()).remove(0);
+    judgement.evidence["longest_ns"].as_u64().expect("the check says it")
 }
 
 /// Positions of the records that satisfy a condition.
@@ -736,6 +743,32 @@ fn a_time_without_a_success() {
             return None;
         }
         run.history[at + 1..].iter_mut().for_each(|event| event.time_ns += gap);
+        Some(())
+    });
+}
+
+#[test]
+fn a_standstill_while_a_majority_could_go_on() {
+    detects(Check::Progresses, |run, draws| {
+        let roaming = |event: &HistoryEvent| !event.home && !event.is_final;
+        let calls: Vec<usize> = (0..run.history.len())
+            .filter(|at| roaming(&run.history[*at]) && run.history[*at].kind == Kind::Invoke)
+            .collect();
+        let at = draws.pick(&calls)?;
+        if !run.history[at + 1..].iter().any(|later| roaming(later) && later.kind != Kind::Invoke) {
+            return None;
+        }
+        // All nodes are up, and nobody does anything: neither clients nor nodes nor the nemesis.
+        let (now_ns, stall) = (run.history[at].time_ns, longest_stall(run) + 1_000_000);
+        run.history[at + 1..].iter_mut().for_each(|event| event.time_ns += stall);
+        run.traces
+            .iter_mut()
+            .filter(|record| record.time_ns > now_ns)
+            .for_each(|record| record.time_ns += stall);
+        run.nemesis
+            .iter_mut()
+            .filter(|record| record.time_ns > now_ns)
+            .for_each(|record| record.time_ns += stall);
         Some(())
     });
 }

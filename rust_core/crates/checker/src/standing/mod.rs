@@ -29,15 +29,16 @@ pub(crate) enum Effect {
     Impaired,
     /// Nothing passes the links.
     Cut,
-    /// It changes something, and nothing stands after it.
-    Instant,
+    /// It changes something, but takes nothing from who can lead: it is over at once, or moves a time of day that no
+    /// timer reads.
+    Harmless,
 }
 
 impl Effect {
     /// A kind that is not known here counts as one of which nothing can be said.
     fn of(record: &NemesisRecord) -> Effect {
         match record.kind.as_str() {
-            "transfer_leader" | "reset" => Effect::Instant,
+            "transfer_leader" | "reset" | "clock_offset" | "clock_jump" => Effect::Harmless,
             // The harness may have done it, or half of it.
             _ if record.status == Status::Failed => Effect::Impaired,
             "kill" | "power_off" | "restart" => Effect::Dead,

@@ -16,7 +16,8 @@
 //!   it: pre-vote and the followers' own patience see to that. So a quorum-connected leader stays.
 //!
 //! Whoever leads must be reachable by clients, both ways. Of nodes and links that are slow or lossy nothing is known:
-//! they are not counted on, and while somebody leads who needs them, nothing is promised. A leader whose disk fails,
+//! they are not counted on, and while somebody leads who is slow or needs them, nothing is promised (a slow leader
+//! that was deposed is long in noticing, and sends clients round in a circle until it does). A leader whose disk fails,
 //! or that has lost its quorum, is no excuse: it must give way.
 
 use mcp_chaos_evidence::NodeId;
@@ -68,7 +69,7 @@ impl Links {
         for fault in &cluster.faults {
             let quality = match fault.effect {
                 Effect::Cut => Quality::Cut,
-                Effect::Instant => continue,
+                Effect::Harmless => continue,
                 _ => Quality::Impaired,
             };
             for (from, to) in &fault.links {
@@ -130,6 +131,11 @@ impl Cluster {
             return Err(Excuse::NoQuorum);
         }
         let leaders = self.leaders();
+        // A slow one that ought to give way may take its time, and mislead clients until then.
+        let is_slow = |leader: &&Node| self.fault_on(leader.id, Effect::Impaired).is_some();
+        if leaders.iter().any(is_slow) {
+            return Err(Excuse::ImpairedLeader);
+        }
         let lasting: Vec<&&Node> = leaders.iter().filter(|leader| may_lead(leader)).collect();
         if lasting.iter().any(|leader| !is_connected(leader)) {
             return Err(Excuse::ImpairedLeader);

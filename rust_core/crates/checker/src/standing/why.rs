@@ -125,7 +125,7 @@ impl Cluster {
                     format!(" ({} since {})", fault.kind, seconds(fault.since_ns))
                 });
             return Some(format!(
-                "{name}{impaired} ends at index {}, and has appended nothing since {since}",
+                "{name}{impaired} hears it, but ends at index {}, and has appended nothing since {since}",
                 other.last
             ));
         }
@@ -250,6 +250,7 @@ fn fault_words(id: NodeId, fault: &Fault) -> String {
         (Effect::Paused, _) => format!("{name} is paused since {since}"),
         (Effect::DiskFails, "full_disk") => format!("{name}'s disk is full since {since}"),
         (Effect::DiskFails, _) => format!("{name}'s disk fails since {since}"),
+        (_, "clock_drift") => format!("{name}'s clock drifts since {since}"),
         (_, "slow_node") => format!("{name} is slow since {since}"),
         (_, "slow_disk" | "slow_sync") => format!("{name}'s disk is slow since {since}"),
         (_, kind) => format!("{name} is under {kind} since {since}"),
