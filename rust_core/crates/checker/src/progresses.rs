@@ -7,8 +7,9 @@
 //! a fault breaks may take an election, and clients their time to find the new leader; but a fault that stands for
 //! ever is no excuse for longer.
 //!
-//! A cluster may serve reads while it commits nothing, or commit while reads hang; hence each is judged apart. A
-//! compare-and-set that found another value has gone through the log, and counts as a success of the cluster.
+//! A cluster may serve reads while it commits nothing, or commit while reads hang; hence each is judged apart. What the
+//! state machine refused has gone through the log (a compare-and-set that found another value, a lease that another
+//! client holds), and counts as a success of the cluster.
 
 use mcp_chaos_evidence::{HistoryEvent, Kind};
 use serde_json::{Value, json};
