@@ -87,6 +87,8 @@ pub(crate) struct Node {
     asked: Vec<(u64, u64)>,
     /// Index and voters of its configuration.
     voters: Option<(u64, Vec<NodeId>)>,
+    /// That configuration is joint: the voters that it leaves decide as well.
+    is_joint: bool,
 }
 
 impl Node {
@@ -135,6 +137,8 @@ pub(crate) enum Change {
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     faults: Vec<Fault>,
+    /// Machines that are gone for good.
+    lost: Vec<NodeId>,
     /// When somebody came to lead, who, and in which term.
     elected: Vec<(u64, NodeId, u64)>,
 }
@@ -167,6 +171,9 @@ impl Cluster {
                 still.for_each(|fault| fault.effect = Effect::Impaired);
             }
             (Phase::Install, _) => {
+                if record.kind == "replace_node" {
+                    self.lost.extend(record.nodes.first());
+                }
                 let end = |name: &String| {
                     if name == "clients" { Some(CLIENTS) } else { parse_node_name(name) }
                 };
@@ -222,8 +229,10 @@ impl Cluster {
                 node.stand_on(*index, *term);
                 (node.commit, node.appended_ns) = (*index, time_ns);
             }
-            TraceEvent::Initialized { voters, .. } => return node.follow(0, voters),
-            TraceEvent::ConfigChanged { index, voters, .. } => return node.follow(*index, voters),
+            TraceEvent::Initialized { voters, .. } => return node.follow(0, voters, false),
+            TraceEvent::ConfigChanged { index, voters, voters_outgoing, .. } => {
+                return node.follow(*index, voters, !voters_outgoing.is_empty());
+            }
             TraceEvent::Stopped { reason } | TraceEvent::Refused { reason } => {
                 (node.up, node.ended) = (false, Some((time_ns, reason.clone())));
                 return Change::Members;
@@ -263,6 +272,14 @@ impl Cluster {
         voters
     }
 
+    /// Whether the newest configuration that anybody has shown is joint.
+    fn is_joint(&self) -> bool {
+        let known = self.nodes.iter().filter(|node| node.voters.is_some());
+        known
+            .max_by_key(|node| node.voters.as_ref().map(|(index, _)| *index))
+            .is_some_and(|node| node.is_joint)
+    }
+
     /// The fault that has this effect on a node, the earliest of several.
     fn fault_on(&self, id: NodeId, effect: Effect) -> Option<&Fault> {
         self.faults.iter().find(|fault| fault.effect == effect && fault.nodes.contains(&id))
@@ -280,6 +297,7 @@ impl Cluster {
     /// Its process runs: nothing keeps it from acting but a slow or failing part.
     fn runs(&self, node: &Node) -> bool {
         node.up
+            && !self.lost.contains(&node.id)
             && self.fault_on(node.id, Effect::Dead).is_none()
             && self.fault_on(node.id, Effect::Paused).is_none()
     }
@@ -294,9 +312,10 @@ impl Cluster {
 }
 
 impl Node {
-    fn follow(&mut self, index: u64, voters: &[NodeId]) -> Change {
-        let changed = self.voters.as_ref().is_none_or(|(_, known)| known != voters);
-        self.voters = Some((index, voters.to_vec()));
+    fn follow(&mut self, index: u64, voters: &[NodeId], is_joint: bool) -> Change {
+        let known = self.voters.as_ref().map(|(_, known)| &known[..]);
+        let changed = known != Some(voters) || self.is_joint != is_joint;
+        (self.voters, self.is_joint) = (Some((index, voters.to_vec())), is_joint);
         if changed { Change::Members } else { Change::None }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Excuse {
     LogOutOfReach,
     /// Who leads, or may come to, is cut off from the clients.
     ClientsCutOff,
+    /// The voters are being changed, and two majorities decide.
+    JointVoters,
     /// Who leads is slow, or needs links or nodes that are.
     ImpairedLeader,
 }
@@ -43,6 +45,7 @@ impl Excuse {
             Excuse::NoQuorum => "no node that works had whole links to a majority",
             Excuse::LogOutOfReach => "nobody with links to a majority had a log as new as theirs",
             Excuse::ClientsCutOff => "a node that led, or could, was cut off from the clients",
+            Excuse::JointVoters => "the voters were being changed",
             Excuse::ImpairedLeader => "the leader was slow, or needed nodes or links that were",
         }
     }
@@ -96,6 +99,9 @@ impl Links {
 impl Cluster {
     /// Whether Raft promises that clients make progress if all stays as it is.
     pub(crate) fn promise(&self) -> Result<(), Excuse> {
+        if self.is_joint() {
+            return Err(Excuse::JointVoters);
+        }
         let voters = self.voters();
         let quorum = voters.len() / 2 + 1;
         let links = Links::of(self, &voters);

@@ -212,6 +212,9 @@ impl Cluster {
 
     /// Why a node takes no part at all.
     fn absence(&self, node: &Node) -> Option<String> {
+        if self.lost.contains(&node.id) {
+            return Some(format!("{} is lost for good", node_name(node.id)));
+        }
         let gone =
             [Effect::Dead, Effect::Paused].into_iter().find_map(|effect| self.fault_on(node.id, effect));
         if let Some(fault) = gone {
