@@ -706,6 +706,61 @@ class DiskError(_OnNodes):
         )
 
 
+class LyingFsync(_OnNodes):
+    """See `about`."""
+
+    kind = "lying_fsync"
+    verb = "report syncs done without doing them on the disk of"
+    about = (
+        "Beyond Raft's model. Syncs are reported done and do nothing: power lost meanwhile takes back what was "
+        "acknowledged. What is left at the end reaches the disk."
+    )
+
+
+PARTS = ("any", "log", "snapshot")
+PartField = Annotated[str, word("what is hit", PARTS)]
+
+
+class Corrupt(_OnNodes):
+    """See `about`."""
+
+    kind = "corrupt"
+    about = "Beyond Raft's model. One bit on the disk flips; it is seen when it is read next: at a restart."
+    lasts = False
+    at_random: ClassVar[object] = {
+        "node": {"any": ["one", "leader", "follower", "minority"]},
+        "part": {"any": list(PARTS)},
+    }
+    on_event: ClassVar[object] = {
+        "node": {"any": ["event", "one", "minority"]},
+        "part": {"any": list(PARTS)},
+    }
+
+    part: Pick[PartField] = "any"
+    """In which files: any, those of the log, or snapshots."""
+
+    def case(self, nodes: int, anchor: int | None) -> Case:
+        """The nodes, and in which files."""
+        return super().case(nodes, anchor) | {"part": closed(self.part)}
+
+    def words(self) -> str:
+        """``flip a bit of the log on the disk of n1``."""
+        part = closed(self.part)
+        what = "" if part == "any" else f" of the {part}"
+        return f"flip a bit{what} on the disk of {closed(self.node).words()}"
+
+
+class Wiped(_OnNodes):
+    """See `about`."""
+
+    kind = "wiped"
+    verb = "wipe the disk of"
+    about = "Beyond Raft's model. The processes die, lose all that is on their disks, and are started again at once."
+    lasts = False
+    at_random: ClassVar[object] = {"any": ["one", "leader", "follower", "minority"]}
+    on_event: ClassVar[object] = {"any": ["event", "one", "minority"]}
+
+
 _WAYS = {"any": ["one", "leader", "follower", "minority", "majority", "all"]}
 _WAYS_OF_EVENT = {"any": ["event", "leader", "one", "minority", "majority", "all"]}
 
@@ -984,6 +1039,9 @@ KINDS: dict[str, type[Fault]] = {
         AddNode,
         RemoveNode,
         ReplaceNode,
+        Corrupt,
+        LyingFsync,
+        Wiped,
     )
 }
 """Every kind, by its name, the mildest first."""

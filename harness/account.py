@@ -146,6 +146,10 @@ def evidence_words(evidence: Record) -> Iterator[str]:
             yield f"{node} had nothing to be slow at"
     for node, clock in (evidence.get("clocks") or {}).items():
         yield f"{node} {_ahead(clock['ahead_ns'])}, {counted(clock['ticks'], 'tick')}"
+    for node, lies in (evidence.get("lies") or {}).items():
+        yield f"{node} lied {counted(lies['syncs'], 'time')}, took {counted(lies['lost_bytes'], 'byte')} back"
+    for node, flipped in (evidence.get("flipped") or {}).items():
+        yield f"{node} {flipped['file']} at {flipped['offset']}" if flipped else f"{node} had no such file"
     for node, count in (evidence.get("disk_failures") or {}).items():
         yield f"{node} stopped {counted(count, 'time')} by its disk" if count else f"{node} never failed"
     if "voters" in evidence:

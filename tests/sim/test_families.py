@@ -1,5 +1,6 @@
 """Hypothesis draws plans from each family and runs them: the clean build survives every one."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from chaos.verdict import Verdict
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 FILES = sorted([*SCENARIOS.glob("smoke/*.yaml"), *SCENARIOS.glob("consensus/*.yaml")])
+BEYOND = sorted(SCENARIOS.glob("beyond/*.yaml"))
 EXAMPLES = 500
+BEYOND_MODEL = {"corrupt", "lying_fsync", "wiped"}
 
 
 def load(path: Path) -> Scenario:
@@ -39,6 +42,26 @@ def test_there_are_at_least_eight_scenarios() -> None:
 def test_the_first_seeds_of_each_scenario_are_valid(path: Path) -> None:
     for seed in range(10):
         assert_valid(draw_plan(load(path), Sampler(seed)))
+
+
+@pytest.mark.parametrize("path", BEYOND, ids=lambda path: path.stem)
+def test_beyond_rafts_model_the_node_concerned_refuses_and_the_others_go_on(path: Path) -> None:
+    refused = 0
+    for seed in range(30):
+        plan = draw_plan(load(path), Sampler(seed))
+        evidence = simulate(plan.compiled_json(), [])
+        for judged in judge(evidence, plan):
+            assert judged.verdict in {Verdict.VALID, Verdict.NOT_APPLICABLE}, (
+                f"{judged.check}: {judged.reason}"
+            )
+        log = map(json.loads, evidence.nemesis_jsonl().splitlines())
+        hit = {node for record in log if record["kind"] in BEYOND_MODEL for node in record["nodes"]}
+        traces = (evidence.trace_jsonl(f"n{node}").splitlines() for node in range(1, plan.nodes + 1))
+        last = (json.loads(trace[-1]) for trace in traces)
+        out = {record["node"] for record in last if record["event"] in {"refused", "stopped"}}
+        assert out <= hit, f"seed {seed}"
+        refused += len(out)
+    assert refused >= 10
 
 
 def test_the_examples_that_authors_wrote_down_are_valid() -> None:

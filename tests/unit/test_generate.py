@@ -46,7 +46,7 @@ faults:
       count: {between: [0, 10]}
       kinds: [partition, one_way, latency, pause, kill, power_off, restart, transfer_leader, drop, duplicate,
         reorder, bandwidth, reset, slow_node, slow_disk, slow_sync, full_disk, disk_error,
-        clock_offset, clock_jump, clock_drift]
+        clock_offset, clock_jump, clock_drift, lying_fsync, corrupt, wiped]
       triggers: [vote_cast, disk_write, appended]
 """
 )

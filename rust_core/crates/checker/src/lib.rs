@@ -14,6 +14,7 @@
 
 mod acknowledgement;
 mod available;
+mod beyond;
 mod catalogue;
 mod durable;
 mod goals;

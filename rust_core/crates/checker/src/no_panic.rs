@@ -2,6 +2,7 @@
 //! is never legal; nor is it, within the fault model, to refuse the node's own data or to stop for another
 //! reason (the fault model: ARCHITECTURE.md). Only one whose disk the nemesis makes fail may stop, or refuse to
 //! start, for that: to go on would be wrong (after a failed sync nothing may be assumed about what is on the disk).
+//! And one whose disk the nemesis corrupts, empties or lets lie must refuse it, with the words for that (`beyond`).
 //!
 //! A boot that ends without a word, while the nemesis has killed that node less often than its boots ended so,
 //! has crashed by itself (out of memory, say).
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Status, TraceEvent, TraceRecord, node_name};
 use serde_json::json;
 
-use crate::{Check, Evidence, Judgement, words::seconds};
+use crate::{Check, Evidence, Judgement, beyond::Beyond, words::seconds};
 
 const CHECK: Check = Check::NoPanic;
 
@@ -35,7 +36,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
         // A kill that is reported as failed may have killed all the same.
         if record.phase == Phase::Install
             && record.status != Status::Skipped
-            && matches!(record.kind.as_str(), "kill" | "power_off" | "restart")
+            && matches!(record.kind.as_str(), "kill" | "power_off" | "restart" | "wiped")
         {
             for node in &record.nodes {
                 *kills.entry(*node).or_default() += 1;
@@ -43,6 +44,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
         }
     }
     let disk_failures = DiskFailures::of(evidence.nemesis);
+    let beyond = Beyond::of(evidence.nemesis);
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
     let mut boots = 0;
     for record in evidence.traces {
@@ -50,7 +52,8 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             TraceEvent::Panicked { message } => {
                 return bad(record, shape("panicked", message), format!("panicked ({message})"));
             }
-            TraceEvent::Refused { reason } if disk_failures.explain(record, reason) => {}
+            TraceEvent::Refused { reason }
+                if disk_failures.explain(record, reason) || beyond.explains(record) => {}
             TraceEvent::Refused { reason } => {
                 return bad(
                     record,
@@ -59,7 +62,9 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
                 );
             }
             TraceEvent::Stopped { reason }
-                if reason != "graceful" && !disk_failures.explain(record, reason) =>
+                if reason != "graceful"
+                    && !disk_failures.explain(record, reason)
+                    && !beyond.explains(record) =>
             {
                 return bad(record, shape("stopped", reason), format!("stopped by itself ({reason})"));
             }
@@ -196,6 +201,18 @@ mod tests {
         assert_eq!(judge_run(run("graceful shutdown"), &fault(1, 0, u64::MAX)).verdict, Verdict::Invalid);
         assert_eq!(judge_run(run(reason), &fault(2, 0, u64::MAX)).verdict, Verdict::Invalid);
         assert_eq!(judge_run(run(reason), &fault(1, 0, 1)).verdict, Verdict::Invalid, "it was over by then");
+    }
+
+    #[test]
+    fn only_a_disk_that_was_corrupted_explains_a_refusal_of_it() {
+        let reason = "the data directory is corrupt: log-1.wal at offset 64: …";
+        let run = vec![(1, started(1, None, 0)), (1, TraceEvent::Refused { reason: reason.into() })];
+        let fault = |node| [nemesis(Some(0), Phase::Install, "corrupt", 0, &[node])];
+        assert_eq!(judge_run(run.clone(), &fault(1)).verdict, Verdict::Valid);
+        assert_eq!(judge_run(run.clone(), &fault(2)).verdict, Verdict::Invalid);
+        assert_eq!(judge_run(run, &[]).verdict, Verdict::Invalid);
+        let panicked = vec![(1, TraceEvent::Panicked { message: reason.into() })];
+        assert_eq!(judge_run(panicked, &fault(1)).verdict, Verdict::Invalid, "to panic is no refusal");
     }
 
     #[test]

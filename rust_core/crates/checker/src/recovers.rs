@@ -3,7 +3,8 @@
 //! §3.5, chapter 5).
 //!
 //! - A roaming client's operation, invoked after the heal, succeeds within the limit.
-//! - Of the final operations, at least one write of a roaming client succeeds, and each home reader's read.
+//! - Of the final operations, at least one write of a roaming client succeeds, and each home reader's read (but for
+//!   those at a node that a fault beyond Raft's model has taken out: see `beyond`).
 //! - At the end one node alive leads, in the greatest term of all nodes alive.
 //! - At the end all nodes alive have applied every final write, and the states that they reached are the same
 //!   wherever they reached the same index. (They need not have ended at the very same index: an entry of no
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     Check, Evidence, Judgement,
+    beyond::Beyond,
     life::{self, NodeEnd},
     operations::{Operation, pair},
     standing::Cluster,
@@ -94,9 +96,12 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: u64) -> Judgement {
             data,
         );
     }
-    if let Some(read) = last.iter().find(|operation| operation.invoke.home && operation.ok().is_none()) {
-        let node = read.completion.and_then(|event| event.node).or(read.invoke.node);
-        let asked = node.map_or(format!("process {}", read.invoke.process), node_name);
+    let beyond = Beyond::of(evidence.nemesis);
+    let home = |read: &Operation| read.completion.and_then(|event| event.node).or(read.invoke.node);
+    let is_out = |read: &Operation| home(read).is_some_and(|node| beyond.took_out(node, evidence.traces));
+    let failed = |read: &&&Operation| read.invoke.home && read.ok().is_none() && !is_out(read);
+    if let Some(read) = last.iter().find(failed) {
+        let asked = home(read).map_or(format!("process {}", read.invoke.process), node_name);
         let reason = format!("the final {} of the reader at {asked} did not succeed", call(read));
         return invalid(
             "no-home-read",
@@ -291,6 +296,31 @@ mod tests {
             let expected = if word.is_empty() { Verdict::Valid } else { Verdict::Invalid };
             assert_eq!(judgement.verdict, expected, "{word}: {}", judgement.reason);
             assert!(judgement.reason.contains(word), "{}", judgement.reason);
+        }
+    }
+
+    #[test]
+    fn the_reader_at_a_node_that_had_to_refuse_asks_in_vain_and_no_other_may() {
+        let (mut history, mut traces) = run();
+        history[9].kind = Kind::Fail;
+        let reason = "the data directory is empty, but this node was founded before".to_owned();
+        traces.push(TraceRecord { time_ns: 9, node: 2, boot: 2, event: TraceEvent::Refused { reason } });
+        let judge_with = |faults: &[(&str, u64)]| {
+            let hit = |(kind, node): &(&str, u64)| nemesis(Some(0), Phase::Install, kind, 5, &[*node]);
+            let mut log: Vec<_> = faults.iter().map(hit).collect();
+            log.push(nemesis(None, Phase::AllHealed, "all_healed", 20_000_000, &[]));
+            let evidence =
+                Evidence { history: &history, traces: &traces, nemesis: &log, system_has_trace: true };
+            judge(&evidence, 30_000_000)
+        };
+        assert_eq!(
+            judge_with(&[("wiped", 2)]).verdict,
+            Verdict::Valid,
+            "{}",
+            judge_with(&[("wiped", 2)]).reason
+        );
+        for others in [&[][..], &[("wiped", 1)], &[("corrupt", 2)]] {
+            assert_eq!(judge_with(others).shape.as_deref(), Some("no-home-read"), "{others:?}");
         }
     }
 

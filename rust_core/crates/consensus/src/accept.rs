@@ -1,15 +1,18 @@
 //! Which messages a correct peer could have sent.
 //!
 //! raft-rs trusts its peers, and panics on some messages that no correct peer sends. Those that can be told
-//! by the message alone are dropped here. What only the log can tell (a commit index beyond its end: an
-//! entry that was acknowledged and then lost) goes to raft-rs, whose panic is then evidence.
+//! by the message alone are dropped here. What only the log can tell is in [`contradiction`]: it shows that somebody's
+//! disk has lost what was acknowledged.
 
 use mcp_chaos_evidence::NodeId;
+use raft::Raft;
 
 use crate::config::{
     MAX_APPEND_BYTES, MAX_APPEND_ENTRIES, MAX_COMMAND_BYTES, MAX_CONTEXT_BYTES, MAX_NUMBER,
     MAX_SNAPSHOT_BYTES,
 };
+use crate::event::Broken;
+use crate::storage::Log;
 use crate::types::{Configuration, Message, MessageKind, Snapshot};
 
 /// Whether `message` may be handed to raft-rs on node `id`; that its sender is known is for the caller.
@@ -66,6 +69,35 @@ pub(crate) fn is_heard_from_strangers(kind: MessageKind) -> bool {
             | MessageKind::TimeoutNow
             | MessageKind::ReadIndexResponse
     )
+}
+
+/// What a leader's message says that cannot be if every disk kept what it reported durable. raft-rs would panic on a
+/// commit index beyond the log's end, and not see that committed entries differ: it takes its own prefix for the
+/// leader's, and the states part.
+pub(crate) fn contradiction(raft: &Raft<Log>, message: &Message) -> Option<Broken> {
+    if message.term < raft.term {
+        return None;
+    }
+    let (leader, term, log) = (message.from, message.term, &raft.raft_log);
+    match message.kind {
+        // A leader tells each follower of no more than that one has acknowledged in this term.
+        MessageKind::Heartbeat if message.commit > log.last_index() => Some(Broken::Forgotten {
+            leader,
+            term,
+            acknowledged: message.commit,
+            last_index: log.last_index(),
+        }),
+        MessageKind::Append if message.index < log.committed => {
+            let prefix = (message.index, message.log_term);
+            let entries = message.entries.iter().map(|entry| (entry.index, entry.term));
+            // Below the log's beginning a snapshot stands, whose terms nobody knows any more.
+            let known = |index: &u64| (log.first_index()..=log.committed).contains(index);
+            let mut common = std::iter::once(prefix).chain(entries).filter(|(index, _)| known(index));
+            let (index, _) = common.find(|(index, term)| !log.match_term(*index, *term))?;
+            Some(Broken::CommittedLost { leader, term, index, committed: log.committed })
+        }
+        _ => None,
+    }
 }
 
 /// Entries continue (index, log_term), terms never fall, and all is within the limits.

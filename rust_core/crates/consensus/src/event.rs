@@ -111,6 +111,45 @@ pub enum Effect {
     },
     /// Write this to the node's trace.
     Trace(TraceEvent),
+    /// The node must stop, and not be started on this disk again. Nothing follows.
+    Halt(Broken),
+}
+
+/// What a node finds out about promises that were not kept: beyond Raft's fault model, where a disk keeps what it
+/// reported durable. To go on would be to give wrong answers, or to help others give them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The leader counts on entries that this node acknowledged, and does not have any more.
+    #[error(
+        "this node has forgotten what it acknowledged: n{leader}, which leads term {term}, counts on its log up to index \
+         {acknowledged}, and it ends at {last_index}; its disk has lost what was synced"
+    )]
+    Forgotten {
+        /// Who leads.
+        leader: NodeId,
+        /// Its term.
+        term: u64,
+        /// Up to where it counts on this node's log.
+        acknowledged: u64,
+        /// Where that ends.
+        last_index: u64,
+    },
+    /// The leader's log holds another entry where this node knows one to be committed: so a quorum has forgotten it.
+    /// (A follower in this case halts in Zeebe as well: <https://github.com/camunda/camunda/pull/30290>.)
+    #[error(
+        "what was committed is lost: n{leader}, which leads term {term}, has another entry than this node at index \
+         {index}, and this node knows its own to be committed (up to {committed}); a quorum has forgotten it"
+    )]
+    CommittedLost {
+        /// Who leads.
+        leader: NodeId,
+        /// Its term.
+        term: u64,
+        /// Where its log holds another entry.
+        index: u64,
+        /// Up to where this node knows its log to be committed.
+        committed: u64,
+    },
 }
 
 /// A replica's view of itself.

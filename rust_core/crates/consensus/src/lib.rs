@@ -42,7 +42,7 @@ mod storage;
 mod types;
 
 pub use config::*;
-pub use event::{Effect, Event, InitError, Status};
+pub use event::{Broken, Effect, Event, InitError, Status};
 pub use joining::{Joining, join};
 pub use membership::{ChangeRefused, MAX_BEHIND_ENTRIES, MembershipChange};
 pub use replica::Replica;

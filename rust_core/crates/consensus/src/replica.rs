@@ -8,7 +8,7 @@ use mcp_chaos_evidence::{NodeId, Plant, Role, TraceEvent};
 use raft::eraftpb as pb;
 use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
-use crate::accept::{acceptable, is_heard_from_strangers, well_formed};
+use crate::accept::{acceptable, contradiction, is_heard_from_strangers, well_formed};
 use crate::conf_change;
 use crate::config::{
     Config, MAX_APPEND_BYTES, MAX_APPLY_BYTES, MAX_COMMAND_BYTES, MAX_INFLIGHT_APPENDS, MAX_UNCOMMITTED_BYTES,
@@ -18,7 +18,7 @@ use crate::convert::{
     message_from_raft, message_to_raft, snapshot_from_raft, snapshot_to_raft,
 };
 use crate::election::Elections;
-use crate::event::{Effect, Event, InitError, Status};
+use crate::event::{Broken, Effect, Event, InitError, Status};
 use crate::in_flight::InFlight;
 use crate::membership::{self, ChangeRefused, MembershipChange};
 use crate::planted::{self, Planted};
@@ -162,7 +162,11 @@ impl Replica {
                     return;
                 }
             }
-            Event::Receive(message) => self.receive(message),
+            Event::Receive(message) => {
+                if let Some(broken) = self.receive(message) {
+                    return effects.push(Effect::Halt(broken));
+                }
+            }
             Event::Propose { ticket, data } => self.propose(ticket, data, effects),
             Event::Read { ticket } => {
                 let context = self.reads.ask(ticket);
@@ -284,16 +288,17 @@ impl Replica {
         self.raw.report_snapshot(peer, status);
     }
 
-    fn receive(&mut self, message: Message) {
+    /// What the message shows to be broken, if anything.
+    fn receive(&mut self, message: Message) -> Option<Broken> {
         let known = is_heard_from_strangers(message.kind) || self.raw.raft.prs().get(message.from).is_some();
         if !known || !acceptable(self.config.id, &message) {
             self.malformed_messages += 1;
-            return;
+            return None;
         }
         // raft-rs would pass another node's request on to the leader under that node's name: but peers are
         // authenticated, and speak for themselves. The asker tries again.
         if message.kind == MessageKind::ReadIndex && !self.is_leader() {
-            return;
+            return None;
         }
         let plants = self.config.plants;
         let asks_for_vote = matches!(message.kind, MessageKind::RequestVote | MessageKind::RequestPreVote);
@@ -301,12 +306,16 @@ impl Replica {
             && asks_for_vote
             && self.planted.ticks < u64::from(self.config.election_ticks)
         {
-            return;
+            return None;
         }
         let has = |plant| plants.has(plant);
-        let Some(message) = self.planted.receive(has, &mut self.raw, message) else { return };
+        let message = self.planted.receive(has, &mut self.raw, message)?;
+        if let Some(broken) = contradiction(&self.raw.raft, &message) {
+            return Some(broken);
+        }
         // Refused are only answers from strangers, and those were just dropped.
         let _ = self.raw.step(message_to_raft(message));
+        None
     }
 
     /// Proposals are never forwarded: a follower's client is told who leads, and asks there.

@@ -178,9 +178,45 @@ fn what_no_correct_peer_sends_is_dropped_and_counted() {
 }
 
 #[test]
-#[should_panic(expected = "to_commit 9 is out of range")]
-fn a_log_that_lost_what_was_committed_is_a_panic() {
-    n3().deliver(Message { commit: 9, ..message(MessageKind::Heartbeat, 1, 3, 2) });
+fn a_node_that_lost_what_it_acknowledged_halts_once_its_leader_counts_on_it() {
+    let mut network = n3();
+    network.deliver(append(1, 2, (1, 1), vec![entry(2, 2)], 1));
+    network.write_one(3);
+    network.transcript.clear();
+    // As far as its log goes all is well, and a deposed leader may say what it likes.
+    network.deliver(Message { commit: 2, ..message(MessageKind::Heartbeat, 1, 3, 2) });
+    network.deliver(Message { commit: 9, ..message(MessageKind::Heartbeat, 2, 3, 1) });
+    assert!(!network.transcript.contains("halts"), "{}", network.transcript);
+    network.deliver(Message { commit: 9, ..message(MessageKind::Heartbeat, 1, 3, 2) });
+    let expected = "n3 halts: this node has forgotten what it acknowledged: n1, which leads term 2, counts on its log \
+                    up to index 9, and it ends at 2; its disk has lost what was synced";
+    assert!(network.transcript.contains(expected), "{}", network.transcript);
+}
+
+#[test]
+fn a_node_halts_if_a_later_leader_has_other_entries_than_those_it_knows_to_be_committed() {
+    let committed = || {
+        let mut network = n3();
+        network.deliver(append(1, 2, (1, 1), vec![entry(2, 2), entry(3, 2), entry(4, 2)], 3));
+        network.write_one(3);
+        network.transcript.clear();
+        network
+    };
+    // A repeated or late append, and a later leader's that agrees as far as is committed, are all right.
+    let mut network = committed();
+    network.deliver(append(1, 2, (1, 1), vec![entry(2, 2), entry(3, 2)], 2));
+    network.deliver(append(2, 3, (2, 2), vec![entry(3, 2), entry(4, 3)], 3));
+    network.deliver(append(2, 1, (1, 1), vec![entry(2, 1)], 2));
+    assert!(!network.transcript.contains("halts"), "{}", network.transcript);
+    for (after, entries) in [((1, 1), vec![entry(2, 3)]), ((2, 2), vec![entry(3, 3)]), ((2, 3), vec![])] {
+        let mut network = committed();
+        network.deliver(append(2, 3, after, entries, 1));
+        assert!(
+            network.transcript.contains("n3 halts: what was committed is lost"),
+            "{}",
+            network.transcript
+        );
+    }
 }
 
 #[test]

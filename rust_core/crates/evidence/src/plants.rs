@@ -189,6 +189,12 @@ catalogue! {
          never gets",
         "https://github.com/etcd-io/raft/pull/52 (a follower that was reported unreachable stays in the probing \
          state); breaks Ongaro's dissertation §3.3 (calls are retried)";
+    WipedNodeVotes = "wiped-node-votes", Storage:
+        "a node that has lost its whole disk is founded once more under its old identity, and takes part and votes as if \
+         nothing had happened",
+        "https://github.com/lni/dragonboat/issues/256 and https://github.com/baidu/braft/issues/77 (directories are \
+         removed, and the node is started as before); breaks Ongaro's dissertation §3.8 (what a server has promised and \
+         acknowledged outlives it)";
 }
 
 /// The planted bugs that a node runs with. Without the feature `plants` there is only the empty set.

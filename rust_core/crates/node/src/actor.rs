@@ -10,7 +10,7 @@ use std::time::Duration;
 use mcp_chaos_consensus::{HardState, MembershipChange, MessageKind, Recovered, Snapshot};
 use mcp_chaos_evidence::{NodeId, Role, TraceEvent, node_name};
 use mcp_manager::command::{Request, Response};
-use mcp_manager::node::{Input, Node, Now, Options, Output};
+use mcp_manager::node::{FatalError, Input, Node, Now, Options, Output};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -264,7 +264,11 @@ impl Actor {
                     Output::Found { cluster, snapshot } => self.found(cluster, snapshot).await?,
                     Output::Fatal(error) => {
                         self.flush_trace()?;
-                        return Err(Failure::Other(error.to_string()));
+                        let reason = error.to_string();
+                        return Err(match error {
+                            FatalError::Broken(_) => Failure::Refused(reason),
+                            FatalError::Restore { .. } => Failure::Other(reason),
+                        });
                     }
                 }
             }

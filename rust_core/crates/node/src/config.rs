@@ -21,6 +21,9 @@ pub struct ServeOptions {
     /// Where log and snapshots live; created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Set once the node was founded: an empty data directory is then a lost one, and refused.
+    #[arg(long)]
+    pub founded: bool,
     /// Where peers are accepted [default: 127.0.0.1:7001].
     #[arg(long, value_name = "IP:PORT")]
     pub listen_peers: Option<SocketAddr>,
@@ -81,6 +84,8 @@ pub struct Settings {
     pub id: NodeId,
     /// Log and snapshots.
     pub data_dir: PathBuf,
+    /// Whether the data directory must hold a founded node.
+    pub founded: bool,
     /// Where to accept peers.
     pub listen_peers: SocketAddr,
     /// Where to accept clients.
@@ -131,6 +136,7 @@ impl ServeOptions {
         ServeOptions {
             id: self.id.or(other.id),
             data_dir: self.data_dir.or(other.data_dir),
+            founded: self.founded || other.founded,
             listen_peers: self.listen_peers.or(other.listen_peers),
             listen_clients: self.listen_clients.or(other.listen_clients),
             peer: if self.peer.is_empty() { other.peer } else { self.peer },
@@ -189,6 +195,7 @@ impl ServeOptions {
         Ok(Settings {
             id,
             data_dir,
+            founded: self.founded,
             listen_peers: self.listen_peers.unwrap_or_else(|| loopback(7001)),
             listen_clients,
             peers,

@@ -27,16 +27,24 @@ pub struct Lock {
 }
 
 /// Opens the locked directory. What is corrupt or another's is refused, and not touched.
-pub fn open(path: &Path, id: NodeId, plants: Plants, lock: Lock) -> Result<DataDir, Failure> {
+pub fn open(
+    path: &Path,
+    id: NodeId,
+    must_be_founded: bool,
+    plants: Plants,
+    lock: Lock,
+) -> Result<DataDir, Failure> {
     let refused = |error: OpenError| {
         let message = format!("--data-dir {}: {error}", path.display());
         match error {
-            OpenError::Corrupt { .. } | OpenError::Foreign { .. } => Failure::Refused(message),
+            OpenError::Corrupt { .. } | OpenError::Foreign { .. } | OpenError::Lost => {
+                Failure::Refused(message)
+            }
             OpenError::Disk(_) => Failure::Other(message),
         }
     };
     let disk = FileDisk::open(path).map_err(|error| refused(OpenError::Disk(error)))?;
-    let options = Options { plants, ..Options::new(id) };
+    let options = Options { must_be_founded, plants, ..Options::new(id) };
     let (wal, recovered) = Wal::open(disk, options).map_err(|failure| refused(failure.error))?;
     Ok(DataDir { wal, recovered, lock })
 }

@@ -52,13 +52,12 @@ pub fn serve(command: Serve) -> Result<(), Failure> {
     let mut trace = TraceWriter::open(settings.trace.as_deref(), settings.id, clock)
         .map_err(|error| Failure::Other(format!("--trace: {error}")))?;
     end_on_panic(trace.duplicate().map_err(|error| Failure::Other(format!("--trace: {error}")))?);
-    let data = data_dir::open(&settings.data_dir, settings.id, node_options.plants, lock).inspect_err(
-        |failure| {
-            if let Failure::Refused(reason) = failure {
-                record(&mut trace, TraceEvent::Refused { reason: reason.clone() });
-            }
-        },
-    )?;
+    let data = data_dir::open(&settings.data_dir, settings.id, settings.founded, node_options.plants, lock)
+        .inspect_err(|failure| {
+        if let Failure::Refused(reason) = failure {
+            record(&mut trace, TraceEvent::Refused { reason: reason.clone() });
+        }
+    })?;
     trace.set_boot(data.recovered.boot);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

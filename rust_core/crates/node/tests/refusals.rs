@@ -80,6 +80,53 @@ fn another_nodes_directory_is_refused_untouched() {
 }
 
 #[test]
+fn an_empty_directory_is_refused_under_the_identity_of_a_founded_node() {
+    let mut cluster = used();
+    let mut founded = cluster.command_with_tls(1);
+    founded.arg("--founded");
+    fs::rename(cluster.data(1), cluster.path("kept")).unwrap();
+    fs::create_dir(cluster.data(1)).unwrap();
+    refused(&cluster, founded, &["the data directory is empty", "under a new name"]);
+    // With its directory back it goes on; and without that word an empty one waits to be founded.
+    fs::remove_dir(cluster.data(1)).unwrap();
+    fs::rename(cluster.path("kept"), cluster.data(1)).unwrap();
+    let mut founded = cluster.command_with_tls(1);
+    cluster.start_as(1, founded.arg("--founded"));
+    cluster.leader();
+}
+
+#[test]
+fn a_node_on_another_clusters_directory_takes_no_part_and_harms_nobody() {
+    let mut cluster = Cluster::new(3, &[]);
+    cluster.start(3);
+    let other = json!({"cluster": "other", "voters": ["n3"]});
+    assert_eq!(cluster.send(3, "POST", "/v1/init", &other).0, 200);
+    cluster.leader_among(&[3]);
+    for id in [1, 2] {
+        cluster.start(id);
+        assert_eq!(cluster.send(id, "POST", "/v1/init", &cluster.founding()).0, 200);
+    }
+    let leader = cluster.leader_among(&[1, 2]);
+    assert_ne!(leader, 3);
+    let client = cluster.session(leader);
+    cluster.write(leader, client, 1, "k", "v");
+    eventually("a stranger's hello refused", SOON, || {
+        (cluster.log(leader).contains("refused a peer's connection")
+            || cluster.log(3).contains("refused a peer's connection"))
+        .then_some(())
+    });
+    assert_eq!(cluster.status(3)["received"], json!({}), "it hears nobody");
+    for id in [1, 2] {
+        assert_eq!(cluster.status(id)["received"]["n3"], Value::Null, "and nobody hears it");
+    }
+    assert_eq!(
+        cluster.get(3, "/v1/settings/k").unwrap().1["value"],
+        Value::Null,
+        "it serves its own cluster alone"
+    );
+}
+
+#[test]
 fn a_directory_in_use_is_refused() {
     let mut cluster = Cluster::founded(1, &[]);
     // Addresses of its own: it must not be refused for another reason.

@@ -21,6 +21,8 @@
 //!   that wait, writes them at once, and syncs them after a drawn time; only then the node learns of it. So
 //!   power lost between takes or tears what was written. Steps may also fall exactly on a write or sync. A process
 //!   whose disk is full or fails stops; it is started again once the disk is well.
+//!   A disk may also lie about syncs, rot, or be gone: then the process refuses to start, or stops once it finds out,
+//!   and nothing brings it up again.
 //! - **Network.** See [`network`]. A sender learns that its connection broke, and what became of a snapshot. What a
 //!   link of limited bandwidth has no room for waits in the sender's buffer.
 //! - **Clients.** See [`clients`]. A dead process refuses or breaks connections; a machine without power, and

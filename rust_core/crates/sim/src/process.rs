@@ -27,6 +27,12 @@ pub(crate) struct Machine {
     /// The boot counter, as last read from the disk.
     pub boot: u64,
     pub clock: Clock,
+    /// It was founded: an empty disk is then one that was lost.
+    pub founded: bool,
+    /// A fault beyond Raft's model has hit it: it may refuse to go on, and the others need not wait for it.
+    pub beyond_model: bool,
+    /// Steps that make its disk lie.
+    pub lying: Vec<u64>,
     /// Ticks that it had, whether or not its process could handle them, over the whole run.
     pub ticks: u64,
     /// Ticks that a pause withheld, over the whole run.
@@ -169,6 +175,9 @@ impl Machine {
             holds: 0,
             boot: 0,
             clock: Clock::default(),
+            founded: false,
+            beyond_model: false,
+            lying: Vec::new(),
             ticks: 0,
             ticks_withheld: 0,
             overflowed: 0,
@@ -221,7 +230,7 @@ impl Machine {
         }
     }
 
-    fn disk_mut(&mut self) -> &mut SimDisk {
+    pub fn disk_mut(&mut self) -> &mut SimDisk {
         match &mut self.state {
             State::Up(running) => running.wal.disk_mut(),
             State::Starting(disk) | State::Ended(disk) | State::Down { disk, .. } => disk,
@@ -232,6 +241,12 @@ impl Machine {
     pub fn set_failing(&mut self) {
         let failing = self.failing.iter().fold(Failing::default(), |all, (_, one)| all.or(*one));
         self.disk_mut().set_failing(failing);
+    }
+
+    /// Tells the disk whether it lies now.
+    pub fn set_lying(&mut self) {
+        let lying = !self.lying.is_empty();
+        self.disk_mut().set_lying(lying);
     }
 
     /// Takes the disk out of whatever state the machine is in; the caller puts a new state in its place.

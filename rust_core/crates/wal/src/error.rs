@@ -30,6 +30,13 @@ pub enum OpenError {
         /// What was expected and what was found.
         what: String,
     },
+    /// There is no founded log, though the node was founded: its disk was lost, or replaced.
+    #[error(
+        "the data directory is empty, but this node was founded before: what it promised and acknowledged is lost; \
+         nothing was changed: give the node its directory back, or remove it from its cluster and add it again, \
+         empty, under a new name"
+    )]
+    Lost,
     /// The disk failed.
     #[error("the data directory could not be opened: {0}")]
     Disk(#[from] DiskError),

@@ -41,6 +41,10 @@
 //! What this cannot see: that the end of the last segment, whole sectors or whole frames of it above every
 //! watermark, was durable and then lost (a disk that lies about `fsync`). Nothing on that disk could tell.
 //!
+//! Nor can a directory that is empty tell that it once was not. Who starts the node may know: under
+//! [`Options::must_be_founded`] a directory without a founded log is refused, so that a node which lost its disk does
+//! not come back as a new one under its old identity, and vote again.
+//!
 //! The checksum of a frame covers its segment's sequence and its offset: a frame in the wrong place is no frame.
 //!
 //! # Overwriting
@@ -59,5 +63,5 @@ mod wal;
 
 pub use disk::{Disk, DiskError};
 pub use error::{OpenError, OpenFailure, WalError};
-pub use simulated::{CrashPoint, DiskOp, Failing, Moment, SimDisk};
+pub use simulated::{CrashPoint, DiskOp, Failing, Lies, Moment, SimDisk};
 pub use wal::{MAX_ENTRY_BYTES, MAX_SEGMENT_BYTES, Options, Wal};

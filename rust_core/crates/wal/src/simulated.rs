@@ -1,4 +1,4 @@
-//! A disk in memory that can lose power, fill up, and fail.
+//! A disk in memory that can lose power, fill up, fail, and lie.
 //!
 //! Every file is an inode: a content, of which a beginning is durable. Names are durable only once the
 //! directory was synced; until then each creation, renaming and removal is pending. [`SimDisk::power_off`]
@@ -8,6 +8,10 @@
 //! file succeeds and writes nothing of them (Rebello et al., "Can Applications Recover from fsync Failures?",
 //! USENIX ATC 2020). Whoever goes on after a failed sync therefore loses data; here at the latest when the file is
 //! opened anew, after [`SimDisk::restart`].
+
+//!
+//! One that lies reports syncs done and does nothing: its own cache holds what it was given, and power lost meanwhile
+//! takes that back. A cache is written out in the end, so with the lie what it still holds becomes durable.
 
 use std::collections::BTreeMap;
 
@@ -107,6 +111,21 @@ pub struct SimDisk {
     crash: Option<CrashPoint>,
     off: bool,
     failing: Failing,
+    lying: bool,
+    /// How many of the pending changes of names were reported durable by a lie.
+    said_names: usize,
+    lies: Lies,
+}
+
+/// What a disk that lies has done, over its whole life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lies {
+    /// Syncs of files and of the directory that it reported done and did not do.
+    pub syncs: u64,
+    /// Bytes, reported durable, that a power loss has taken or blanked since.
+    pub lost_bytes: u64,
+    /// Changes of names, reported durable, that a power loss has undone since.
+    pub lost_names: u64,
 }
 
 /// The content of a file.
@@ -120,6 +139,8 @@ struct Inode {
     /// From where to where a sync that failed has lost the content; a process still reads it until it opens the
     /// file anew.
     lost: Option<(usize, usize)>,
+    /// How much of the content a lie has reported durable; 0 if none did since the last true sync.
+    said_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -164,6 +185,26 @@ impl SimDisk {
             .sum()
     }
 
+    /// Makes the disk lie about syncs, or tell the truth again: then all that it had reported durable is.
+    pub fn set_lying(&mut self, lying: bool) {
+        self.lying = lying;
+        if !lying {
+            self.inodes.values_mut().for_each(Inode::keep_word);
+            let said = std::mem::take(&mut self.said_names).min(self.pending.len());
+            self.sync_names(said);
+        }
+    }
+
+    /// What it has lied about.
+    pub fn lies(&self) -> Lies {
+        self.lies
+    }
+
+    /// The files with their lengths, in the order of their names; also of a disk without power.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.names.iter().map(|(name, inode)| (name.as_str(), self.inodes[inode].content.len() as u64))
+    }
+
     /// Whether a power loss could take anything: bytes, a cut, or a change of names.
     pub fn is_synced(&self) -> bool {
         self.pending.is_empty()
@@ -192,6 +233,7 @@ impl SimDisk {
         let mut draws = Draws { stream, n: counter << 32 };
         self.off = true;
         self.crash = None;
+        let said: Vec<_> = self.pending.iter().take(std::mem::take(&mut self.said_names)).cloned().collect();
         let keeps_order = draws.coin();
         let kept = if keeps_order { draws.below(self.pending.len() + 1) } else { self.pending.len() };
         for change in std::mem::take(&mut self.pending).into_iter().take(kept) {
@@ -200,10 +242,12 @@ impl SimDisk {
                 change.apply(&mut self.durable_names);
             }
         }
+        self.lies.lost_names +=
+            said.iter().filter(|change| !change.holds(&self.durable_names)).count() as u64;
         self.names.clone_from(&self.durable_names);
         self.drop_nameless();
         for inode in self.inodes.values_mut() {
-            inode.lose_power(&mut draws);
+            self.lies.lost_bytes += inode.lose_power(&mut draws);
         }
     }
 
@@ -319,6 +363,16 @@ impl SimDisk {
 }
 
 impl NameChange {
+    /// Whether the names are as it has left them.
+    fn holds(&self, names: &BTreeMap<String, u64>) -> bool {
+        match self {
+            NameChange::Create { name, inode } | NameChange::Rename { to: name, inode, .. } => {
+                names.get(name) == Some(inode)
+            }
+            NameChange::Remove { name } => !names.contains_key(name),
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
             NameChange::Create { name, inode } => {
@@ -339,6 +393,21 @@ impl Inode {
     fn sync(&mut self) {
         self.durable_bytes = self.content.len();
         self.before_cut = None;
+        self.said_bytes = 0;
+    }
+
+    /// A sync is reported done.
+    fn lie(&mut self) {
+        self.said_bytes = self.content.len();
+    }
+
+    /// What was reported durable is.
+    fn keep_word(&mut self) {
+        if self.said_bytes > 0 {
+            self.durable_bytes = self.durable_bytes.max(self.said_bytes.min(self.content.len()));
+            self.before_cut = None;
+            self.said_bytes = 0;
+        }
     }
 
     /// As far as half of the bytes, in whole sectors.
@@ -371,11 +440,16 @@ impl Inode {
         }
         self.content.truncate(bytes);
         self.durable_bytes = self.durable_bytes.min(bytes);
+        self.said_bytes = self.said_bytes.min(bytes);
         self.lost = self.lost.map(|(from, to)| (from, to.min(bytes))).filter(|(from, to)| from < to);
     }
 
-    fn lose_power(&mut self, draws: &mut Draws) {
+    /// Gives how many bytes that a lie had reported durable are gone.
+    fn lose_power(&mut self, draws: &mut Draws) -> u64 {
         self.forget_lost();
+        let said_bytes = self.said_bytes.min(self.content.len());
+        let said = self.content[self.durable_bytes.min(said_bytes)..said_bytes].to_vec();
+        let from = said_bytes - said.len();
         if let Some((content, durable_bytes)) = self.before_cut.take()
             && draws.coin()
         {
@@ -395,6 +469,8 @@ impl Inode {
             }
         }
         self.sync();
+        let left = self.content.get(from..).unwrap_or_default();
+        said.iter().enumerate().filter(|(at, byte)| left.get(*at) != Some(byte)).count() as u64
     }
 
     /// Each block of what is not durable is kept or blank; then the new length may be kept or not.
@@ -472,8 +548,14 @@ impl Disk for SimDisk {
         self.operate(
             DiskOp::Sync,
             file,
-            |disk| disk.inode_mut(file).map(Inode::sync),
-            |disk| disk.inode_mut(file).map(Inode::sync_half),
+            |disk| {
+                if disk.lying {
+                    disk.lies.syncs += 1;
+                    return disk.inode_mut(file).map(Inode::lie);
+                }
+                disk.inode_mut(file).map(Inode::sync)
+            },
+            |disk| if disk.lying { Ok(()) } else { disk.inode_mut(file).map(Inode::sync_half) },
         )
     }
 
@@ -505,11 +587,20 @@ impl Disk for SimDisk {
             DiskOp::SyncDirectory,
             "the directory",
             |disk| {
-                disk.sync_names(disk.pending.len());
+                if disk.lying {
+                    disk.lies.syncs += 1;
+                    disk.said_names = disk.pending.len();
+                } else {
+                    disk.said_names = 0;
+                    disk.sync_names(disk.pending.len());
+                }
                 Ok(())
             },
             |disk| {
-                disk.sync_names(disk.pending.len() / 2);
+                if !disk.lying {
+                    disk.sync_names(disk.pending.len() / 2);
+                    disk.said_names = disk.said_names.min(disk.pending.len());
+                }
                 Ok(())
             },
         )

@@ -26,6 +26,8 @@ pub struct Options {
     pub node: NodeId,
     /// The cluster, if it is known before: a directory of another one's is refused.
     pub cluster: Option<String>,
+    /// Whether the node is known to have been founded: a directory that says otherwise is refused. Default false.
+    pub must_be_founded: bool,
     /// A segment that has grown beyond this is followed by a new one. Default 4 MiB; at most
     /// [`MAX_SEGMENT_BYTES`].
     pub segment_bytes: u64,
@@ -36,7 +38,13 @@ pub struct Options {
 impl Options {
     /// The defaults, for the log of `node`.
     pub fn new(node: NodeId) -> Options {
-        Options { node, cluster: None, segment_bytes: 4 << 20, plants: Plants::default() }
+        Options {
+            node,
+            cluster: None,
+            must_be_founded: false,
+            segment_bytes: 4 << 20,
+            plants: Plants::default(),
+        }
     }
 }
 
@@ -79,6 +87,9 @@ impl<D: Disk> Wal<D> {
             options.segment_bytes
         );
         let mut contents = match recovery::read_directory(&disk, &options) {
+            Ok(contents) if contents.snapshot.is_none() && options.must_be_founded => {
+                return Err(OpenFailure { error: OpenError::Lost, disk });
+            }
             Ok(contents) => contents,
             Err(error) => return Err(OpenFailure { error, disk }),
         };

@@ -353,6 +353,7 @@ impl Network {
                     self.say(format_args!("n{id} refuses #{ticket}: {why}"));
                     self.refused.insert(ticket, why);
                 }
+                Effect::Halt(broken) => self.say(format_args!("n{id} halts: {broken}")),
                 Effect::ReadReady { ticket, index } => {
                     self.say(format_args!("n{id} read #{ticket} ready at {index}"));
                     self.node(id).reads.insert(ticket, index);

@@ -1,5 +1,7 @@
 //! Why a cluster is not founded, a node does not start, or has to stop.
 
+use mcp_chaos_consensus::Broken;
+
 use crate::limits::SessionLimits;
 use crate::machine::SnapshotError;
 
@@ -50,6 +52,9 @@ pub enum StartError {
 /// Why a running node had to stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FatalError {
+    /// Promises on which Raft rests were not kept.
+    #[error("{0}; remove this node from its cluster, and add it again, empty, under a new name")]
+    Broken(#[from] Broken),
     /// The leader's snapshot is durable, but cannot be restored.
     #[error("the leader's snapshot at index {index} cannot be restored: {error}")]
     Restore {

@@ -390,6 +390,7 @@ impl Node {
                 self.durable_log.follow(&event);
                 out.push(Output::Trace(event));
             }
+            Effect::Halt(broken) => self.stop(FatalError::Broken(broken), out),
         }
     }
 

@@ -150,7 +150,9 @@ fn a_leaders_snapshot_that_cannot_be_restored_stops_the_node_visibly() {
     network.tamper = Some(damage);
     network.cut.clear();
     network.until("the end of the node", |network| !network.fatal.is_empty());
-    let (id, FatalError::Restore { index, error }) = network.fatal[0].clone();
+    let (id, FatalError::Restore { index, error }) = network.fatal[0].clone() else {
+        panic!("{:?}", network.fatal)
+    };
     assert_eq!(id, behind);
     assert!(index >= 41 && matches!(error, SnapshotError::Damaged(_)));
     let Some(TraceEvent::Stopped { reason }) = network.events(behind).last() else { panic!("not on record") };

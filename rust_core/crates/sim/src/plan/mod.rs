@@ -400,6 +400,17 @@ pub enum Action {
         /// What.
         what: ClockFault,
     },
+    /// The disks report syncs done, and do nothing: beyond Raft's model.
+    Lie(Vec<NodeId>),
+    /// One bit on each disk flips: beyond Raft's model.
+    Corrupt {
+        /// Whose.
+        nodes: Vec<NodeId>,
+        /// In which files.
+        part: Part,
+    },
+    /// The processes die, their disks are empty, and they are started at once: beyond Raft's model.
+    Wipe(Vec<NodeId>),
     /// The processes die; what they wrote survives.
     Kill(Vec<NodeId>),
     /// The machines lose power; what was not synced is lost or torn.
@@ -469,6 +480,18 @@ impl Disturbance {
     }
 }
 
+/// Which of a node's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Any of them.
+    Any,
+    /// Segments of the log.
+    Log,
+    /// Snapshots.
+    Snapshot,
+}
+
 /// What happens to a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockFault {
@@ -520,10 +543,14 @@ impl Action {
             | Action::Reset { nodes, .. }
             | Action::Slow { nodes, .. }
             | Action::FailDisk { nodes, .. }
-            | Action::Clock { nodes, .. } => nodes,
-            Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Pause(nodes) | Action::Restart(nodes) => {
-                nodes
-            }
+            | Action::Clock { nodes, .. }
+            | Action::Corrupt { nodes, .. } => nodes,
+            Action::Lie(nodes)
+            | Action::Wipe(nodes)
+            | Action::Kill(nodes)
+            | Action::PowerOff(nodes)
+            | Action::Pause(nodes)
+            | Action::Restart(nodes) => nodes,
             Action::AddNode(nodes) | Action::ReplaceNode(nodes) | Action::SnapshotNow(nodes) => nodes,
             Action::TransferLeader(node) | Action::RemoveNode(node) => std::slice::from_ref(node),
         }

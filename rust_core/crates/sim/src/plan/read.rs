@@ -228,7 +228,7 @@ fn trigger(path: &str, event: &str) -> Result<Trigger, PlanError> {
 /// Actions on links, …
 const ON_LINKS: [&str; 7] = ["cut", "latency", "drop", "duplicate", "reorder", "bandwidth", "reset"];
 /// … and on any number of nodes.
-const ON_NODES: [&str; 13] = [
+const ON_NODES: [&str; 16] = [
     "kill",
     "power_off",
     "pause",
@@ -242,6 +242,9 @@ const ON_NODES: [&str; 13] = [
     "clock_drift",
     "clock_jump",
     "snapshot_now",
+    "lying_fsync",
+    "corrupt",
+    "wiped",
 ];
 /// … on one node, …
 const ON_ONE_NODE: [&str; 3] = ["transfer_leader", "remove_node", "replace_node"];
@@ -342,6 +345,9 @@ impl Action {
                 let ahead_ns = signed(&mut fields, "ahead_ns", MAX_DURATION_NS as i64)?;
                 Action::Clock { nodes: targets, what: ClockFault::Jump { ahead_ns } }
             }
+            "lying_fsync" => Action::Lie(targets),
+            "corrupt" => Action::Corrupt { nodes: targets, part: fields.take("part")? },
+            "wiped" => Action::Wipe(targets),
             "kill" => Action::Kill(targets),
             "power_off" => Action::PowerOff(targets),
             "pause" => Action::Pause(targets),

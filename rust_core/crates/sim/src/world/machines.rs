@@ -3,7 +3,7 @@
 use mcp_chaos_consensus::{Recovered, Snapshot};
 use mcp_chaos_evidence::{NodeId, TraceEvent};
 use mcp_chaos_wal::{DiskError, DiskOp, OpenError, SimDisk, Wal};
-use mcp_manager::{Input, Node, Now, Options, Output};
+use mcp_manager::{Input, Node, Now, Options, Output, Plant};
 
 use super::{CLUSTER, Event, World};
 use crate::panics;
@@ -40,7 +40,8 @@ impl World {
             snapshot: Some(snapshot),
             entries: Vec::new(),
         };
-        self.machine(node).boot = wal.boot();
+        let machine = self.machine(node);
+        (machine.boot, machine.founded) = (wal.boot(), true);
         self.trace(node, TraceEvent::Initialized { cluster: CLUSTER.to_owned(), voters });
         if let Err(mishap) = self.run_process(node, wal, recovered) {
             self.end_badly(node, mishap);
@@ -110,8 +111,14 @@ impl World {
     }
 
     pub(super) fn wal_options(&self, node: NodeId) -> mcp_chaos_wal::Options {
+        let must_be_founded = self.machines[node as usize - 1].founded;
         let defaults = mcp_chaos_wal::Options::new(node);
-        mcp_chaos_wal::Options { segment_bytes: SEGMENT_BYTES, plants: self.plants, ..defaults }
+        mcp_chaos_wal::Options {
+            must_be_founded,
+            segment_bytes: SEGMENT_BYTES,
+            plants: self.plants,
+            ..defaults
+        }
     }
 
     /// The process begins on an open log.
@@ -384,7 +391,8 @@ impl World {
         let leader = self.leader_for_steps();
         let point = self.crash_point(node, leader);
         let wal_options = self.wal_options(node);
-        let machine = self.machine(node);
+        let machine = &mut self.machines[node as usize - 1];
+        let founds_again = self.plants.has(Plant::WipedNodeVotes) && machine.failing.is_empty();
         if machine.life != life || !matches!(machine.state, State::Starting(_)) {
             return;
         }
@@ -400,6 +408,15 @@ impl World {
                 let after = (disk.writes(), disk.count(DiskOp::Sync));
                 machine.boot = recovered.boot;
                 (after, self.run_process(node, wal, recovered))
+            }
+            // Whoever starts it founds it once more, with the same `init`, as if nothing had happened.
+            Err(failure) if failure.error == OpenError::Lost && founds_again => {
+                let mut disk = failure.disk;
+                disk.disarm();
+                let machine = self.machine(node);
+                (machine.founded, machine.state) = (false, State::Starting(disk));
+                self.found(node);
+                return self.process_is_up(node);
             }
             Err(failure) => {
                 let mut disk = failure.disk;

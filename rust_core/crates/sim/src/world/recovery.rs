@@ -1,6 +1,7 @@
 //! After the workload: the cluster agrees again, the final operations prove it, and the run ends.
 
 use super::{Event, World};
+use crate::process::State;
 use mcp_chaos_evidence::{NodeId, Role};
 
 /// How often the world looks whether the next part may begin.
@@ -75,12 +76,16 @@ impl World {
         super::START_NS + recovered_ns.max(ended_ns)
     }
 
-    /// Every node is up, one leads, and all have applied the same log to the same state.
+    /// Every node is up (but those that a fault beyond Raft's model has taken out), one leads, and all have applied the
+    /// same log to the same state.
     fn has_converged(&self) -> bool {
         let mut leaders = 0;
         let mut first = None;
         let members = self.members_to_agree();
         for machine in members.iter().map(|node| &self.machines[*node as usize - 1]) {
+            if machine.beyond_model && matches!(machine.state, State::Ended(_)) {
+                continue;
+            }
             let Some(node) = machine.live_node() else { return false };
             leaders += u32::from(node.role() == Role::Leader);
             let state = (node.applied(), node.state_checksum());

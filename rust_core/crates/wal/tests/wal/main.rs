@@ -8,6 +8,7 @@ mod corruption;
 mod crash;
 mod failing;
 mod lifecycle;
+mod lying;
 mod model;
 mod random;
 mod script;

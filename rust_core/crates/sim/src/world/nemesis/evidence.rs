@@ -55,6 +55,8 @@ impl World {
             }
             Action::TransferLeader(_) => json!({"leader_before": force.leader_before.map(node_name)}),
             Action::Clock { .. } => json!({"clocks": self.clocks(force)}),
+            Action::Lie(_) => json!({"lies": self.lies(force)}),
+            Action::Corrupt { .. } => json!({"flipped": force.flipped}),
             action => json!({"processes_before": before, "processes": self.words(action.nodes())}),
         }
     }
@@ -100,9 +102,12 @@ impl World {
                 json!({"leader_before": force.leader_before.map(node_name), "leader_after": self.leader().map(node_name)})
             }
             Action::Clock { .. } => json!({"clocks": self.clocks(force)}),
+            Action::Lie(_) => json!({"lies": self.lies(force)}),
             Action::Kill(_)
             | Action::PowerOff(_)
             | Action::Restart(_)
+            | Action::Wipe(_)
+            | Action::Corrupt { .. }
             | Action::Reset { .. }
             | Action::AddNode(_)
             | Action::RemoveNode(_)
@@ -114,6 +119,21 @@ impl World {
             }
         };
         self.records.nemesis[force.record].evidence = evidence;
+    }
+
+    /// What each node's disk lied about since the fault began, and what of that is gone.
+    fn lies(&self, force: &Force) -> Map<String, Value> {
+        let nodes = force.action.nodes().iter().zip(&force.lies_before).map(|(node, before)| {
+            // A disk that was wiped meanwhile has lied about nothing yet.
+            let now = self.machines[*node as usize - 1].disk().lies();
+            let lies = json!({
+                "syncs": now.syncs.saturating_sub(before.syncs),
+                "lost_bytes": now.lost_bytes.saturating_sub(before.lost_bytes),
+                "lost_names": now.lost_names.saturating_sub(before.lost_names),
+            });
+            (node_name(*node), lies)
+        });
+        nodes.collect()
     }
 
     /// By how much each node's time of day is ahead, and how many ticks it had since the fault began.

@@ -5,14 +5,17 @@ mod evidence;
 #[cfg(test)]
 mod tests;
 
-use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, node_name};
+use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, node_name, rng::Stream};
+use mcp_chaos_wal::{Lies, SimDisk};
 use mcp_manager::Input;
 use mcp_manager::command::Request;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{Event, START_NS, World};
 use crate::network::LinkCounters;
-use crate::plan::{Action, Anchor, ClockFault, Disturbance, Plan, PlanError, Sent, Step, Trigger, When};
+use crate::plan::{
+    Action, Anchor, ClockFault, Disturbance, Part, Plan, PlanError, Sent, Step, Trigger, When,
+};
 use crate::process::{SlowCounters, Slowed, State};
 
 /// A timed step that needs a leader waits for one in such paces …
@@ -66,6 +69,9 @@ struct Force {
     slowed_before: Vec<SlowCounters>,
     failures_before: Vec<u64>,
     ticks_before: Vec<u64>,
+    lies_before: Vec<Lies>,
+    /// What it corrupted, for the record.
+    flipped: Map<String, Value>,
     /// Nodes that it paused, with their lives and the ticks withheld before.
     paused: Vec<(NodeId, u64, u64)>,
     /// Nodes that it restarted and that are not up yet.
@@ -182,9 +188,9 @@ impl Step {
     fn takes_down(&self, node: NodeId, leader: Option<NodeId>) -> bool {
         let anchor = if self.anchor == Anchor::Leader { leader } else { Some(node) };
         match self.case(anchor) {
-            Some(Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Restart(nodes)) => {
-                nodes.contains(&node)
-            }
+            Some(
+                Action::Kill(nodes) | Action::PowerOff(nodes) | Action::Restart(nodes) | Action::Wipe(nodes),
+            ) => nodes.contains(&node),
             _ => false,
         }
     }
@@ -352,6 +358,12 @@ impl World {
                 .map(|node| self.machines[*node as usize - 1].disk_failures)
                 .collect(),
             ticks_before: action.nodes().iter().map(|node| self.machines[*node as usize - 1].ticks).collect(),
+            lies_before: action
+                .nodes()
+                .iter()
+                .map(|node| self.machines[*node as usize - 1].disk().lies())
+                .collect(),
+            flipped: Map::new(),
             paused: Vec::new(),
             awaited: Vec::new(),
             leader_before: self.leader(),
@@ -394,6 +406,26 @@ impl World {
                 if matches!(what, ClockFault::Jump { .. }) {
                     self.queue.push(now_ns, Event::StepEnd { step: position });
                 }
+            }
+            Action::Lie(nodes) => {
+                for node in nodes {
+                    let machine = self.machine(*node);
+                    machine.beyond_model = true;
+                    machine.lying.push(id);
+                    machine.set_lying();
+                }
+            }
+            Action::Corrupt { nodes, part } => {
+                for node in nodes {
+                    force.flipped.insert(node_name(*node), self.corrupt(*node, id, *part));
+                }
+                self.queue.push(self.now_ns, Event::StepEnd { step: position });
+            }
+            Action::Wipe(nodes) => {
+                for node in nodes {
+                    self.wipe(*node);
+                }
+                self.queue.push(self.now_ns, Event::StepEnd { step: position });
             }
             Action::Kill(nodes) => {
                 for node in nodes {
@@ -454,6 +486,8 @@ impl World {
                 Action::TransferLeader(_)
                     | Action::Restart(_)
                     | Action::Reset { .. }
+                    | Action::Corrupt { .. }
+                    | Action::Wipe(_)
                     | Action::Clock { what: ClockFault::Jump { .. }, .. }
                     | Action::SnapshotNow(_)
             ),
@@ -494,6 +528,14 @@ impl World {
                     self.start_if_disk_is_well(*node);
                 }
             }
+            Action::Lie(nodes) => {
+                let id = self.nemesis.steps[step].step.id;
+                for node in nodes {
+                    let machine = self.machine(*node);
+                    machine.lying.retain(|step| *step != id);
+                    machine.set_lying();
+                }
+            }
             Action::Clock { nodes, .. } => {
                 let (id, now_ns) = (self.nemesis.steps[step].step.id, self.now_ns);
                 nodes.iter().for_each(|node| self.machine(*node).clock.end(id, now_ns));
@@ -516,11 +558,52 @@ impl World {
             | Action::SnapshotNow(_)
             | Action::AddNode(_)
             | Action::RemoveNode(_)
-            | Action::ReplaceNode(_) => {}
+            | Action::ReplaceNode(_)
+            | Action::Corrupt { .. }
+            | Action::Wipe(_) => {}
         }
         let mut record = self.record(step, Phase::Heal, Status::Done, Some((&force.action, force.anchor)));
         record.evidence = self.evidence_of_end(&force.action);
         self.records.nemesis(record);
+    }
+
+    /// One bit of the machine's disk flips. Gives which, or null if there is no such file.
+    fn corrupt(&mut self, node: NodeId, step: u64, part: Part) -> Value {
+        let stream = Stream::new(self.plan.seed, "corrupt", node, step);
+        let machine = self.machine(node);
+        let is_meant = |name: &str| match part {
+            Part::Any => name.ends_with(".wal") || name.ends_with(".snap"),
+            Part::Log => name.ends_with(".wal"),
+            Part::Snapshot => name.ends_with(".snap"),
+        };
+        let files: Vec<(String, u64)> = machine
+            .disk()
+            .files()
+            .filter(|(name, bytes)| *bytes > 0 && is_meant(name))
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .collect();
+        let Some(last) = (files.len() as u64).checked_sub(1) else { return Value::Null };
+        let (file, bytes) = &files[stream.between(0, 0, last) as usize];
+        let (offset, bit) = (stream.between(1, 0, bytes - 1), stream.between(2, 0, 7));
+        machine.beyond_model = true;
+        machine.disk_mut().corrupt(file, offset, 1 << bit);
+        json!({"file": file, "offset": offset, "bit": bit})
+    }
+
+    /// The machine comes back with an empty disk, in the state that the steps want that disk in.
+    fn wipe(&mut self, node: NodeId) {
+        self.process_dies(node, false);
+        let machine = self.machine(node);
+        machine.beyond_model = true;
+        match &mut machine.state {
+            State::Down { disk, .. } | State::Starting(disk) | State::Ended(disk) => *disk = SimDisk::new(),
+            State::Up(_) => unreachable!("its process has just died"),
+        }
+        machine.set_failing();
+        machine.set_lying();
+        if machine.holds == 0 {
+            self.schedule_start(node);
+        }
     }
 
     /// One step less holds the process down.
