@@ -78,7 +78,8 @@ impl Expirations {
                     .iter_mut()
                     .filter(alive)
                     .for_each(|grant| grant.ends_ns = grant.ends_ns.max(ends_ns));
-                return Some(ends_ns);
+                // A renewal that was under way for longer than a lease lasts moves nothing.
+                return (ends_ns > event.time_ns).then_some(ends_ns);
             }
             // One that its client knew to hold, and gave back in time, ended by that.
             ("release", Kind::Ok) => {
@@ -141,7 +142,8 @@ mod tests {
         let mut events = events.iter().peekable();
         for now_ms in 0..5_000 {
             while let Some((time_ms, process, kind, f)) = events.next_if(|event| event.0 == now_ms) {
-                expirations.see(&event(*time_ms, *process, *kind, f));
+                let asks_again_ns = expirations.see(&event(*time_ms, *process, *kind, f));
+                assert!(asks_again_ns.is_none_or(|time_ns| time_ns >= now_ms * GRAIN_NS), "never in the past");
             }
             found.extend(expirations.ended(now_ms * GRAIN_NS).iter().step_by(2).map(|_| now_ms));
         }
@@ -168,6 +170,8 @@ mod tests {
         assert_eq!(with(&[(500, 0, Kind::Invoke, "renew"), (520, 0, Kind::Info, "renew")]), [1_009]);
         assert_eq!(with(&[(900, 0, Kind::Invoke, "renew"), (1_100, 0, Kind::Ok, "renew")]), [1_009]);
         assert_eq!(with(&[(500, 1, Kind::Invoke, "renew"), (520, 1, Kind::Ok, "renew")]), [1_009]);
+        let late = [(500, 0, Kind::Invoke, "renew"), (1_700, 0, Kind::Ok, "renew")];
+        assert_eq!(with(&late), [1_009], "answered after it would have ended again");
     }
 
     #[test]

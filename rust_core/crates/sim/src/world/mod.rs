@@ -214,7 +214,7 @@ impl World {
     pub fn advance(&mut self, until_ns: u64) {
         while !self.is_over() && self.queue.next_time_ns().is_some_and(|time_ns| time_ns <= until_ns) {
             let (time_ns, event) = self.queue.pop().expect("there is a next event");
-            debug_assert!(time_ns >= self.now_ns, "time never goes back");
+            assert!(time_ns >= self.now_ns, "time never goes back");
             self.now_ns = time_ns;
             self.events += 1;
             self.carry_out(event);
