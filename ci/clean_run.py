@@ -43,12 +43,15 @@ class Ran:
     plans: int
     seconds: float
     simulated_s: float
-    states: int
-    """The most abstract states that one plan went through."""
     wrong: list[str] = field(default_factory=list)
     """Plans that failed or showed nothing: seed and why."""
     goals: dict[str, int] = field(default_factory=dict)
     """After how many plans of the family each was reached first."""
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        """Which batch it is."""
+        return self.family, self.batch, self.plans
 
 
 @cache
@@ -62,18 +65,17 @@ def run(path: str, batch: int, plans: int) -> Ran:
     scenario = family(path)
     wrong: list[str] = []
     goals: dict[str, int] = {}
-    simulated_ns, most_states = 0, 0
+    simulated_ns = 0
     began_s = time.process_time()
     for number in range(batch * BATCH, batch * BATCH + plans):
         trial = try_plan(draw_plan(scenario, Sampler(number)), RunOptions())
         if trial.verdict.verdict is not Verdict.VALID:
             wrong.append(f"seed {number}: {trial.signature or trial.verdict.verdict.value}")
         simulated_ns += trial.result.evidence.stats["simulated_ns"]
-        most_states = max(most_states, len(trial.result.evidence.states()))
         for goal in trial.goals:
             goals.setdefault(goal, number + 1)
     seconds = time.process_time() - began_s
-    return Ran(scenario.scenario, batch, plans, seconds, simulated_ns / 1e9, most_states, wrong, goals)
+    return Ran(scenario.scenario, batch, plans, seconds, simulated_ns / 1e9, wrong, goals)
 
 
 def page(batches: list[Ran]) -> tuple[str, bool]:
@@ -143,8 +145,9 @@ def main() -> None:
     results = Results(chosen.results, basis(*(path.read_text() for path in FAMILIES)))
     if results.stale:
         print(f"{chosen.results}: {results.stale} batches of another build or family are passed over")
-    batches = [Ran(**line) for line in results.lines]
-    done = {(ran.family, ran.batch, ran.plans) for ran in batches}
+    names = {(family(path).scenario, batch, plans) for path, batch, plans in wanted}
+    batches = [ran for line in results.lines if (ran := Ran(**line)).identity in names]
+    done = {ran.identity for ran in batches}
     left = [task for task in wanted if (family(task[0]).scenario, *task[1:]) not in done]
     # Not forked: a process that has simulated before has threads of its own.
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:

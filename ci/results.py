@@ -7,10 +7,16 @@ from typing import Any
 
 from chaos import _core
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 def basis(*parts: object) -> str:
-    """What results depend on: the extension and all that is given here."""
+    """What results depend on: the extension, the Python that makes and judges plans, and all that is given here."""
     digest = hashlib.blake2b(digest_size=8)
+    for source in sorted(
+        path for package in ("chaos", "harness", "ci") for path in (ROOT / package).rglob("*.py")
+    ):
+        digest.update(b"\0" + source.read_bytes())
     assert _core.__file__ is not None
     digest.update(Path(_core.__file__).read_bytes())
     for part in parts:

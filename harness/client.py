@@ -114,10 +114,15 @@ class History:
         self.events: list[Json] = []
         self._clock = clock
         self._expirations = expirations
-        self._pending: set[asyncio.Task[None]] = set()
 
     def add(self, process: int, kind: str, f: str, key: str, value: Any, **more: Any) -> None:
-        """Appends an event. Fields of ``more`` that are null or false are left out."""
+        """Appends an event, behind leases that may have ended. Fields of ``more`` that are null or false are left out.
+
+        What somebody hears after a lease's end may follow from it, so its end stands before that.
+        """
+        if self._expirations is not None:
+            for ended in json.loads(self._expirations.ended(self._clock.now_ns())):
+                self.events.append({**ended, "index": len(self.events)})
         event = {
             "index": len(self.events),
             "time_ns": self._clock.now_ns(),
@@ -132,18 +137,7 @@ class History:
         }
         self.events.append(event)
         if self._expirations is not None:
-            ends_ns = self._expirations.see(json.dumps(event))
-            if ends_ns is not None:
-                task = asyncio.get_running_loop().create_task(self._end_leases(ends_ns))
-                self._pending.add(task)
-                task.add_done_callback(self._pending.discard)
-
-    async def _end_leases(self, ends_ns: int) -> None:
-        """At that time the history says which leases may have ended."""
-        assert self._expirations is not None
-        await _sleep_until(self._clock, ends_ns)
-        for event in json.loads(self._expirations.ended(self._clock.now_ns())):
-            self.events.append({**event, "index": len(self.events)})
+            self._expirations.see(json.dumps(event))
 
     def jsonl(self) -> bytes:
         """`history.jsonl`."""

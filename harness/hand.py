@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from chaos._core import START_NS, World, simulate
+from chaos._core import START_NS, RejectedError, World, simulate
 from chaos.document import Document
 from chaos.errors import ScenarioError, UsageError
 from chaos.generate import Sampler, draw_plan
@@ -194,7 +194,10 @@ class ClusterByHand:
         plan = self._plan("apply", steps, self._most_ns, self._most_ns)
         compiled = {**plan.compiled()["steps"][-1], "id": self._applied}
         self._applied += 1
-        record: Json = json.loads(self._world.apply(json.dumps(compiled)))
+        try:
+            record: Json = json.loads(self._world.apply(json.dumps(compiled)))
+        except RejectedError as error:
+            raise UsageError(f"apply: {error}") from None
         if record["status"] == "done":
             self._calls.append(_Fault(at_ns, plan.document["faults"][-1], plan.steps[-1].fault.lasts))
         elif plan.steps[-1].fixed:

@@ -175,7 +175,9 @@ class ClusterMachine(RuleBasedStateMachine):
     slow_sync = _fault("slow_sync")
     full_disk = _fault("full_disk")
     disk_error = _fault("disk_error")
-    # Beyond Raft's model, and so not among the rules: lying_fsync, corrupt, wiped.
     clock_offset = _fault("clock_offset")
     clock_jump = _fault("clock_jump")
     clock_drift = _fault("clock_drift")
+    snapshot_now = _fault("snapshot_now")
+    # Not among the rules: lying_fsync, corrupt, wiped (beyond Raft's model); add_node, remove_node, replace_node (an
+    # administrator's changes take a while, and cannot be made by hand).

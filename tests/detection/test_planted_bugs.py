@@ -32,7 +32,7 @@ OWN = {
     "wiped-node-votes": [SCENARIOS / "beyond" / "wiped-node.yaml"],
 }
 """What few families bring out: one needs clocks that drift, one a fault beyond Raft's model."""
-SOON = {
+SEEN_BY = {
     "ack-before-commit": {"linearizable", "durable"},
     "append-not-synced": {"committed_never_changes", "leader_completeness", "durable"},
     "applied-index-ahead": {"state_machine_safety"},
@@ -83,18 +83,18 @@ def test_clients_of_every_workload_see_a_bug_by_the_model_of_what_they_work_on(
     for seed in range(600):
         reason = broken_checks(path, seed, [plant]).get("linearizable")
         if reason is not None:
-            assert "k" in reason
+            assert " k0" in reason or " k1" in reason or " k2" in reason, reason
             assert "linearizable" not in broken_checks(path, seed, [])
             return
     pytest.fail(f"{plant} was not seen by clients in 600 plans of {family}")
 
 
 def test_every_planted_bug_is_looked_for_and_has_a_source() -> None:
-    assert set(SOON) == {name for name, *_ in PLANTS}
+    assert set(SEEN_BY) == {name for name, *_ in PLANTS}
     assert all("https://" in source for *_, source in PLANTS)
 
 
-@pytest.mark.parametrize("plant", SOON)
+@pytest.mark.parametrize("plant", SEEN_BY)
 def test_the_general_families_find_it_and_a_clean_node_passes_the_same_plan(plant: str) -> None:
     families = [load_scenario(path.read_text(), str(path)) for path in OWN.get(plant, FAMILIES)]
     for seed in range(MOST_PLANS):
@@ -105,7 +105,7 @@ def test_the_general_families_find_it_and_a_clean_node_passes_the_same_plan(plan
             if judged.verdict is Verdict.INVALID
         }
         if broken:
-            assert SOON[plant] & broken, broken
+            assert SEEN_BY[plant] & broken, broken
             clean = judge(simulate(plan.compiled_json()), plan)
             assert not [judged.check for judged in clean if judged.verdict is Verdict.INVALID]
             return

@@ -11,7 +11,8 @@ use mcp_chaos_evidence::{NemesisRecord, NodeId, Phase, Status, TraceEvent, Trace
 const REASONS: [(&str, &[&str]); 4] = [
     ("the data directory is corrupt", &["corrupt", "lying_fsync"]),
     ("the data directory is empty", &["wiped", "lying_fsync"]),
-    ("the log cannot be trusted", &["corrupt", "lying_fsync"]),
+    // Not after a flipped bit: checksums tell it before anybody trusts the log.
+    ("the log cannot be trusted", &["lying_fsync"]),
     ("this node has forgotten what it acknowledged", &["lying_fsync"]),
 ];
 
@@ -78,10 +79,12 @@ mod tests {
             (1, corrupt, true),
             (1, empty, false),
             (1, forgotten, false),
+            (1, "the log cannot be trusted: …", false),
             (2, empty, true),
             (2, corrupt, false),
             (3, forgotten, true),
             (3, corrupt, true),
+            (3, "the log cannot be trusted: …", true),
             (3, "what was committed is lost: n1, …", false),
             (3, "the leader's snapshot at index 9 cannot be restored", false),
             (4, corrupt, false),

@@ -27,14 +27,44 @@ const CHECK: Check = Check::Progresses;
 struct Want {
     name: &'static str,
     under_way: u64,
-    /// Since when somebody has wanted one and nobody has had a success; none while nobody wants any.
+    /// When somebody first waited for one since the last success, or since progress is promised.
+    began_ns: Option<u64>,
+    /// Since when somebody waits; none while nobody wants any.
     since: Option<u64>,
+    /// For how long somebody waited before that, all together.
+    waited_ns: u64,
     succeeded_ns: Option<u64>,
 }
 
 impl Want {
     fn new(name: &'static str) -> Want {
-        Want { name, under_way: 0, since: None, succeeded_ns: None }
+        Want { name, under_way: 0, began_ns: None, since: None, waited_ns: 0, succeeded_ns: None }
+    }
+
+    /// What was waited for until now does not count.
+    fn anew(&mut self, now_ns: u64) {
+        self.since = (self.under_way > 0).then_some(now_ns);
+        (self.began_ns, self.waited_ns) = (self.since, 0);
+    }
+
+    fn asked(&mut self, now_ns: u64) {
+        if self.under_way == 0 {
+            self.since = Some(now_ns);
+            self.began_ns = self.began_ns.or(self.since);
+        }
+        self.under_way += 1;
+    }
+
+    fn ended(&mut self, now_ns: u64) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if self.under_way == 0 {
+            self.waited_ns = self.waited_until(now_ns);
+            self.since = None;
+        }
+    }
+
+    fn waited_until(&self, now_ns: u64) -> u64 {
+        self.waited_ns + self.since.map_or(0, |since| now_ns.saturating_sub(since))
     }
 }
 
@@ -42,6 +72,8 @@ impl Want {
 struct Stall {
     what: &'static str,
     gap: Gap,
+    /// How long somebody waited meanwhile.
+    waited_ns: u64,
     why: Why,
 }
 
@@ -58,6 +90,8 @@ struct Watch {
     longest_ns: u64,
     excuses: Vec<Excuse>,
     stall: Option<Stall>,
+    /// What had stalled for too long when somebody changed its role, if nothing succeeded since.
+    stalled: Option<Stall>,
 }
 
 pub(crate) fn judge(evidence: &Evidence, within_ns: Option<u64>) -> Judgement {
@@ -83,6 +117,7 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: Option<u64>) -> Judgement {
         longest_ns: 0,
         excuses: Vec::new(),
         stall: None,
+        stalled: None,
     };
     for record in Records::of(evidence).take_while(|record| record.time_ns() <= last.time_ns) {
         watch.see(&record, first.time_ns);
@@ -107,10 +142,18 @@ impl Watch {
                     // What has stalled so far is told by how things stood before.
                     self.close_all(now_ns);
                 }
+                let changes_role = matches!(record, Record::Node(record) if is_role(&record.event));
+                if changes_role && self.stalled.is_none() {
+                    self.stalled = self.stalls(now_ns);
+                }
                 match self.cluster.see(record) {
                     Change::None => {}
                     Change::Roles => self.weigh(now_ns.max(begins_ns), false),
                     Change::Members => self.weigh(now_ns.max(begins_ns), true),
+                }
+                // So is what ends with a leader of whom nothing is promised.
+                if self.promised_since.is_none() {
+                    self.stall = self.stall.take().or(self.stalled.take());
                 }
             }
         }
@@ -123,6 +166,8 @@ impl Watch {
                 self.held_since = self.held_since.or(Some(now_ns));
                 if anew || self.promised_since.is_none() {
                     self.promised_since = Some(now_ns);
+                    self.wants.iter_mut().for_each(|want| want.anew(now_ns));
+                    self.stalled = None;
                 }
             }
             Err(excuse) => {
@@ -143,10 +188,7 @@ impl Watch {
     fn hear(&mut self, event: &HistoryEvent) {
         let at = usize::from(event.f.is_read());
         if event.kind == Kind::Invoke {
-            let want = &mut self.wants[at];
-            want.under_way += 1;
-            want.since = want.since.or(Some(event.time_ns));
-            return;
+            return self.wants[at].asked(event.time_ns);
         }
         let answered = event.kind == Kind::Ok
             || event.kind == Kind::Fail
@@ -155,10 +197,11 @@ impl Watch {
             self.close(at, event.time_ns);
         }
         let want = &mut self.wants[at];
-        want.under_way = want.under_way.saturating_sub(1);
+        want.ended(event.time_ns);
         if answered {
             want.succeeded_ns = Some(event.time_ns);
-            want.since = (want.under_way > 0).then_some(event.time_ns);
+            want.anew(event.time_ns);
+            self.stalled = None;
         }
     }
 
@@ -168,25 +211,42 @@ impl Watch {
         }
     }
 
-    /// What has been waited for until now was waited for so long.
+    /// What has been waited for until now was waited for so long. Time in which nobody waited does not count.
     fn close(&mut self, at: usize, now_ns: u64) {
-        let (Some(since), Some(promised)) = (self.wants[at].since, self.promised_since) else { return };
-        let gap = Gap { from_ns: since.max(promised), to_ns: now_ns };
-        let length = gap.to_ns.saturating_sub(gap.from_ns);
-        let exceeds = self.limit_ns.is_some_and(|limit_ns| length > limit_ns);
-        // While nobody leads logs may have changed unseen; what was promised must be so at the end as well.
-        if exceeds && self.cluster.promise().is_err() {
+        if self.promised_since.is_none() {
             return;
         }
-        self.longest_ns = self.longest_ns.max(length);
-        if exceeds && self.stall.is_none() {
-            let other = self.wants[1 - at].succeeded_ns.is_some_and(|time_ns| time_ns > gap.from_ns);
-            let mut why = self.cluster.why(gap.from_ns);
-            if other && self.wants[at].name == "read" {
-                why.shape = "reads-unanswered";
-            }
-            self.stall = Some(Stall { what: self.wants[at].name, gap, why });
+        let waited_ns = self.wants[at].waited_until(now_ns);
+        if !self.exceeds(at, now_ns) {
+            self.longest_ns = self.longest_ns.max(waited_ns);
+        } else if let Some(stall) = self.stall_of(at, now_ns) {
+            self.longest_ns = self.longest_ns.max(waited_ns);
+            self.stall.get_or_insert(stall);
         }
+    }
+
+    fn exceeds(&self, at: usize, now_ns: u64) -> bool {
+        self.limit_ns.is_some_and(|limit_ns| self.wants[at].waited_until(now_ns) > limit_ns)
+    }
+
+    fn stalls(&self, now_ns: u64) -> Option<Stall> {
+        self.promised_since?;
+        (0..self.wants.len()).filter(|at| self.exceeds(*at, now_ns)).find_map(|at| self.stall_of(at, now_ns))
+    }
+
+    /// What has been waited for, and why it did not come; nothing if it is not promised any more: while nobody leads
+    /// logs may have changed unseen, and what was promised must be so at the end as well.
+    fn stall_of(&self, at: usize, now_ns: u64) -> Option<Stall> {
+        let want = &self.wants[at];
+        let from_ns = want.began_ns?;
+        self.cluster.promise().ok()?;
+        let other = self.wants[1 - at].succeeded_ns.is_some_and(|time_ns| time_ns > from_ns);
+        let mut why = self.cluster.why(from_ns);
+        if other && want.name == "read" {
+            why.shape = "reads-unanswered";
+        }
+        let gap = Gap { from_ns, to_ns: now_ns };
+        Some(Stall { what: want.name, gap, waited_ns: want.waited_until(now_ns), why })
     }
 
     fn end(&mut self, now_ns: u64) {
@@ -202,12 +262,12 @@ impl Watch {
             "promised_ns": self.promised_ns,
             "longest_ns": self.longest_ns,
         });
-        if let Some(Stall { what, gap, why: Why { shape, words } }) = self.stall {
+        if let Some(Stall { what, gap, waited_ns, why: Why { shape, words } }) = self.stall {
             data["from_ns"] = Value::from(gap.from_ns);
             data["to_ns"] = Value::from(gap.to_ns);
             let reason = format!(
                 "no {what} succeeded for {}, from {} to {}, though a majority could have gone on (the limit is {}): {words}",
-                seconds(gap.to_ns - gap.from_ns),
+                seconds(waited_ns),
                 seconds(gap.from_ns),
                 seconds(gap.to_ns),
                 seconds(self.limit_ns.unwrap_or(0)),
@@ -225,6 +285,10 @@ impl Watch {
         }
         Judgement::valid(CHECK, reason, data)
     }
+}
+
+fn is_role(event: &mcp_chaos_evidence::TraceEvent) -> bool {
+    matches!(event, mcp_chaos_evidence::TraceEvent::RoleChanged { .. })
 }
 
 fn may_change_members(event: &mcp_chaos_evidence::TraceEvent) -> bool {
@@ -474,6 +538,27 @@ mod tests {
         run.suffers(1_000, "clock_offset", &[1, 2, 3], &[]);
         run.waits(1_000, 9_000);
         run.stalls("nothing-committed", &["n1 leads in term 1"]);
+    }
+
+    #[test]
+    fn time_in_which_nobody_wants_anything_is_no_stall() {
+        let mut run = cluster(3);
+        run.suffers(900, "kill", &[3], &[]);
+        run.waits(1_000, 2_000);
+        run.waits(8_000, 8_020);
+        run.is_fine("no write or read waited longer than 1.020 s");
+        run.waits(9_000, 13_500);
+        run.stalls("nothing-committed", &["no write succeeded for 5.520 s, from 1.000 s to 13.500 s"]);
+    }
+
+    #[test]
+    fn a_stall_counts_also_if_an_excuse_comes_after_it() {
+        let mut run = cluster(3);
+        run.suffers(900, "slow_node", &[2], &[]);
+        run.waits(1_000, 14_000);
+        run.acts(12_000, 1, testing::role(Role::Follower, 1));
+        run.acts(12_100, 2, testing::leads(2));
+        run.stalls("nothing-committed", &["no write succeeded for 11.000 s, from 1.000 s to 12.000 s"]);
     }
 
     #[test]

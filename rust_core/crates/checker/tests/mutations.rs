@@ -233,6 +233,14 @@ fn a_leader_without_a_majority() {
         let (vote, before) = (TraceEvent::VoteCast { term, candidate: leader.node }, run.traces.len());
         run.traces.retain(|record| record.node == leader.node || record.event != vote);
         let removed = before - run.traces.len();
+        // Nor does any restart tell of one.
+        for record in run.traces.iter_mut().filter(|record| record.node != leader.node) {
+            if let TraceEvent::Started { term: of, vote, .. } = &mut record.event
+                && (*of, *vote) == (term, Some(leader.node))
+            {
+                *vote = None;
+            }
+        }
         tell_voters(run);
         (removed > 0).then_some(())
     });

@@ -122,7 +122,8 @@ pub enum Broken {
     /// The leader counts on entries that this node acknowledged, and does not have any more.
     #[error(
         "this node has forgotten what it acknowledged: n{leader}, which leads term {term}, counts on its log up to index \
-         {acknowledged}, and it ends at {last_index}; its disk has lost what was synced"
+         {acknowledged}, and it ends at {last_index}; its disk has lost what was synced; remove this node from its \
+         cluster, and add it again, empty, under a new name"
     )]
     Forgotten {
         /// Who leads.
@@ -138,7 +139,8 @@ pub enum Broken {
     /// (A follower in this case halts in Zeebe as well: <https://github.com/camunda/camunda/pull/30290>.)
     #[error(
         "what was committed is lost: n{leader}, which leads term {term}, has another entry than this node at index \
-         {index}, and this node knows its own to be committed (up to {committed}); a quorum has forgotten it"
+         {index}, and this node knows its own to be committed (up to {committed}); a quorum has forgotten it; \
+         keep this node's data directory: it may hold the only copy"
     )]
     CommittedLost {
         /// Who leads.

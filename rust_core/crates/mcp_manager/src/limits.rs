@@ -44,8 +44,9 @@ pub const MAX_COMMAND_BYTES: usize = 256 * 1024;
 /// transport (64 MiB), and must always fit.
 pub const MAX_STATE_BYTES: usize = 48 * 1024 * 1024;
 /// The most that one operation adds to the state: its own value, and the other value that a session keeps
-/// for a retry of a compare-and-set which found that one.
-pub const MAX_GROWTH_BYTES: usize = 2 * MAX_VALUE_BYTES + 1024;
+/// for a retry of a compare-and-set which found that one. Or what a transaction appends, to lists that are new, and
+/// what it reads.
+pub const MAX_GROWTH_BYTES: usize = 2 * MAX_VALUE_BYTES + MAX_STEPS * (MAX_KEY_BYTES + OVERHEAD_BYTES) + 1024;
 
 /// When sessions expire. Equal on all nodes of a cluster: founding writes it into the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,8 +40,8 @@ impl Clock {
 
     /// `CLOCK_REALTIME`; a clock shows no time before its first.
     pub fn wall_ns(&self, now_ns: u64) -> u64 {
-        let offset_ns: i64 = self.offsets.iter().map(|(_, ahead_ns)| ahead_ns).sum();
-        self.monotonic_ns(now_ns).saturating_add_signed(offset_ns).saturating_add_signed(self.jumped_ns)
+        let set_ns: i64 = self.offsets.iter().map(|(_, ahead_ns)| ahead_ns).sum::<i64>() + self.jumped_ns;
+        self.monotonic_ns(now_ns).saturating_add_signed(set_ns)
     }
 
     /// How long it truly takes until the monotonic clock has gone on by `own_ns`.
@@ -130,7 +130,11 @@ mod tests {
         assert_eq!((clock.monotonic_ns(10 * S), clock.wall_ns(10 * S)), (10 * S, 13 * S));
         clock.end(1, 11 * S);
         assert_eq!(clock.wall_ns(12 * S), 10 * S, "the jump stays");
-        clock.jump(-100 * S as i64);
+        clock.begin_offset(2, -30 * S as i64);
+        clock.jump(25 * S as i64);
+        assert_eq!(clock.wall_ns(12 * S), 5 * S, "they add up before anything is cut off");
+        clock.end(2, 12 * S);
+        clock.jump(-125 * S as i64);
         assert_eq!(clock.wall_ns(12 * S), 0, "no clock shows a time before its first");
     }
 

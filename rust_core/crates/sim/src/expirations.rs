@@ -143,7 +143,10 @@ mod tests {
         for now_ms in 0..5_000 {
             while let Some((time_ms, process, kind, f)) = events.next_if(|event| event.0 == now_ms) {
                 let asks_again_ns = expirations.see(&event(*time_ms, *process, *kind, f));
-                assert!(asks_again_ns.is_none_or(|time_ns| time_ns >= now_ms * GRAIN_NS), "never in the past");
+                assert!(
+                    asks_again_ns.is_none_or(|time_ns| time_ns >= now_ms * GRAIN_NS),
+                    "never in the past"
+                );
             }
             found.extend(expirations.ended(now_ms * GRAIN_NS).iter().step_by(2).map(|_| now_ms));
         }

@@ -28,7 +28,8 @@ pub(super) struct ElectionSafety {
     newest: Option<Voters>,
     /// Leaders of whose voters no majority has been seen to vote for them yet, by term.
     doubtful: BTreeMap<u64, (TraceRecord, Voters)>,
-    /// The term with which each node's trace begins; the greatest number if it does not begin with a start.
+    /// The term from which on a node's trace tells all its votes: that of its first start. The greatest number if it
+    /// tells of a vote or a leader before.
     begun: BTreeMap<NodeId, u64>,
     /// How many terms had a leader.
     terms: u64,
@@ -51,11 +52,20 @@ impl Property for ElectionSafety {
                 }
                 return Ok(());
             }
-            TraceEvent::Started { term, .. } => {
+            TraceEvent::Started { term, vote, .. } => {
                 self.begun.entry(record.node).or_insert(*term);
+                // A vote may be on disk before the process that cast it could tell: it counts for whoever hears of it.
+                if let Some(candidate) = vote
+                    && *term >= self.forgotten_below
+                {
+                    self.votes.insert((*term, *candidate, record.node));
+                }
                 return Ok(());
             }
             event @ (TraceEvent::Initialized { .. } | TraceEvent::ConfigChanged { .. }) => {
+                if matches!(event, TraceEvent::Initialized { .. }) {
+                    self.begun.entry(record.node).or_insert(0);
+                }
                 if let Some(voters) = Voters::told_by(event) {
                     self.newest = Some(voters.clone());
                     self.configurations.insert(record.node, voters);
@@ -103,7 +113,7 @@ impl Property for ElectionSafety {
             let told = self.votes.contains(&(*term, candidate, candidate))
                 && voters
                     .ids()
-                    .all(|id| facts.knows(id) && self.begun.get(&id).is_none_or(|begun| begun < term));
+                    .all(|id| facts.knows(id) && self.begun.get(&id).is_some_and(|begun| begun < term));
             if !told || self.is_elected(*term, candidate, voters) {
                 return None;
             }
@@ -237,6 +247,25 @@ mod tests {
         assert_eq!(elected_by(joint(), &[1, 4, 5]).verdict, Verdict::Invalid, "the old majority is missing");
         assert_eq!(elected_by(joint(), &[1, 2, 3]).verdict, Verdict::Invalid, "the new majority is missing");
         assert_eq!(elected_by(of_three(), &[]).verdict, Verdict::Valid, "a trace that tells no votes");
+    }
+
+    #[test]
+    fn a_vote_that_only_a_restart_tells_of_counts() {
+        let run = |told: Option<NodeId>| {
+            let mut run: Vec<_> = (1..=3).map(|node| (node, started(1, None, 0))).collect();
+            run.push((1, configuration(&[1, 2, 3], &[], &[])));
+            run.extend([(1, vote(3, 1)), (2, started(3, told, 0)), (1, leads(3))]);
+            judge_trace(Check::ElectionSafety, run).verdict
+        };
+        assert_eq!(run(Some(1)), Verdict::Valid, "killed once the vote was on disk, and asked again");
+        assert_eq!(run(None), Verdict::Invalid);
+    }
+
+    #[test]
+    fn a_voter_whose_trace_begins_later_may_have_voted() {
+        let mut run = vec![(1, started(1, None, 0)), (1, configuration(&[1, 2, 3], &[], &[]))];
+        run.extend([(2, appended(1, 3, 7)), (3, appended(1, 3, 7)), (1, vote(3, 1)), (1, leads(3))]);
+        assert_eq!(judge_trace(Check::ElectionSafety, run).verdict, Verdict::Valid);
     }
 
     #[test]

@@ -56,17 +56,22 @@ impl Lists {
 
     /// All or nothing: what cannot be done whole is refused before any of it is.
     fn check(&self, steps: &[ListStep]) -> Result<(), String> {
+        let bytes = |element: &String| limits::OVERHEAD_BYTES + element.len();
         let mut new = BTreeSet::new();
+        // What earlier steps append is read by later ones.
+        let mut appended_bytes: BTreeMap<&str, usize> = BTreeMap::new();
         let mut answer_bytes = 0;
         for step in steps {
             match step {
-                ListStep::Append { key, .. } if !self.by_key.contains_key(key) => {
-                    new.insert(key);
+                ListStep::Append { key, element } => {
+                    if !self.by_key.contains_key(key) {
+                        new.insert(key);
+                    }
+                    *appended_bytes.entry(key).or_default() += bytes(element);
                 }
-                ListStep::Append { .. } => {}
                 ListStep::Read { key } => {
-                    let bytes = |element: &String| limits::OVERHEAD_BYTES + element.len();
                     answer_bytes += self.elements(key).iter().map(bytes).sum::<usize>();
+                    answer_bytes += appended_bytes.get(key.as_str()).copied().unwrap_or(0);
                 }
             }
         }

@@ -53,7 +53,7 @@ pub enum StartError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FatalError {
     /// Promises on which Raft rests were not kept.
-    #[error("{0}; remove this node from its cluster, and add it again, empty, under a new name")]
+    #[error("{0}")]
     Broken(#[from] Broken),
     /// The leader's snapshot is durable, but cannot be restored.
     #[error("the leader's snapshot at index {index} cannot be restored: {error}")]

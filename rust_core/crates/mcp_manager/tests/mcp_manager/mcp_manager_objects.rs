@@ -86,6 +86,7 @@ fn a_transaction_that_breaks_a_limit_does_nothing_at_all() {
         (5, vec![append("b", "1"), read("a")]),
         (6, vec![read("b"); limits::MAX_STEPS + 1]),
         (7, vec![append("", "1")]),
+        (8, [vec![append("b", &"x".repeat(60_000))], vec![read("b"); 15]].concat()),
     ] {
         let outcome = log.operate(client, sequence, Operation::Transact { steps }).outcome;
         assert!(matches!(outcome, Outcome::Rejected { .. }), "{sequence}: {outcome:?}");

@@ -240,9 +240,7 @@ impl Plan {
 
     /// Whether any node may become a member, or cease to be one.
     pub fn changes_membership(&self) -> bool {
-        let changes = |action: &Action| {
-            matches!(action, Action::AddNode(_) | Action::RemoveNode(_) | Action::ReplaceNode(_))
-        };
+        let changes = |action: &Action| action.is_errand();
         self.spares > 0 || self.steps.iter().any(|step| step.cases.values().any(changes))
     }
 }
@@ -535,6 +533,11 @@ impl Slow {
 }
 
 impl Action {
+    /// Whether it changes the membership, which takes an administrator a while.
+    pub fn is_errand(&self) -> bool {
+        matches!(self, Action::AddNode(_) | Action::RemoveNode(_) | Action::ReplaceNode(_))
+    }
+
     /// The nodes it names.
     pub fn nodes(&self) -> &[NodeId] {
         match self {

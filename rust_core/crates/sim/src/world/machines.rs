@@ -65,15 +65,11 @@ impl World {
         let State::Up(running) = before else { unreachable!("a process that is up was made a member") };
         let mut wal = running.wal;
         if let Err(error) = wal.found(cluster, &snapshot) {
-            let reason = format!("cannot join: {error}");
             machine.state = State::Down { disk: wal.into_disk(), powered: true };
-            machine.life += 1;
-            // As any process whose disk fails: it ends, and comes up empty again.
-            machine.awaits_disk = true;
-            machine.disk_failures += 1;
-            self.trace(node, TraceEvent::Stopped { reason });
-            return self.start_if_disk_is_well(node);
+            return self.end_badly(node, error.into());
         }
+        // Should its disk be lost from now on, it must not come up as if it had never belonged to anybody.
+        machine.founded = true;
         let recovered = Recovered {
             boot: wal.boot(),
             cluster: cluster.to_owned(),

@@ -215,6 +215,13 @@ impl World {
             let message = format!("{} is the id of another step of this run: ids are unique", step.id);
             return Err(PlanError::new("step.id", message));
         }
+        if step.cases.values().any(Action::is_errand) {
+            let message = format!(
+                "{} takes its time, as an administrator does; it cannot be applied by hand: put it into the plan",
+                step.kind
+            );
+            return Err(PlanError::new("step.kind", message));
+        }
         let record = self.records.nemesis.len();
         let position = self.nemesis.steps.len();
         self.nemesis.steps.push(StepState {
@@ -309,7 +316,7 @@ impl World {
         };
         match self.obstacle(&action) {
             Some(reason) => self.skip(step, reason),
-            None if matches!(action, Action::AddNode(_) | Action::RemoveNode(_) | Action::ReplaceNode(_)) => {
+            None if action.is_errand() => {
                 self.begin_errand(step, &action, anchor);
             }
             None => self.install(step, action, anchor),
