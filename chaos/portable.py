@@ -26,8 +26,10 @@ class Support:
     """Whether steps can wait for an event of the protocol (`on`)."""
     loss: bool
     """Whether links can lose single messages all the time (`network.loss`)."""
+    spares: bool
+    """Whether there can be nodes that are no members (`cluster.spares`)."""
     because: Mapping[str, str] = field(default_factory=dict)
-    """Why the others are missing: action, `on` or `loss` → words."""
+    """Why the others are missing: action, `on`, `loss` or `spares` → words."""
 
 
 def action_of(kind: str) -> str:
@@ -40,8 +42,8 @@ def restricted(scenario: Scenario, support: Support) -> Scenario:
 
     `random` keeps the supported kinds, and its triggers only where events are supported; `any` keeps the
     supported choices; a `maybe` that is not supported is left out, as are `examples`; an open `network.loss`
-    becomes 0. Raises :class:`UnsupportedError` that names each thing that cannot be left out by its path in the
-    file (``faults[2]: …``).
+    or `cluster.spares` becomes 0. Raises :class:`UnsupportedError` that names each thing that cannot be left out by
+    its path in the file (``faults[2]: …``).
     """
     missing: list[str] = []
     loss = scenario.network.loss
@@ -49,6 +51,11 @@ def restricted(scenario: Scenario, support: Support) -> Scenario:
         if lowest(loss) > 0:
             missing.append(_sentence(("network", "loss"), "a loss of messages", support.because.get("loss")))
         loss = Share(0)
+    spares = scenario.cluster.spares
+    if not support.spares and spares is not None and highest(spares, 0) > 0:
+        if lowest(spares, 0) > 0:
+            missing.append(_sentence(("cluster", "spares"), "a node to spare", support.because.get("spares")))
+        spares = None
     faults: list[FaultsItem] = []
     for index, item in enumerate(scenario.faults):
         path: Path = ("faults", index)
@@ -66,11 +73,17 @@ def restricted(scenario: Scenario, support: Support) -> Scenario:
             members.append((example, restricted(member, support)))
         except UnsupportedError:
             continue
-    kept_whole = [id(loss), *map(id, faults), *(id(member) for _, member in members)]
-    if kept_whole == list(map(id, (scenario.network.loss, *scenario.faults, *scenario.example_scenarios))):
+    kept_whole = [id(loss), id(spares), *map(id, faults), *(id(member) for _, member in members)]
+    if kept_whole == list(
+        map(
+            id,
+            (scenario.network.loss, scenario.cluster.spares, *scenario.faults, *scenario.example_scenarios),
+        )
+    ):
         return scenario
     kept_scenario = scenario.model_copy(
         update={
+            "cluster": scenario.cluster.model_copy(update={"spares": spares}),
             "network": scenario.network.model_copy(update={"loss": loss}),
             "faults": faults,
             "examples": [example for example, _ in members],

@@ -60,13 +60,15 @@ _SIM_ONLY: Final = {
 """Actions that only the simulator has: why Docker has not."""
 
 SUPPORT: Mapping[str, Support] = {
-    "sim": Support(_ACTIONS, events=True, loss=True),
+    "sim": Support(_ACTIONS, events=True, loss=True, spares=True),
     "docker": Support(
         _ACTIONS - _SIM_ONLY.keys(),
         events=False,
         loss=False,
+        spares=False,
         because={
             **_SIM_ONLY,
+            "spares": _NO_SPARES,
             "loss": "TCP through Toxiproxy delivers every message or breaks the connection",
             "on": "the harness sees a node's trace only after the moment has passed",
         },
@@ -156,9 +158,11 @@ def refuse_loss(compiled: Mapping[str, Any], backend: str, skip: bool) -> str | 
 
 def refuse_spares(compiled: Mapping[str, Any], backend: str) -> None:
     """Raises :class:`UnsupportedError` where the plan has spare nodes and the backend keeps none ready."""
-    if compiled.get("spares") and backend != "sim":
+    support = SUPPORT[backend]
+    if compiled.get("spares") and not support.spares:
         raise UnsupportedError(
-            f"the {backend} backend does not support cluster.spares: {_NO_SPARES}. Choose another backend (able: sim)"
+            f"the {backend} backend does not support cluster.spares: {support.because['spares']}. Choose another "
+            "backend (able: sim)"
         )
 
 

@@ -67,7 +67,8 @@ def assert_bounded(plan: Plan) -> None:
         assert (step.for_ns is None) or step.fault.lasts
         for case in step.cases(plan.nodes).values():
             assert case["do"] in ACTIONS
-            assert case["links"] if case["do"] in LINKED else case["nodes"]
+            # Which of the spares is added is known only when the time has come.
+            assert case["links"] if case["do"] in LINKED else case["nodes"] or case["do"] == "add_node"
             assert set(case["nodes"]) <= {f"n{node}" for node in range(1, plan.nodes + 1)}
             assert case.get("delay_min_ns", 0) <= case.get("delay_max_ns", 0)
 
