@@ -53,9 +53,9 @@ _SIM_ONLY: Final = {
     "full_disk": "the disk below a container is the machine's own, and everybody's",
     "disk_error": "the disk below a container is the machine's own, and works",
     "add_node": _NO_SPARES,
-    "remove_node": _NO_SPARES,
+    "remove_node": "the harness sends no administrator to containers",
     "replace_node": _NO_SPARES,
-    "snapshot_now": "when a container's node makes its snapshots is set at its start",
+    "snapshot_now": "the harness does not ask containers' nodes for snapshots",
 }
 """Actions that only the simulator has: why Docker has not."""
 

@@ -74,9 +74,9 @@ class Reply:
 
     kind: Kind
     value: int | None = None
-    """What the register held: on a read, and where a compare-and-set did not match. Null: never written."""
-    value_bytes: int = 0
-    """In how many bytes it was stored."""
+    """What the register held: on a read, and where a compare-and-set did not match. Null: never written, or no number
+    (see `found`).
+    """
     log_index: int | None = None
     node: str | None = None
     client: int | None = None
@@ -267,7 +267,7 @@ def found(kind: str, reply: Reply, value_bytes: int) -> Any:
 
 def _element(text: str, value_bytes: int) -> int | str:
     number = text.rstrip(PADDING)
-    return int(number) if number.isdigit() and stored(int(number), value_bytes) == text else text
+    return int(number) if _is_number(number) and stored(int(number), value_bytes) == text else text
 
 
 def change(f: str, key: str, value: int | None, argument: Any, terms: Mapping[str, Any]) -> Request:
@@ -315,11 +315,9 @@ def interpret(status_code: int, content: bytes) -> Reply:
 def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
     log_index, node = body.get("log_index"), body.get("node")
     if 200 <= status_code < 300:
-        value = body.get("value")
         return Reply(
             Kind.OK,
-            value=_number(value),
-            value_bytes=len(value) if isinstance(value, str) else 0,
+            value=_number(body.get("value")),
             body=body,
             log_index=log_index,
             node=node,
@@ -342,7 +340,14 @@ def _interpret(status_code: int, body: Mapping[str, Any]) -> Reply:
 
 
 def _number(value: str | int | None) -> int | None:
-    return int(value.rstrip(PADDING)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    number = value.rstrip(PADDING)
+    return int(number) if _is_number(number) else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def read_status(content: bytes) -> NodeStatus:

@@ -299,6 +299,11 @@ def test_a_read_without_an_answer_failed() -> None:
     assert outcome(events) == ("fail", "timeout")
 
 
+def test_a_value_that_no_client_wrote_is_in_the_history_as_it_came() -> None:
+    events, _ = run(Script(("read", None)), ok(value="12x"))
+    assert (events[1]["type"], events[1]["value"]) == ("ok", "12x")
+
+
 def test_an_expired_session_is_a_failure_at_first_and_unknown_on_a_retry() -> None:
     expired = says(410, "session_expired", effect="unknown")
     events, nodes = run(Script(("write", 5)), expired)
