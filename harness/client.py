@@ -399,8 +399,8 @@ class Roaming:
             case "write" | "cas":
                 self._seen[operation.key] = operation.value
             case "acquire":
-                self._seen[operation.key] = token = int(reply.body["token"])
-                return token
+                self._seen[operation.key] = operation.value
+                return int(reply.body["token"])
             case "release":
                 self._seen[operation.key] = None
         return operation.result

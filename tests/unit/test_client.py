@@ -349,16 +349,16 @@ def requests(node: Node) -> list[tuple[str, str, dict[str, Any]]]:
 def test_a_client_of_leases_goes_on_as_the_holder_it_is_and_history_says_when_one_may_have_ended() -> None:
     leases = compiled(kind="leases", keys=1, only=["c1.1", "c1.2"])
     events, nodes = run(leases, ok(token=9), for_s=60, striding=True, kind="leases", lease_ns=300 * MS)
-    lease = {"holder": "c1", "ttl_ms": 300}
+    lease = {"holder": "c1.1", "ttl_ms": 300}
     first, second = requests(nodes[0])
     assert first == ("PUT", "/v1/leases/k0", lease)
     renewed, given_back = (
         ("POST", "/v1/leases/k0/renew", lease),
-        ("DELETE", "/v1/leases/k0", {"holder": "c1"}),
+        ("DELETE", "/v1/leases/k0", {"holder": "c1.1"}),
     )
     assert second in [renewed, given_back]
     assert [(event["f"], event["type"], event["value"]) for event in events[:2]] == [
-        ("acquire", "invoke", "c1"),
+        ("acquire", "invoke", "c1.1"),
         ("acquire", "ok", 9),
     ]
 

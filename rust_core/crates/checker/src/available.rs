@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::{
     Check, Evidence, Gap, Judgement,
+    operations::served,
     standing::{Cluster, why::Why},
     words::seconds,
 };
@@ -44,7 +45,7 @@ pub(crate) fn longest_gap(history: &[HistoryEvent]) -> Option<(Gap, usize)> {
         }
         under_way = under_way.saturating_sub(1);
         last = last.max(event.time_ns);
-        if event.kind == Kind::Ok {
+        if served(event) {
             successes += 1;
             close(since, event.time_ns);
             since = (under_way > 0).then_some(event.time_ns);

@@ -25,20 +25,28 @@ impl<'a> Operation<'a> {
         self.completion.filter(|event| event.kind == Kind::Ok)
     }
 
-    /// Whether the system did what it was asked for, or failed to for what it found (a lease that is held, no such
-    /// server): either way it serves.
+    /// Whether it was [`served`].
     pub(crate) fn succeeded(&self) -> bool {
-        self.completion.is_some_and(|event| match event.kind {
-            Kind::Ok => true,
-            Kind::Fail => matches!(event.error.as_deref(), Some("held" | "not_held" | "not_found")),
-            Kind::Info | Kind::Invoke => false,
-        })
+        self.completion.is_some_and(served)
     }
 
     /// A compare-and-set that failed because the value was not the expected one.
     pub(crate) fn is_mismatch(&self) -> bool {
         self.completion
             .is_some_and(|event| event.kind == Kind::Fail && event.error.as_deref() == Some("mismatch"))
+    }
+}
+
+/// Whether the system did what it was asked for, or tells what it found instead (another value, a lease that is held,
+/// no such server), or decided against it in its log: in each case it serves.
+pub(crate) fn served(event: &HistoryEvent) -> bool {
+    match event.kind {
+        Kind::Ok => true,
+        Kind::Fail => {
+            event.log_index.is_some()
+                || matches!(event.error.as_deref(), Some("mismatch" | "held" | "not_held" | "not_found"))
+        }
+        Kind::Info | Kind::Invoke => false,
     }
 }
 

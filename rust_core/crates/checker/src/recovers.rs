@@ -282,9 +282,12 @@ mod tests {
     fn whatever_did_not_recover_fires() {
         type Change = fn(&mut Vec<HistoryEvent>, &mut Vec<TraceRecord>);
         let changes: [(Change, &str); 7] = [
-            (|history, _| history[5].kind = Kind::Fail, "no roaming client's operation succeeded"),
+            (
+                |history, _| (history[5].kind, history[5].log_index) = (Kind::Fail, None),
+                "no roaming client's operation succeeded",
+            ),
             (|history, _| history[5].time_ns = 51_000_000, "the limit is 0.030 s"),
-            (|history, _| history[9].kind = Kind::Fail, "the reader at n2"),
+            (|history, _| (history[9].kind, history[9].log_index) = (Kind::Fail, None), "the reader at n2"),
             (|_, traces| drop(traces.remove(2)), "nobody leads"),
             (|_, traces| traces.push(TraceRecord { time_ns: 9, node: 2, boot: 1, event: leads(2) }), ""),
             (|_, traces| drop(traces.pop()), "n2 had applied only up to index 1"),

@@ -31,9 +31,13 @@ const FEW: u64 = 8;
 /// same in every run, process and release that abstracts alike.
 pub fn states(evidence: &Evidence) -> Vec<u64> {
     let mut seen: Set<u64> = Set::default();
-    walk(evidence, |_, state| {
-        seen.insert(state);
-    });
+    walk(
+        evidence,
+        |_, _| {},
+        |state| {
+            seen.insert(state);
+        },
+    );
     ascending(seen)
 }
 
@@ -46,19 +50,24 @@ pub fn transitions(evidence: &Evidence) -> Vec<u64> {
         .iter()
         .filter(|event| event.kind == Outcome::Ok && event.f.is_read() && !event.is_final)
         .peekable();
-    let mut before = 0;
-    let mut answered = |seen: &mut Set<u64>, cluster: &Cluster, until_ns: u64| {
-        while let Some(read) = reads.next_if(|read| read.time_ns <= until_ns) {
-            seen.extend(read.node.and_then(|node| cluster.answer(node)));
-        }
-    };
-    walk(evidence, |cluster, state| {
-        answered(&mut seen, cluster, cluster.now_ns);
-        if state != before {
-            seen.insert(pair(before, state));
-            before = state;
-        }
-    });
+    let (mut before, mut answers) = (0, Vec::new());
+    let cluster = walk(
+        evidence,
+        |cluster, until_ns| {
+            // Where the node stood when it answered: the next record may move it elsewhere.
+            while let Some(read) = reads.next_if(|read| read.time_ns < until_ns) {
+                answers.extend(read.node.and_then(|node| cluster.answer(node)));
+            }
+        },
+        |state| {
+            if state != before {
+                seen.insert(pair(before, state));
+                before = state;
+            }
+        },
+    );
+    answers.extend(reads.filter_map(|read| cluster.answer(read.node?)));
+    seen.extend(answers);
     ascending(seen)
 }
 
@@ -75,25 +84,27 @@ fn pair(first: u64, second: u64) -> u64 {
     checksum(&bytes)
 }
 
-/// Visits the state after each record.
-fn walk(evidence: &Evidence, mut visit: impl FnMut(&Cluster, u64)) {
+/// Shows the cluster as it stands before each record, with the record's time in nanoseconds, and then the state after
+/// it; answers with the cluster as it stands at the end.
+fn walk(evidence: &Evidence, mut before: impl FnMut(&Cluster, u64), mut visit: impl FnMut(u64)) -> Cluster {
     let mut cluster = Cluster::of(evidence);
     let mut nemesis = evidence.nemesis.iter().peekable();
     for record in evidence.traces {
         while let Some(done) = nemesis.next_if(|done| done.time_ns <= record.time_ns) {
+            before(&cluster, done.time_ns);
             cluster.suffer(done);
-            let state = cluster.state(None);
-            visit(&cluster, state);
+            visit(cluster.state(None));
         }
+        before(&cluster, record.time_ns);
         let acted = cluster.act(record);
-        let state = cluster.state(Some(acted));
-        visit(&cluster, state);
+        visit(cluster.state(Some(acted)));
     }
     for done in nemesis {
+        before(&cluster, done.time_ns);
         cluster.suffer(done);
-        let state = cluster.state(None);
-        visit(&cluster, state);
+        visit(cluster.state(None));
     }
+    cluster
 }
 
 /// 0, few, or many.
@@ -463,6 +474,26 @@ mod tests {
         };
         assert_eq!(asked(1, Outcome::Fail), of([run([1, 2, 3], 1, 1), late.clone()].concat(), &[]));
         assert_ne!(asked(1, Outcome::Ok), asked(1, Outcome::Fail));
+
+        // A node that leads answers, and right behind that it follows.
+        let deposed = TraceEvent::RoleChanged { role: Role::Follower, term: 9, leader: None };
+        let around = |time_ns: u64| {
+            let traces = trace([run([1, 2, 3], 1, 1), vec![(1, deposed.clone())]].concat());
+            let last_ns = traces.last().expect("there are records").time_ns;
+            let history = [HistoryEvent { time_ns: last_ns - 1 + time_ns, ..read(1, Outcome::Ok) }];
+            transitions(&Evidence {
+                history: &history,
+                traces: &traces,
+                nemesis: &[],
+                system_has_trace: true,
+            })
+        };
+        assert_ne!(around(0), around(1), "where it stood when it answered");
+        assert_ne!(
+            around(2),
+            of([run([1, 2, 3], 1, 1), vec![(1, deposed.clone())]].concat(), &[]),
+            "the last one too"
+        );
     }
 
     #[test]

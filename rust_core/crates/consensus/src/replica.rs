@@ -402,6 +402,7 @@ impl Replica {
             effects.extend(batch.changes.into_iter().map(Effect::Trace));
             if let Some(snapshot) = batch.snapshot {
                 self.applied = snapshot.meta.clone();
+                self.raw.mut_store().is_decided_by(&self.applied.configuration);
                 effects.push(Effect::Restore(snapshot));
                 effects.push(Effect::Trace(config_changed(&self.applied)));
             }
@@ -629,6 +630,7 @@ impl Replica {
                 self.planted.call_learners(&mut self.applied.configuration);
                 self.applied.configuration.removed =
                     membership::removed(&before, &self.applied.configuration);
+                self.raw.mut_store().is_decided_by(&self.applied.configuration);
                 true
             }
             None => {

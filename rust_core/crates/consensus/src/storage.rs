@@ -7,6 +7,8 @@ use mcp_chaos_evidence::NodeId;
 use raft::eraftpb as pb;
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
+use crate::types::Configuration;
+
 /// What an entry takes on the wire besides its payload, roughly, in bytes.
 const ENTRY_OVERHEAD: u64 = 16;
 
@@ -20,8 +22,10 @@ pub(crate) struct Log {
     compacted: (u64, u64),
     /// Contiguous, from `compacted.0 + 1`.
     entries: VecDeque<pb::Entry>,
-    /// A member is to be sent a snapshot, and the newest one does not know it. (raft-rs asks through a shared
-    /// reference.)
+    /// Who votes in the configuration in force.
+    voters: Vec<NodeId>,
+    /// A member is to be sent a snapshot, and the newest one does not know it, or not that it votes. (raft-rs asks
+    /// through a shared reference.)
     snapshot_wanted: AtomicBool,
 }
 
@@ -35,6 +39,7 @@ impl Log {
         Log {
             initial: RaftState::new(hard_state, metadata.get_conf_state().clone()),
             compacted: (metadata.index, metadata.term),
+            voters: voters_of(metadata.get_conf_state()),
             snapshot,
             entries,
             snapshot_wanted: AtomicBool::new(false),
@@ -44,6 +49,11 @@ impl Log {
     /// Whether a snapshot that knows every member was asked for in vain since this was called last.
     pub(crate) fn takes_wish_for_snapshot(&mut self) -> bool {
         std::mem::take(self.snapshot_wanted.get_mut())
+    }
+
+    /// From now on these vote.
+    pub(crate) fn is_decided_by(&mut self, configuration: &Configuration) {
+        self.voters = [&configuration.voters[..], &configuration.voters_outgoing].concat();
     }
 
     pub(crate) fn first(&self) -> u64 {
@@ -145,11 +155,13 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    /// A node takes only a snapshot in which it is a member.
+    /// A node takes only a snapshot in which it is a member. One that votes gets none in which it only listens: if it
+    /// has lost its disk since, it would be founded on that as a learner, and vote again as if nothing had happened.
     fn snapshot(&self, request_index: u64, to: NodeId) -> raft::Result<pb::Snapshot> {
         let members = self.snapshot.get_metadata().get_conf_state();
-        if ![&members.voters, &members.learners, &members.voters_outgoing].iter().any(|ids| ids.contains(&to))
-        {
+        let votes_there = voters_of(members).contains(&to);
+        let listens_there = members.learners.contains(&to);
+        if !votes_there && (!listens_there || self.voters.contains(&to)) {
             self.snapshot_wanted.store(true, Ordering::Relaxed);
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }
@@ -158,4 +170,9 @@ impl Storage for Log {
         }
         Ok(self.snapshot.clone())
     }
+}
+
+/// Who votes, in either half.
+fn voters_of(members: &pb::ConfState) -> Vec<NodeId> {
+    [&members.voters[..], &members.voters_outgoing].concat()
 }

@@ -354,3 +354,26 @@ fn random_changes_under_random_faults_break_no_invariant() {
     }
     assert!(left > 10 && seen.iter().all(|(_, count)| *count > 10), "too mild: {seen:?}, {left} left");
 }
+
+/// Its empty directory must not be founded on an older snapshot, in which it does not vote yet.
+#[test]
+fn a_voter_that_lost_its_disk_is_not_founded_again() {
+    let mut network = led_by_n1(3);
+    network.add_joining(4, 1);
+    change(&mut network, 1, AddLearner(4));
+    network.snapshot(2);
+    let votes = |network: &Network| {
+        let snapshot = network.nodes[&2].disk.snapshot.as_ref().expect("it has made one");
+        snapshot.meta.configuration.voters.contains(&4)
+    };
+    change(&mut network, 2, Promote(4));
+    assert!(!votes(&network), "it is older");
+    network.add_joining(4, 2);
+    // A new leader does not know what n4 had acknowledged.
+    network.step(1, Event::TransferLeader { to: 2 });
+    network.run(200);
+    assert_eq!(network.leader(), Some(2));
+    assert!(network.nodes[&4].joining, "it waits: only an administrator can replace it");
+    assert_eq!(configuration(&network, 2).voters, [1, 2, 3, 4]);
+    assert!(votes(&network), "it was sent a newer one");
+}

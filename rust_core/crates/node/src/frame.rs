@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The version of this protocol; a peer that speaks another is refused.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Longest hello.
 pub const MAX_HELLO_BYTES: usize = 1024;
 /// Longest message that carries no snapshot. Appends are kept far below this by the leader; one entry is at

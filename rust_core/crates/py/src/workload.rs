@@ -20,20 +20,20 @@ pub struct Workload {
 
 impl Workload {
     /// What is done, for requests and for the history.
-    fn tell(&self, drawn: &Bound<'_, PyDict>, client: u32, action: Action) -> PyResult<()> {
+    fn tell(&self, drawn: &Bound<'_, PyDict>, action: Action) -> PyResult<()> {
         let (value, expected) = match action {
             Action::Write(value) | Action::Add(value) | Action::Append(value) | Action::Register(value) => {
                 (Some(value), None)
             }
+            Action::Acquire(number) => (Some(number), None),
             Action::Cas { expected, new } => (Some(new), expected),
             _ => (None, None),
         };
-        let holder = workload::holder(client);
         drawn.set_item("f", action.function(self.workload.kind).name())?;
         drawn.set_item("value", value)?;
         drawn.set_item("expected", expected)?;
-        drawn.set_item("argument", action.argument(&holder).to_string())?;
-        drawn.set_item("result", action.result(&holder).to_string())?;
+        drawn.set_item("argument", action.argument().to_string())?;
+        drawn.set_item("result", action.result().to_string())?;
         Ok(())
     }
 }
@@ -86,13 +86,13 @@ impl Workload {
         drawn.set_item("number", operation.number)?;
         drawn.set_item("think_ns", operation.think_ns)?;
         drawn.set_item("key", workload::key_name(operation.key))?;
-        self.tell(&drawn, client, operation.action)?;
+        self.tell(&drawn, operation.action)?;
         Ok(Some(drawn))
     }
 
     fn last_change<'py>(&self, py: Python<'py>, client: u32, value: i64) -> PyResult<Bound<'py, PyDict>> {
         let drawn = PyDict::new(py);
-        self.tell(&drawn, client, workload::last_change(&self.workload, value))?;
+        self.tell(&drawn, workload::last_change(&self.workload, value))?;
         Ok(drawn)
     }
 

@@ -35,12 +35,13 @@ pub enum Action {
     SetState(ServerState),
     /// Removes a server.
     Deregister,
-    /// Takes a lease.
-    Acquire,
-    /// Lets a lease last longer.
-    Renew,
-    /// Gives a lease back.
-    Release,
+    /// Takes a lease, under this number: each time as another holder, so that what is known of one time (that it
+    /// ended, that it was given back) is said of no other.
+    Acquire(i64),
+    /// Lets the lease that was taken under this number last longer.
+    Renew(i64),
+    /// Gives the lease back that was taken under this number.
+    Release(i64),
 }
 
 impl Action {
@@ -56,38 +57,40 @@ impl Action {
             Action::Register(_) => "register",
             Action::SetState(_) => "set_state",
             Action::Deregister => "deregister",
-            Action::Acquire => "acquire",
-            Action::Renew => "renew",
-            Action::Release => "release",
+            Action::Acquire(_) => "acquire",
+            Action::Renew(_) => "renew",
+            Action::Release(_) => "release",
         };
         Function::Other(name.to_owned())
     }
 
-    /// Its argument, as a history has it. `holder`: who takes leases.
-    pub fn argument(self, holder: &str) -> Value {
+    /// Its argument, as a history has it.
+    pub fn argument(self) -> Value {
         match self {
             Action::Read | Action::Deregister => Value::Null,
             Action::Write(value) | Action::Add(value) | Action::Append(value) => Value::from(value),
             Action::Cas { expected, new } => json!([expected, new]),
             Action::Register(number) => json!({"transport": "streamable_http", "endpoint": endpoint(number)}),
             Action::SetState(state) => json!(state),
-            Action::Acquire | Action::Renew | Action::Release => Value::from(holder),
+            Action::Acquire(number) | Action::Renew(number) | Action::Release(number) => {
+                Value::from(holder(number))
+            }
         }
     }
 
     /// What a history says of it once it is done, but for what it found.
-    pub fn result(self, holder: &str) -> Value {
+    pub fn result(self) -> Value {
         match self {
             // A number would be the offset.
             Action::Append(_) => Value::Null,
-            _ => self.argument(holder),
+            _ => self.argument(),
         }
     }
 }
 
-/// Who takes a client's leases, whatever session it has.
-pub fn holder(client: u32) -> String {
-    format!("c{client}")
+/// Who holds the lease that was taken under this number (see [`value`]): the operation's name.
+pub fn holder(number: i64) -> String {
+    format!("c{}.{}", number / CLIENTS_APART, number % CLIENTS_APART)
 }
 
 /// Where the server of this number is reached.
@@ -167,11 +170,11 @@ fn change(
             4..8 => Action::SetState(STATES[new as usize % STATES.len()]),
             _ => Action::Deregister,
         },
-        // What it last saw in a lease is the token under which it holds it.
+        // What it last saw in a lease is the number under which it holds it.
         WorkloadKind::Leases => match (last_seen(), tenth) {
-            (Some(Some(_)), 0..4) => Action::Renew,
-            (Some(Some(_)), _) => Action::Release,
-            _ => Action::Acquire,
+            (Some(Some(taken)), 0..4) => Action::Renew(taken),
+            (Some(Some(taken)), _) => Action::Release(taken),
+            _ => Action::Acquire(new),
         },
     }
 }
@@ -183,7 +186,7 @@ pub fn last_change(workload: &Workload, value: i64) -> Action {
         WorkloadKind::Counters => Action::Add(1),
         WorkloadKind::Lists => Action::Append(value),
         WorkloadKind::Registry => Action::Register(value),
-        WorkloadKind::Leases => Action::Acquire,
+        WorkloadKind::Leases => Action::Acquire(value),
     }
 }
 
@@ -249,9 +252,12 @@ fn stream(seed: u64, client: u32) -> Stream {
     Stream::new(seed, "operation", client.into(), 0)
 }
 
+/// Between the values of two clients: more than one has operations.
+const CLIENTS_APART: i64 = 1_000_000;
+
 /// The value that a client's operation of this number (from 1) writes, if it writes: unique in the run.
 pub fn value(client: u32, number: u64) -> i64 {
-    (u64::from(client) * 1_000_000 + number) as i64
+    i64::from(client) * CLIENTS_APART + number as i64
 }
 
 /// The first slot, from `slot` (from 1) on, in which the home reader of `node` reads; `None` if there are no

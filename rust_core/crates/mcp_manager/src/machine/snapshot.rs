@@ -13,14 +13,14 @@ use super::leases::{Lease, Leases};
 use super::lists::{List, Lists};
 use super::sessions::Session;
 use super::{Machine, Setting};
-use crate::command::{Server, ServerSpec, ServerState};
+use crate::command::{Outcome, Server, ServerSpec, ServerState};
 use crate::limits::SessionLimits;
 
 /// What every snapshot begins with: a name, and the version of what follows.
 const MAGIC: [u8; 4] = *b"mcpS";
 /// Settings, servers and sessions; and so is still written where there is nothing else, as it always was.
 const VERSION: u8 = 1;
-/// The same, and behind it counters, lists and leases.
+/// The same, and behind it counters, lists and leases; and sessions may remember what only these answer.
 const VERSION_WITH_OBJECTS: u8 = 2;
 
 /// Why bytes could not be restored.
@@ -122,7 +122,15 @@ pub(super) fn write(machine: &Machine) -> Bytes {
         lists: lists.take(lists_kept).collect(),
         leases: machine.leases.iter().collect(),
     };
-    let has_objects = !objects.counters.is_empty() || !objects.lists.is_empty() || !objects.leases.is_empty();
+    let remembers_objects =
+        content.sessions.iter().filter_map(|(_, session)| session.last.as_ref()).any(|last| {
+            use Outcome::{Held, Leased, NotHeld, Transacted};
+            matches!(last.outcome, Transacted { .. } | Leased { .. } | Held { .. } | NotHeld)
+        });
+    let has_objects = remembers_objects
+        || !objects.counters.is_empty()
+        || !objects.lists.is_empty()
+        || !objects.leases.is_empty();
     let mut bytes = MAGIC.to_vec();
     bytes.push(if has_objects { VERSION_WITH_OBJECTS } else { VERSION });
     let mut bytes = postcard::to_extend(&content, bytes).expect("encoding into memory cannot fail");
@@ -145,11 +153,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Machine, SnapshotError> {
         let Ok((objects, rest)) = postcard::take_from_bytes::<ReadObjects>(rest) else {
             return Err(SnapshotError::Damaged("it ends early, or holds what no version wrote"));
         };
-        if objects.counters.is_empty() && objects.lists.is_empty() && objects.leases.is_empty() {
-            return Err(SnapshotError::Damaged(
-                "it has the format of one with counters, lists or leases, and none",
-            ));
-        }
         (objects, rest)
     } else {
         (ReadObjects { counters: Vec::new(), lists: Vec::new(), leases: Vec::new() }, rest)
@@ -232,6 +235,26 @@ mod mcp_manager_tests {
         for (n, lose) in losses.into_iter().enumerate() {
             assert_ne!(read(&write_less(&machine, lose)).unwrap().state_checksum(), whole, "loss {n}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_says_what_a_reader_must_know_to_read_it() {
+        let mut machine = Machine::found("c", SessionLimits::default());
+        machine.apply(2, 1, &Command::OpenSession { now_ms: 9 }.encode());
+        let version = |machine: &Machine| write(machine)[MAGIC.len()];
+        assert_eq!(version(&machine), VERSION);
+        let release = Operation::Release { name: "k".into(), holder: "h".into() };
+        machine.apply(
+            3,
+            1,
+            &Command::Operate { client: 2, sequence: 1, now_ms: 9, operation: release }.encode(),
+        );
+        assert_eq!(
+            version(&machine),
+            VERSION_WITH_OBJECTS,
+            "nobody holds a lease, but a session remembers one"
+        );
+        assert_eq!(read(&write(&machine)).unwrap().state_checksum(), machine.state_checksum());
     }
 
     fn write_less(machine: &Machine, lose: fn(&mut Machine)) -> Bytes {

@@ -114,7 +114,7 @@ impl Roaming {
             return self.begin(now_ns, task, out);
         }
         self.task = Some(task);
-        out.push(Effect::Record(self.event(now_ns, key, action, Kind::Invoke, self.argument(action))));
+        out.push(Effect::Record(self.event(now_ns, key, action, Kind::Invoke, action.argument())));
         self.ordered = Some(task);
         self.sequence = 0;
         self.task = Some(Task::new(Deed::OpenSession, task.deadline_ns));
@@ -174,8 +174,8 @@ impl Roaming {
         for key in std::mem::take(&mut self.finals) {
             let action = self.final_write();
             self.task = Some(Task { is_final: true, ..Task::new(Deed::Operate { key, action }, now_ns) });
-            let invoke = self.event(now_ns, key, action, Kind::Invoke, self.argument(action));
-            let failed = self.event(now_ns, key, action, Kind::Fail, self.argument(action));
+            let invoke = self.event(now_ns, key, action, Kind::Invoke, action.argument());
+            let failed = self.event(now_ns, key, action, Kind::Fail, action.argument());
             out.push(Effect::Record(invoke));
             out.push(Effect::Record(HistoryEvent { error: Some("no_session".to_owned()), ..failed }));
         }
@@ -322,7 +322,7 @@ impl Roaming {
             self.sequence += 1;
         }
         self.turn_to(task);
-        let invoke = self.event(now_ns, key, action, Kind::Invoke, self.argument(action));
+        let invoke = self.event(now_ns, key, action, Kind::Invoke, action.argument());
         out.push(Effect::Record(invoke));
         self.attempt(now_ns, out);
     }
@@ -393,9 +393,11 @@ impl Roaming {
             },
             Action::SetState(state) => Operation::SetState { name: key, state },
             Action::Deregister => Operation::Deregister { name: key },
-            Action::Acquire => Operation::Acquire { name: key, holder: self.holder(), ttl_ms },
-            Action::Renew => Operation::Renew { name: key, holder: self.holder(), ttl_ms },
-            Action::Release => Operation::Release { name: key, holder: self.holder() },
+            Action::Acquire(number) => {
+                Operation::Acquire { name: key, holder: workload::holder(number), ttl_ms }
+            }
+            Action::Renew(number) => Operation::Renew { name: key, holder: workload::holder(number), ttl_ms },
+            Action::Release(number) => Operation::Release { name: key, holder: workload::holder(number) },
         };
         let client = self.session.expect("an operation has its session");
         Request::Operate { client, sequence: self.sequence, operation }
@@ -453,16 +455,16 @@ impl Roaming {
                 Deed::Operate { key, action },
                 Outcome::Done { .. } | Outcome::Transacted { .. } | Outcome::Leased { .. },
             ) => {
-                let mut result = action.result(&self.holder());
+                let mut result = action.result();
                 match (action, outcome) {
                     (Action::Write(new) | Action::Cas { new, .. }, _) => {
                         self.seen[key as usize] = Some(Some(new));
                     }
-                    (Action::Acquire, Outcome::Leased { token }) => {
-                        self.seen[key as usize] = Some(Some(*token as i64));
+                    (Action::Acquire(number), Outcome::Leased { token }) => {
+                        self.seen[key as usize] = Some(Some(number));
                         result = Value::from(*token);
                     }
-                    (Action::Release, _) => self.seen[key as usize] = Some(None),
+                    (Action::Release(_), _) => self.seen[key as usize] = Some(None),
                     _ => {}
                 }
                 let done = self.event(now_ns, key, action, Kind::Ok, result);
@@ -487,15 +489,6 @@ impl Roaming {
             (_, Outcome::Rejected { .. }) => self.finish(now_ns, Kind::Fail, "rejected", None, out),
             _ => self.finish(now_ns, Kind::Info, "unexpected_answer", None, out),
         }
-    }
-
-    /// Who takes its leases: the same whatever session it has.
-    fn holder(&self) -> String {
-        workload::holder(self.number)
-    }
-
-    fn argument(&self, action: Action) -> Value {
-        action.argument(&self.holder())
     }
 
     fn seen_in(&self, text: Option<&str>) -> Option<Option<i64>> {
@@ -527,7 +520,7 @@ impl Roaming {
             return self.finish(now_ns, Kind::Fail, "no_session", None, out);
         }
         let Deed::Operate { key, action } = self.task().deed else { return self.open_session(now_ns, out) };
-        let ended = self.event(now_ns, key, action, kind, self.argument(action));
+        let ended = self.event(now_ns, key, action, kind, action.argument());
         out.push(Effect::Record(HistoryEvent { error: Some(error.to_owned()), log_index, ..ended }));
         if kind == Kind::Info {
             // The sequence number is in doubt, and so is the process: both begin anew.
