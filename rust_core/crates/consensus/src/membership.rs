@@ -66,31 +66,46 @@ pub enum ChangeRefused {
         /// By how much.
         entries: u64,
     },
+    /// The learner may be dead.
+    #[error("the leader has not heard of {} lately: only a node that is up is made a voter", node_name(*.0))]
+    Silent(NodeId),
 }
 
 impl ChangeRefused {
     /// Whether the same request may be taken later, with nothing done but to wait.
     pub fn is_passing(self) -> bool {
-        matches!(self, ChangeRefused::UnderWay | ChangeRefused::NewLeader | ChangeRefused::Behind { .. })
+        use ChangeRefused::{Behind, NewLeader, Silent, UnderWay};
+        matches!(self, UnderWay | NewLeader | Behind { .. } | Silent(_))
     }
 }
 
-/// Whether the change makes sense in this configuration, which is not joint. `matched` tells up to which index a
-/// member has acknowledged this leader's log, 0 if it never did: an empty directory lags behind the shortest log.
+/// What a leader knows of a member.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// Up to which index it has acknowledged this leader's log, 0 if it never did: an empty directory lags behind the
+    /// shortest log.
+    pub(crate) matched: u64,
+    /// It was heard of since the leader last asked itself whether a majority follows it, or it is too soon to say.
+    pub(crate) is_heard: bool,
+}
+
+/// Whether the change makes sense in this configuration, which is not joint.
 pub(crate) fn judge(
     change: MembershipChange,
     configuration: &Configuration,
     last_index: u64,
-    matched: impl Fn(NodeId) -> u64,
+    known: impl Fn(NodeId) -> Known,
 ) -> Result<(), ChangeRefused> {
     let is_learner = |id| configuration.learners.contains(&id);
     let caught_up = |node| {
-        let matched = matched(node);
+        let Known { matched, is_heard } = known(node);
         let entries = last_index.saturating_sub(matched);
-        if matched > 0 && entries <= MAX_BEHIND_ENTRIES {
-            Ok(())
-        } else {
+        if matched == 0 || entries > MAX_BEHIND_ENTRIES {
             Err(ChangeRefused::Behind { node, entries })
+        } else if !is_heard {
+            Err(ChangeRefused::Silent(node))
+        } else {
+            Ok(())
         }
     };
     match change {
@@ -130,16 +145,17 @@ mod tests {
     fn what_makes_no_sense_is_refused_by_name() {
         let configuration = Configuration {
             voters: vec![1, 2],
-            learners: vec![4, 5, 7],
+            learners: vec![4, 5, 7, 8],
             removed: vec![3],
             ..Configuration::default()
         };
-        let matched = |id| match id {
-            4 => 6,
-            5 => 5,
-            _ => 0,
+        let known = |id| match id {
+            4 => Known { matched: 6, is_heard: true },
+            5 => Known { matched: 5, is_heard: true },
+            8 => Known { matched: 70, is_heard: false },
+            _ => Known::default(),
         };
-        let judge = |change| judge(change, &configuration, 70, matched);
+        let judge = |change| judge(change, &configuration, 70, known);
         assert_eq!(judge(MembershipChange::AddLearner(6)), Ok(()));
         assert_eq!(judge(MembershipChange::AddLearner(3)), Err(ChangeRefused::Removed(3)));
         assert_eq!(judge(MembershipChange::AddLearner(4)), Err(ChangeRefused::Member(4)));
@@ -147,15 +163,17 @@ mod tests {
         assert_eq!(judge(MembershipChange::Promote(1)), Err(ChangeRefused::Member(1)));
         assert_eq!(judge(MembershipChange::Promote(6)), Err(ChangeRefused::NotLearner(6)));
         assert_eq!(judge(MembershipChange::Promote(5)), Err(ChangeRefused::Behind { node: 5, entries: 65 }));
-        let short = super::judge(MembershipChange::Promote(7), &configuration, 9, matched);
+        let short = super::judge(MembershipChange::Promote(7), &configuration, 9, known);
         assert_eq!(short, Err(ChangeRefused::Behind { node: 7, entries: 9 }), "it has nothing at all");
+        assert_eq!(judge(MembershipChange::Promote(8)), Err(ChangeRefused::Silent(8)));
+        assert_eq!(judge(MembershipChange::Replace { old: 1, new: 8 }), Err(ChangeRefused::Silent(8)));
         assert_eq!(judge(MembershipChange::Remove(4)), Ok(()));
         assert_eq!(judge(MembershipChange::Remove(3)), Err(ChangeRefused::NotMember(3)));
         assert_eq!(judge(MembershipChange::Replace { old: 4, new: 5 }), Err(ChangeRefused::NotVoter(4)));
         assert_eq!(judge(MembershipChange::Replace { old: 1, new: 2 }), Err(ChangeRefused::NotLearner(2)));
         assert_eq!(judge(MembershipChange::Replace { old: 1, new: 4 }), Ok(()));
         let alone = Configuration { voters: vec![1], learners: vec![4], ..Configuration::default() };
-        let last = super::judge(MembershipChange::Remove(1), &alone, 70, matched);
+        let last = super::judge(MembershipChange::Remove(1), &alone, 70, known);
         assert_eq!(last, Err(ChangeRefused::LastVoter(1)));
     }
 }

@@ -20,7 +20,7 @@ use crate::convert::{
 use crate::election::Elections;
 use crate::event::{Broken, Effect, Event, InitError, Status};
 use crate::in_flight::InFlight;
-use crate::membership::{self, ChangeRefused, MembershipChange};
+use crate::membership::{self, ChangeRefused, Known, MembershipChange};
 use crate::planted::{self, Planted};
 use crate::reads::{OF_ANY_BOOT, Reads};
 use crate::storage::Log;
@@ -359,7 +359,10 @@ impl Replica {
             return Err(ChangeRefused::UnderWay);
         }
         membership::judge(change, configuration, raft.raft_log.last_index(), |id| {
-            raft.prs().get(id).map_or(0, |progress| progress.matched)
+            raft.prs().get(id).map_or(Known::default(), |progress| Known {
+                matched: progress.matched,
+                is_heard: progress.recent_active,
+            })
         })
     }
 

@@ -81,6 +81,26 @@ fn a_lost_machine_is_replaced_in_one_joint_change() {
 }
 
 #[test]
+fn a_spare_takes_the_place_of_one_that_somebody_else_removed_meanwhile() {
+    let steps = vec![
+        step(0, at(2 * S), None, process("replace_node", &[1])),
+        step(1, at(2 * S), None, process("remove_node", &[1])),
+    ];
+    let run = run(&plan_with_spares(6, 3, 1, steps), NO_PLANTS);
+    assert_valid(&run, "replaced and removed");
+    assert_eq!(voters_at_end(&run), [2, 3, 4], "it votes");
+    assert_eq!(record(&run, 0, Phase::Heal).status, Status::Done);
+}
+
+#[test]
+fn who_is_no_member_is_not_removed() {
+    let steps = vec![step(0, at(2 * S), None, process("remove_node", &[4]))];
+    let run = run(&plan_with_spares(7, 3, 1, steps), NO_PLANTS);
+    let record = record(&run, 0, Phase::Install);
+    assert_eq!((record.status, record.reason.as_deref()), (Status::Skipped, Some("n4 was no member")));
+}
+
+#[test]
 fn of_those_who_vote_a_majority_lives_whatever_is_asked_for() {
     let steps = (0..5).map(|id| step(id, at((1 + id) * S / 2), None, process("remove_node", &[id % 3 + 1])));
     let steps = steps.chain([step(9, at(S / 2), Some(5 * S), process("kill", &[1]))]);

@@ -122,6 +122,7 @@ fn translate(response: Response) -> Result<(StatusCode, Value), Problem> {
                 ChangeRefused::Removed(_) => "removed_before",
                 ChangeRefused::LastVoter(_) => "last_voter",
                 ChangeRefused::Behind { .. } => "behind",
+                ChangeRefused::Silent(_) => "silent",
             };
             Err(Problem::none(StatusCode::CONFLICT, code, why.to_string())
                 .with("passing", json!(why.is_passing())))

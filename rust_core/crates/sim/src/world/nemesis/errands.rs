@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use mcp_chaos_consensus::{ChangeRefused, MembershipChange};
-use mcp_chaos_evidence::{NodeId, Phase, Status, node_name};
+use mcp_chaos_evidence::{NodeId, Phase, Status, TraceEvent, node_name};
+use mcp_manager::Input;
 use mcp_manager::command::{Request, Response};
 use mcp_manager::node::NodeStatus;
-use mcp_manager::{Input, Node};
 use serde_json::{Value, json};
 
 use super::{Progress, RETRY_NS};
@@ -64,10 +64,40 @@ impl Goal {
             Goal::Replace { lost, spare } if votes(lost) && listens(spare) => {
                 Some(MembershipChange::Replace { old: lost, new: spare })
             }
+            // Another administrator has removed the lost one meanwhile.
+            Goal::Replace { spare, .. } if listens(spare) => Some(MembershipChange::Promote(spare)),
             Goal::Replace { lost: node, .. } | Goal::Remove { node } => {
                 (votes(node) || listens(node)).then_some(MembershipChange::Remove(node))
             }
         }
+    }
+}
+
+/// Who belongs to the cluster, as far as any node has ever applied it: a node that lives may know an older state of
+/// things than one that is down.
+#[derive(Default)]
+pub(super) struct Membership {
+    index: u64,
+    voters: Vec<NodeId>,
+    voters_outgoing: Vec<NodeId>,
+    learners: Vec<NodeId>,
+}
+
+impl Membership {
+    /// A node has applied something.
+    pub(super) fn see(&mut self, event: &TraceEvent) {
+        if let TraceEvent::ConfigChanged { index, voters, voters_outgoing, learners } = event
+            && *index >= self.index
+        {
+            self.index = *index;
+            self.voters.clone_from(voters);
+            self.voters_outgoing.clone_from(voters_outgoing);
+            self.learners.clone_from(learners);
+        }
+    }
+
+    fn has(&self, node: NodeId) -> bool {
+        [&self.voters, &self.voters_outgoing, &self.learners].iter().any(|ids| ids.contains(&node))
     }
 }
 
@@ -98,6 +128,9 @@ impl World {
     pub(super) fn begin_errand(&mut self, step: usize, action: &Action, anchor: Option<NodeId>) {
         let spare = self.next_spare();
         let goal = match (action, spare) {
+            (Action::RemoveNode(node), _) if !self.nemesis.membership.has(*node) => {
+                return self.skip(step, format!("{} was no member", node_name(*node)));
+            }
             (Action::RemoveNode(node), _) => Goal::Remove { node: *node },
             (Action::AddNode(_), Some(spare)) => Goal::Add { spare },
             (Action::ReplaceNode(nodes), Some(spare)) => Goal::Replace { lost: nodes[0], spare },
@@ -154,21 +187,15 @@ impl World {
         if self.nemesis.errands.iter().any(|errand| errand.is_open && errand.goal.leaver().is_some()) {
             return Some("another node may be about to leave".to_owned());
         }
-        let Some(seen) = self.newest_status() else { return Some("no node of the cluster lives".to_owned()) };
-        if !seen.voters.contains(&lost) {
+        let membership = &self.nemesis.membership;
+        if !membership.voters.contains(&lost) {
             return Some(format!("{name} was no voter"));
         }
         let living = |id: &&NodeId| **id != lost && self.will_live(**id);
         let enough =
             |voters: &[NodeId]| voters.is_empty() || 2 * voters.iter().filter(living).count() > voters.len();
-        (!enough(&seen.voters) || !enough(&seen.voters_outgoing))
+        (!enough(&membership.voters) || !enough(&membership.voters_outgoing))
             .then(|| format!("without {name} no majority would live"))
-    }
-
-    /// How the node that has come furthest sees the cluster.
-    fn newest_status(&self) -> Option<NodeStatus> {
-        let live = self.machines.iter().filter_map(|machine| machine.live_node());
-        live.filter(|node| node.is_founded()).max_by_key(|node| node.applied()).map(Node::status)
     }
 
     /// Whether the node's process is up, or will be again.
@@ -204,7 +231,7 @@ impl World {
         match goal.next(&seen) {
             None if node.is_leader() => self.errand_ends(number, &seen),
             None => {}
-            Some(change) => match self.unwise(number, change, &seen) {
+            Some(change) => match self.unwise(number, change) {
                 Some(reason) => self.nemesis.errands[number].obstacle = Some(reason),
                 None => self.ask(number, id, change),
             },
@@ -253,7 +280,7 @@ impl World {
     }
 
     /// Why it would be unwise to ask for a removal: of those who then vote no majority might live.
-    fn unwise(&self, number: usize, change: MembershipChange, seen: &NodeStatus) -> Option<String> {
+    fn unwise(&self, number: usize, change: MembershipChange) -> Option<String> {
         let MembershipChange::Remove(node) = change else { return None };
         let others = self.nemesis.errands.iter().enumerate();
         let mut leaving: Vec<NodeId> = others
@@ -262,7 +289,8 @@ impl World {
             .filter(|id| self.will_live(*id))
             .collect();
         leaving.push(node);
-        let left: Vec<NodeId> = seen.voters.iter().copied().filter(|id| !leaving.contains(id)).collect();
+        let voters = self.nemesis.membership.voters.iter();
+        let left: Vec<NodeId> = voters.copied().filter(|id| !leaving.contains(id)).collect();
         let up = |id: &&NodeId| matches!(self.machines[**id as usize - 1].state, State::Up(_));
         (2 * left.iter().filter(up).count() <= left.len())
             .then(|| format!("without {} no majority would have lived", node_name(node)))
@@ -356,6 +384,7 @@ fn reason_in_a_word(why: ChangeRefused) -> &'static str {
         ChangeRefused::UnderWay => "change_under_way",
         ChangeRefused::NewLeader => "new_leader",
         ChangeRefused::Behind { .. } => "behind",
+        ChangeRefused::Silent(_) => "silent",
         _ => "other",
     }
 }

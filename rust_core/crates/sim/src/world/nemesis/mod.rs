@@ -35,6 +35,7 @@ pub(super) struct Nemesis {
     watches: Vec<Watch>,
     /// Steps whose event has happened, with its node: due once the handling is complete.
     set_off: Vec<SetOff>,
+    membership: errands::Membership,
     /// Changes of the membership, under way or over.
     errands: Vec<errands::Errand>,
     /// So many requests were made for them.
@@ -102,6 +103,7 @@ impl Nemesis {
             steps: Vec::new(),
             watches: Vec::new(),
             set_off: Vec::new(),
+            membership: errands::Membership::default(),
             errands: Vec::new(),
             errand_requests: 0,
             healed: false,
@@ -120,6 +122,7 @@ impl Nemesis {
     }
 
     pub fn see_event(&mut self, node: NodeId, event: &TraceEvent) {
+        self.membership.see(event);
         if !self.watches.is_empty() {
             let name = event.name();
             self.see(node, None, 1, |trigger| matches!(trigger, Trigger::Trace(wanted) if wanted == name));
