@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     Check, Evidence, Gap, Judgement,
     available::is_roaming,
+    operations::served,
     standing::{Change, Cluster, Record, Records, promise::Excuse, why::Why},
     words::seconds,
 };
@@ -190,9 +191,7 @@ impl Watch {
         if event.kind == Kind::Invoke {
             return self.wants[at].asked(event.time_ns);
         }
-        let answered = event.kind == Kind::Ok
-            || event.kind == Kind::Fail
-                && (event.error.as_deref() == Some("mismatch") || event.log_index.is_some());
+        let answered = served(event);
         if answered {
             self.close(at, event.time_ns);
         }
