@@ -207,7 +207,11 @@ mod tests {
     fn only_a_disk_that_was_corrupted_explains_a_refusal_of_it() {
         let reason = "the data directory is corrupt: log-1.wal at offset 64: …";
         let run = vec![(1, started(1, None, 0)), (1, TraceEvent::Refused { reason: reason.into() })];
-        let fault = |node| [nemesis(Some(0), Phase::Install, "corrupt", 0, &[node])];
+        let fault = |node| {
+            let evidence =
+                json!({"flipped": {node_name(node): {"file": "log-1.wal", "offset": 70, "bit": 3}}});
+            [NemesisRecord { evidence, ..nemesis(Some(0), Phase::Install, "corrupt", 0, &[node]) }]
+        };
         assert_eq!(judge_run(run.clone(), &fault(1)).verdict, Verdict::Valid);
         assert_eq!(judge_run(run.clone(), &fault(2)).verdict, Verdict::Invalid);
         assert_eq!(judge_run(run, &[]).verdict, Verdict::Invalid);
