@@ -226,6 +226,7 @@ pub const CHECKS: &[CheckInfo] = &[
             "nothing-committed",
             "nothing-answered",
             "reads-unanswered",
+            "change-without-end",
         ],
     },
     CheckInfo {

@@ -7,6 +7,9 @@
 //! a fault breaks may take an election, and clients their time to find the new leader; but a fault that stands for
 //! ever is no excuse for longer.
 //!
+//! A change of the voters that has begun must end as well: a joint configuration is left by itself as soon as it is
+//! committed (Ongaro's dissertation §4.3), and stays for no longer than the limit while progress is promised.
+//!
 //! A cluster may serve reads while it commits nothing, or commit while reads hang; hence each is judged apart. What the
 //! state machine refused has gone through the log (a compare-and-set that found another value, a lease that another
 //! client holds), and counts as a success of the cluster.
@@ -24,9 +27,15 @@ use crate::{
 
 const CHECK: Check = Check::Progresses;
 
-/// How operations of one kind fare.
+/// What is waited for.
+const WRITE: usize = 0;
+const READ: usize = 1;
+const CHANGE: usize = 2;
+
+/// How one of these fares.
 struct Want {
-    name: &'static str,
+    /// What is to be said if it does not come.
+    missing: &'static str,
     under_way: u64,
     /// When somebody first waited for one since the last success, or since progress is promised.
     began_ns: Option<u64>,
@@ -38,8 +47,8 @@ struct Want {
 }
 
 impl Want {
-    fn new(name: &'static str) -> Want {
-        Want { name, under_way: 0, began_ns: None, since: None, waited_ns: 0, succeeded_ns: None }
+    fn new(missing: &'static str) -> Want {
+        Want { missing, under_way: 0, began_ns: None, since: None, waited_ns: 0, succeeded_ns: None }
     }
 
     /// What was waited for until now does not count.
@@ -71,7 +80,7 @@ impl Want {
 
 /// A stall longer than the limit.
 struct Stall {
-    what: &'static str,
+    missing: &'static str,
     gap: Gap,
     /// How long somebody waited meanwhile.
     waited_ns: u64,
@@ -81,7 +90,7 @@ struct Stall {
 struct Watch {
     cluster: Cluster,
     limit_ns: Option<u64>,
-    wants: [Want; 2],
+    wants: [Want; 3],
     /// Since when progress is promised and nothing has changed.
     promised_since: Option<u64>,
     /// Since when it is, whatever has changed.
@@ -111,7 +120,11 @@ pub(crate) fn judge(evidence: &Evidence, within_ns: Option<u64>) -> Judgement {
     let mut watch = Watch {
         cluster: Cluster::default(),
         limit_ns: within_ns,
-        wants: [Want::new("write"), Want::new("read")],
+        wants: [
+            Want::new("no write succeeded"),
+            Want::new("no read succeeded"),
+            Want::new("the change of the voters did not come to its end"),
+        ],
         promised_since: None,
         held_since: None,
         promised_ns: 0,
@@ -152,11 +165,25 @@ impl Watch {
                     Change::Roles => self.weigh(now_ns.max(begins_ns), false),
                     Change::Members => self.weigh(now_ns.max(begins_ns), true),
                 }
+                self.await_end_of_change(now_ns.max(begins_ns));
                 // So is what ends with a leader of whom nothing is promised.
                 if self.promised_since.is_none() {
                     self.stall = self.stall.take().or(self.stalled.take());
                 }
             }
+        }
+    }
+
+    /// While the voters are being changed somebody waits for the end of that.
+    fn await_end_of_change(&mut self, now_ns: u64) {
+        let want = &mut self.wants[CHANGE];
+        match (self.cluster.is_joint(), want.under_way > 0) {
+            (true, false) => want.asked(now_ns),
+            (false, true) => {
+                want.ended(now_ns);
+                want.anew(now_ns);
+            }
+            _ => {}
         }
     }
 
@@ -187,7 +214,7 @@ impl Watch {
     }
 
     fn hear(&mut self, event: &HistoryEvent) {
-        let at = usize::from(event.f.is_read());
+        let at = if event.f.is_read() { READ } else { WRITE };
         if event.kind == Kind::Invoke {
             return self.wants[at].asked(event.time_ns);
         }
@@ -217,7 +244,9 @@ impl Watch {
         }
         let waited_ns = self.wants[at].waited_until(now_ns);
         if !self.exceeds(at, now_ns) {
-            self.longest_ns = self.longest_ns.max(waited_ns);
+            if at != CHANGE {
+                self.longest_ns = self.longest_ns.max(waited_ns);
+            }
         } else if let Some(stall) = self.stall_of(at, now_ns) {
             self.longest_ns = self.longest_ns.max(waited_ns);
             self.stall.get_or_insert(stall);
@@ -239,13 +268,15 @@ impl Watch {
         let want = &self.wants[at];
         let from_ns = want.began_ns?;
         self.cluster.promise().ok()?;
-        let other = self.wants[1 - at].succeeded_ns.is_some_and(|time_ns| time_ns > from_ns);
+        let writes_succeed = self.wants[WRITE].succeeded_ns.is_some_and(|time_ns| time_ns > from_ns);
         let mut why = self.cluster.why(from_ns);
-        if other && want.name == "read" {
-            why.shape = "reads-unanswered";
+        match at {
+            READ if writes_succeed => why.shape = "reads-unanswered",
+            CHANGE => why.shape = "change-without-end",
+            _ => {}
         }
         let gap = Gap { from_ns, to_ns: now_ns };
-        Some(Stall { what: want.name, gap, waited_ns: want.waited_until(now_ns), why })
+        Some(Stall { missing: want.missing, gap, waited_ns: want.waited_until(now_ns), why })
     }
 
     fn end(&mut self, now_ns: u64) {
@@ -261,11 +292,11 @@ impl Watch {
             "promised_ns": self.promised_ns,
             "longest_ns": self.longest_ns,
         });
-        if let Some(Stall { what, gap, waited_ns, why: Why { shape, words } }) = self.stall {
+        if let Some(Stall { missing, gap, waited_ns, why: Why { shape, words } }) = self.stall {
             data["from_ns"] = Value::from(gap.from_ns);
             data["to_ns"] = Value::from(gap.to_ns);
             let reason = format!(
-                "no {what} succeeded for {}, from {} to {}, though a majority could have gone on (the limit is {}): {words}",
+                "{missing} for {}, from {} to {}, though a majority could have gone on (the limit is {}): {words}",
                 seconds(waited_ns),
                 seconds(gap.from_ns),
                 seconds(gap.to_ns),
@@ -505,11 +536,31 @@ mod tests {
             run.acts(2_000, 3, testing::leads(2));
             run.waits(1_000, 9_000);
             if fine {
-                run.is_fine("the leader was slow");
+                run.is_fine("a slow node was yet to notice that it led no more");
             } else {
                 run.stalls("nothing-committed", &["n3 leads in term 2"]);
             }
         }
+    }
+
+    // To notice that it leads no more takes no disk, and no good links: an election timeout without a quorum is enough.
+    #[test]
+    fn a_leader_that_was_deposed_excuses_only_while_it_is_slow_to_hear() {
+        let deposed = |kind: &str, nodes: &[NodeId], links: &[(&str, &str)]| {
+            let mut run = cluster(5);
+            run.suffers(900, kind, nodes, links);
+            run.parts(1_000, &[1, 2], &[3, 4, 5]);
+            run.acts(2_000, 3, testing::leads(2));
+            run.waits(1_000, 9_000);
+            run
+        };
+        deposed("clock_drift", &[1], &[]).is_fine("a slow node was yet to notice that it led no more");
+        deposed("some_fault_of_tomorrow", &[1], &[]).is_fine("a slow node was yet to notice");
+        for kind in ["slow_disk", "slow_sync", "lying_fsync"] {
+            deposed(kind, &[1], &[]).stalls("nothing-committed", &["n3 leads in term 2"]);
+        }
+        let lossy = [("n1", "n2"), ("n1", "n3"), ("n1", "n4"), ("n1", "n5")];
+        deposed("drop", &[], &lossy).stalls("nothing-committed", &["n3 leads in term 2"]);
     }
 
     #[test]
@@ -566,6 +617,115 @@ mod tests {
         run.suffers(1_000, "partition", &[1], &[("clients", "n1")]);
         run.waits(1_000, 9_000);
         run.is_fine("cut off from the clients");
+    }
+
+    #[test]
+    fn while_nobody_leads_it_excuses_nothing_that_clients_do_not_reach_one_who_could() {
+        let mut run = cluster(3);
+        run.suffers(900, "partition", &[2], &[("clients", "n2"), ("n2", "clients")]);
+        run.suffers(1_000, "kill", &[1], &[]);
+        run.waits(1_000, 9_000);
+        run.stalls("no-leader", &["none of n2, n3 asks to"]);
+        run.acts(3_000, 2, testing::leads(2));
+        run.is_fine("the leader was cut off from the clients");
+    }
+
+    #[test]
+    fn clients_need_to_reach_only_the_newest_leader() {
+        let mut run = cluster(3);
+        run.suffers(1_000, "partition", &[1], &[("clients", "n1"), ("n1", "clients")]);
+        run.acts(1_500, 2, testing::leads(2));
+        run.waits(1_000, 9_000);
+        run.stalls("nothing-committed", &["n2 leads in term 2"]);
+    }
+
+    fn configured(index: u64, voters: &[NodeId], outgoing: &[NodeId]) -> TraceEvent {
+        TraceEvent::ConfigChanged {
+            index,
+            voters: voters.to_vec(),
+            learners: Vec::new(),
+            voters_outgoing: outgoing.to_vec(),
+        }
+    }
+
+    /// Five nodes, of which n1 to n3 vote, and n4 takes n3's place from 500 ms on.
+    fn joint() -> Run {
+        let mut run = cluster(5);
+        for node in 1..=5 {
+            run.acts(500, node, configured(2, &[1, 2, 4], &[1, 2, 3]));
+        }
+        run
+    }
+
+    #[test]
+    fn while_two_majorities_decide_and_both_can_it_must_go_on() {
+        let mut run = joint();
+        run.suffers(900, "kill", &[4], &[]);
+        run.waits(1_000, 9_000);
+        run.stalls("nothing-committed", &["n1 leads in term 1", "n4 is dead"]);
+        run.suffers(900, "kill", &[2], &[]);
+        run.is_fine("no node that works had whole links to a majority");
+    }
+
+    #[test]
+    fn a_change_of_the_voters_must_come_to_its_end() {
+        let run = |left_ms: Option<u64>| {
+            let mut run = joint();
+            run.suffers(600, "transfer_leader", &[], &[]);
+            for ms in (1_000..9_000).step_by(500) {
+                run.calls(ms, "1 invoke write 5");
+                run.calls(ms + 20, "1 ok write 5");
+            }
+            if let Some(ms) = left_ms {
+                run.acts(ms, 1, configured(3, &[1, 2, 4], &[]));
+            }
+            run
+        };
+        let words = "the change of the voters did not come to its end for 7.520 s, from 1.000 s to 8.520 s";
+        run(None).stalls("change-without-end", &[words]);
+        run(Some(4_000)).is_fine("no write or read waited longer than 0.020 s");
+        run(Some(7_000)).stalls("change-without-end", &["from 1.000 s to 7.000 s"]);
+        let mut halved = run(None);
+        halved.suffers(900, "kill", &[2, 4], &[]);
+        halved.is_fine("no node that works had whole links to a majority");
+    }
+
+    #[test]
+    fn who_lags_behind_a_change_of_the_voters_is_counted_on_all_the_same() {
+        let mut run = cluster(4);
+        run.acts(500, 1, configured(0, &[1, 2, 3], &[]));
+        run.acts(500, 1, configured(2, &[1, 2, 3, 4], &[]));
+        run.suffers(900, "kill", &[4], &[]);
+        run.waits(1_000, 9_000);
+        run.stalls("nothing-committed", &["n1 leads in term 1"]);
+    }
+
+    // A third voter was added to two; only the leader had applied that when it died, and each of the others still needs
+    // what it knew: n2 its vote, n3 that it votes at all.
+    #[test]
+    fn who_goes_by_an_old_configuration_needs_the_majority_of_that_one_too() {
+        let run = |applied: bool| {
+            let mut run = cluster(3);
+            run.acts(400, 3, configured(1, &[1, 2], &[]));
+            run.acts(400, 2, configured(1, &[1, 2], &[]));
+            run.acts(500, 1, configured(2, &[1, 2, 3], &[]));
+            if applied {
+                run.acts(600, 2, configured(2, &[1, 2, 3], &[]));
+            }
+            run.suffers(900, "kill", &[1], &[]);
+            run.waits(1_000, 9_000);
+            run
+        };
+        run(false).is_fine("no node that works had whole links to a majority");
+        run(true).stalls("no-leader", &["n1 is dead"]);
+    }
+
+    #[test]
+    fn a_change_of_the_members_impairs_nobody() {
+        let mut run = cluster(3);
+        run.suffers(900, "add_node", &[1], &[]);
+        run.waits(1_000, 9_000);
+        run.stalls("nothing-committed", &["n1 leads in term 1"]);
     }
 
     #[test]

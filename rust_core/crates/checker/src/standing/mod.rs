@@ -7,6 +7,8 @@
 pub(crate) mod promise;
 pub(crate) mod why;
 
+use std::collections::BTreeMap;
+
 use mcp_chaos_evidence::{
     HistoryEvent, NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, parse_node_name,
 };
@@ -27,10 +29,13 @@ pub(crate) enum Effect {
     DiskFails,
     /// The process, or the link, works, but nobody knows how fast or how well.
     Impaired,
+    /// The process keeps up with what it hears, and with its clock; but what must be on its disk first may come late,
+    /// or not be there.
+    DiskInDoubt,
     /// Nothing passes the links.
     Cut,
-    /// It changes something, but takes nothing from who can lead: it is over at once, or moves a time of day that no
-    /// timer reads.
+    /// It changes something, but takes nothing from who can lead: it is over at once, moves a time of day that no timer
+    /// reads, or is a change of the members, which they show themselves.
     Harmless,
 }
 
@@ -39,11 +44,13 @@ impl Effect {
     fn of(record: &NemesisRecord) -> Effect {
         match record.kind.as_str() {
             "transfer_leader" | "reset" | "clock_offset" | "clock_jump" => Effect::Harmless,
+            "add_node" | "remove_node" | "replace_node" | "snapshot_now" => Effect::Harmless,
             // The harness may have done it, or half of it.
             _ if record.status == Status::Failed => Effect::Impaired,
             "kill" | "power_off" | "restart" => Effect::Dead,
             "pause" => Effect::Paused,
             "full_disk" | "disk_error" => Effect::DiskFails,
+            "slow_disk" | "slow_sync" | "lying_fsync" => Effect::DiskInDoubt,
             "partition" | "one_way" => Effect::Cut,
             _ => Effect::Impaired,
         }
@@ -60,6 +67,26 @@ pub(crate) struct Fault {
     nodes: Vec<NodeId>,
     /// Directed.
     links: Vec<(NodeId, NodeId)>,
+}
+
+/// Who decides: a majority of the voters, and while they are being changed also of those who are being left (Ongaro's
+/// dissertation §4.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Configuration {
+    voters: Vec<NodeId>,
+    outgoing: Vec<NodeId>,
+}
+
+impl Configuration {
+    fn votes(&self, id: NodeId) -> bool {
+        self.voters.contains(&id) || self.outgoing.contains(&id)
+    }
+
+    /// Whether those who have something are enough to decide.
+    fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        let is_majority = |half: &[NodeId]| half.iter().filter(|id| has(**id)).count() > half.len() / 2;
+        is_majority(&self.voters) && (self.outgoing.is_empty() || is_majority(&self.outgoing))
+    }
 }
 
 /// What a node has shown of itself.
@@ -85,10 +112,8 @@ pub(crate) struct Node {
     committed_ns: u64,
     /// When it asked to be elected, and for which term.
     asked: Vec<(u64, u64)>,
-    /// Index and voters of its configuration.
-    voters: Option<(u64, Vec<NodeId>)>,
-    /// That configuration is joint: the voters that it leaves decide as well.
-    is_joint: bool,
+    /// Index and content of the configuration that it goes by: the newest that it has applied.
+    configuration: Option<(u64, Configuration)>,
 }
 
 impl Node {
@@ -141,6 +166,8 @@ pub(crate) struct Cluster {
     lost: Vec<NodeId>,
     /// When somebody came to lead, who, and in which term.
     elected: Vec<(u64, NodeId, u64)>,
+    /// Every configuration that anybody has shown, by its index.
+    configurations: BTreeMap<u64, Configuration>,
 }
 
 impl Cluster {
@@ -229,9 +256,9 @@ impl Cluster {
                 node.stand_on(*index, *term);
                 (node.commit, node.appended_ns) = (*index, time_ns);
             }
-            TraceEvent::Initialized { voters, .. } => return node.follow(0, voters, false),
+            TraceEvent::Initialized { voters, .. } => return self.follow(record.node, 0, voters, &[]),
             TraceEvent::ConfigChanged { index, voters, voters_outgoing, .. } => {
-                return node.follow(*index, voters, !voters_outgoing.is_empty());
+                return self.follow(record.node, *index, voters, voters_outgoing);
             }
             TraceEvent::Stopped { reason } | TraceEvent::Refused { reason } => {
                 (node.up, node.ended) = (false, Some((time_ns, reason.clone())));
@@ -261,23 +288,44 @@ impl Cluster {
         self.nodes.iter().find(|node| node.id == id)
     }
 
-    /// The voters by the newest configuration that anybody has shown, ascending.
-    fn voters(&self) -> Vec<NodeId> {
-        let known = self.nodes.iter().filter_map(|node| node.voters.as_ref());
-        let mut voters = match known.max_by_key(|(index, _)| *index) {
-            Some((_, voters)) => voters.clone(),
-            None => self.nodes.iter().map(|node| node.id).collect(),
+    /// A node goes by a configuration from now on.
+    fn follow(&mut self, id: NodeId, index: u64, voters: &[NodeId], outgoing: &[NodeId]) -> Change {
+        let sorted = |ids: &[NodeId]| {
+            let mut ids = ids.to_vec();
+            ids.sort_unstable();
+            ids
         };
+        let configuration = Configuration { voters: sorted(voters), outgoing: sorted(outgoing) };
+        self.configurations.insert(index, configuration.clone());
+        let node = self.node_mut(id);
+        let changed = node.configuration.as_ref().is_none_or(|(_, known)| *known != configuration);
+        node.configuration = Some((index, configuration));
+        if changed { Change::Members } else { Change::None }
+    }
+
+    /// The newest configuration that anybody has shown; if nobody has any, everybody votes.
+    fn newest(&self) -> Configuration {
+        match self.configurations.last_key_value() {
+            Some((_, newest)) => newest.clone(),
+            None => Configuration {
+                voters: self.nodes.iter().map(|node| node.id).collect(),
+                outgoing: Vec::new(),
+            },
+        }
+    }
+
+    /// Whoever decides by it, ascending.
+    fn voters(&self) -> Vec<NodeId> {
+        let Configuration { mut voters, outgoing } = self.newest();
+        voters.extend(outgoing);
         voters.sort_unstable();
+        voters.dedup();
         voters
     }
 
     /// Whether the newest configuration that anybody has shown is joint.
-    fn is_joint(&self) -> bool {
-        let known = self.nodes.iter().filter(|node| node.voters.is_some());
-        known
-            .max_by_key(|node| node.voters.as_ref().map(|(index, _)| *index))
-            .is_some_and(|node| node.is_joint)
+    pub(crate) fn is_joint(&self) -> bool {
+        self.configurations.last_key_value().is_some_and(|(_, newest)| !newest.outgoing.is_empty())
     }
 
     /// The fault that has this effect on a node, the earliest of several.
@@ -308,15 +356,6 @@ impl Cluster {
             self.nodes.iter().filter(|node| node.role == Role::Leader && self.runs(node)).collect();
         leaders.sort_by_key(|node| node.term);
         leaders
-    }
-}
-
-impl Node {
-    fn follow(&mut self, index: u64, voters: &[NodeId], is_joint: bool) -> Change {
-        let known = self.voters.as_ref().map(|(_, known)| &known[..]);
-        let changed = known != Some(voters) || self.is_joint != is_joint;
-        (self.voters, self.is_joint) = (Some((index, voters.to_vec())), is_joint);
-        if changed { Change::Members } else { Change::None }
     }
 }
 

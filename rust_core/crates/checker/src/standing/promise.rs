@@ -15,14 +15,27 @@
 //! - *Chained scenario.* A node that does not hear the leader, but whom followers of the leader hear, must not unseat
 //!   it: pre-vote and the followers' own patience see to that. So a quorum-connected leader stays.
 //!
-//! Whoever leads must be reachable by clients, both ways. Of nodes and links that are slow or lossy nothing is known:
-//! they are not counted on, and while somebody leads who is slow or needs them, nothing is promised (a slow leader
-//! that was deposed is long in noticing, and sends clients round in a circle until it does). A leader whose disk fails,
-//! or that has lost its quorum, is no excuse: it must give way.
+//! Which majority counts is each node's own affair: a candidate, or a leader, goes by the newest configuration that it has
+//! applied (raft-rs; in Ongaro's dissertation, §4.1, that it has appended), by both halves of a joint one (§4.3). On its
+//! way it comes to the newer ones as well. So *a majority* means here one of each from the node's own configuration to
+//! the newest that anybody has shown; who is to answer votes whatever configuration it has itself come to (§4.2.3). If
+//! nobody who goes by an old one has its majority any more, the change came too late for them, and nothing is promised.
+//! While two majorities decide and both can, progress is promised; and the change must come to its end.
+//!
+//! Whoever leads must be reachable by clients, both ways; while nobody leads yet that is no question, for somebody must
+//! come to. Of nodes and links that are slow or lossy nothing is known: they are not counted on, and while the one who
+//! leads is slow or needs them, nothing is promised. A leader whose disk fails, or that has lost its quorum, is no
+//! excuse: it must give way.
+//!
+//! One that was deposed, or has lost its quorum, and is slow in *hearing* (or in whatever nobody knows) may be long in
+//! noticing, and sends clients round in a circle until it does: that excuses. A slow disk does not, nor do bad links:
+//! to step down after an election timeout without a quorum (§6.2) takes neither.
+
+use std::borrow::Cow;
 
 use mcp_chaos_evidence::NodeId;
 
-use super::{CLIENTS, Cluster, Effect, Node};
+use super::{CLIENTS, Cluster, Configuration, Effect, Node};
 
 /// Why nothing is promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +44,12 @@ pub(crate) enum Excuse {
     NoQuorum,
     /// No quorum-connected node's log is as new as those of a majority around it.
     LogOutOfReach,
-    /// Who leads, or may come to, is cut off from the clients.
+    /// Who leads is cut off from the clients.
     ClientsCutOff,
-    /// The voters are being changed, and two majorities decide.
-    JointVoters,
     /// Who leads is slow, or needs links or nodes that are.
     ImpairedLeader,
+    /// Who led is slow to notice that it does not any more.
+    SlowToGiveWay,
 }
 
 impl Excuse {
@@ -44,9 +57,9 @@ impl Excuse {
         match self {
             Excuse::NoQuorum => "no node that works had whole links to a majority",
             Excuse::LogOutOfReach => "nobody with links to a majority had a log as new as theirs",
-            Excuse::ClientsCutOff => "a node that led, or could, was cut off from the clients",
-            Excuse::JointVoters => "the voters were being changed",
+            Excuse::ClientsCutOff => "the leader was cut off from the clients",
             Excuse::ImpairedLeader => "the leader was slow, or needed nodes or links that were",
+            Excuse::SlowToGiveWay => "a slow node was yet to notice that it led no more",
         }
     }
 }
@@ -99,68 +112,71 @@ impl Links {
 impl Cluster {
     /// Whether Raft promises that clients make progress if all stays as it is.
     pub(crate) fn promise(&self) -> Result<(), Excuse> {
-        if self.is_joint() {
-            return Err(Excuse::JointVoters);
-        }
-        let voters = self.voters();
-        let quorum = voters.len() / 2 + 1;
-        let links = Links::of(self, &voters);
-        let known: Vec<&Node> = voters.iter().filter_map(|id| self.node(*id)).collect();
-        let agreed = |node: &Node| node.voters.as_ref().is_none_or(|(_, own)| same(own, &voters));
+        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        let links = Links::of(self, &ids);
 
         // Whoever may still take part, and of these whoever can be relied on.
-        let able: Vec<&Node> = known
-            .iter()
-            .copied()
-            .filter(|node| self.runs(node) && self.fault_on(node.id, Effect::DiskFails).is_none())
-            .collect();
-        let sound: Vec<&Node> = able
-            .iter()
-            .copied()
-            .filter(|node| agreed(node) && self.fault_on(node.id, Effect::Impaired).is_none())
-            .collect();
-        let around = |node: &Node, among: &[&Node], at_worst: Quality| {
-            let near = |other: &&&Node| other.id == node.id || links.between(node.id, other.id) <= at_worst;
-            among.iter().filter(near).filter(|other| other.log() <= node.log()).count()
-        };
-        let peers = |node: &Node, among: &[&Node], at_worst: Quality| {
-            let near = |other: &&&Node| other.id == node.id || links.between(node.id, other.id) <= at_worst;
-            among.iter().filter(near).count()
-        };
-        let is_among = |node: &Node, among: &[&Node]| among.iter().any(|other| other.id == node.id);
-        let is_connected =
-            |node: &Node| is_among(node, &sound) && peers(node, &sound, Quality::Whole) >= quorum;
-        let may_lead = |node: &Node| is_among(node, &able) && peers(node, &able, Quality::Impaired) >= quorum;
-        let serves = |node: &Node| links.between(CLIENTS, node.id) == Quality::Whole;
+        let has = |node: &Node, effect| self.fault_on(node.id, effect).is_some();
+        let is_able = |node: &Node| self.runs(node) && !has(node, Effect::DiskFails);
+        let is_sound =
+            |node: &Node| is_able(node) && !has(node, Effect::Impaired) && !has(node, Effect::DiskInDoubt);
 
-        if !sound.iter().any(|node| is_connected(node)) {
+        let are_near = |a: &Node, b: &Node, at_worst| a.id == b.id || links.between(a.id, b.id) <= at_worst;
+        // Whether a node can lead by what it goes by now, at best.
+        let may_lead = |node: &Node| {
+            let near = |id| {
+                let other = self.node(id);
+                other.is_some_and(|other| is_able(other) && are_near(node, other, Quality::Impaired))
+            };
+            is_able(node) && self.own(node).votes(node.id) && self.own(node).is_quorum(near)
+        };
+        // Whether it has, in any case, a majority of nodes that are `so`, in whatever configuration it will come to.
+        let is_backed = |node: &Node, so: &dyn Fn(&Node) -> bool| {
+            let near = |id| {
+                let other = self.node(id);
+                other.is_some_and(|other| {
+                    is_sound(other) && so(other) && are_near(node, other, Quality::Whole)
+                })
+            };
+            is_sound(node)
+                && self.own(node).votes(node.id)
+                && self.own(node).is_quorum(near)
+                && self.newer(node).all(|newer| newer.votes(node.id) && newer.is_quorum(near))
+        };
+        let is_connected = |node: &Node| is_backed(node, &|_| true);
+        let is_electable = |node: &Node| is_backed(node, &|other| other.log() <= node.log());
+
+        if !self.nodes.iter().any(is_connected) {
             return Err(Excuse::NoQuorum);
         }
         let leaders = self.leaders();
-        // A slow one that ought to give way may take its time, and mislead clients until then.
-        let is_slow = |leader: &&Node| self.fault_on(leader.id, Effect::Impaired).is_some();
-        if leaders.iter().any(is_slow) {
+        let leads = leaders.iter().rfind(|leader| may_lead(leader));
+        let is_it = |node: &Node| leads.is_some_and(|leads| leads.id == node.id);
+        if leads.is_some_and(|leader| !is_connected(leader)) {
             return Err(Excuse::ImpairedLeader);
         }
-        let lasting: Vec<&&Node> = leaders.iter().filter(|leader| may_lead(leader)).collect();
-        if lasting.iter().any(|leader| !is_connected(leader)) {
-            return Err(Excuse::ImpairedLeader);
+        if leaders.iter().any(|leader| !is_it(leader) && has(leader, Effect::Impaired)) {
+            return Err(Excuse::SlowToGiveWay);
         }
-        if !lasting.is_empty() {
-            let all_serve = lasting.iter().all(|leader| serves(leader));
-            return if all_serve { Ok(()) } else { Err(Excuse::ClientsCutOff) };
+        match leads {
+            Some(leader) if links.between(CLIENTS, leader.id) == Quality::Whole => Ok(()),
+            Some(_) => Err(Excuse::ClientsCutOff),
+            None if self.nodes.iter().any(is_electable) => Ok(()),
+            None => Err(Excuse::LogOutOfReach),
         }
-        let electable = |node: &&&Node| is_connected(node) && around(node, &sound, Quality::Whole) >= quorum;
-        if !sound.iter().any(|node| electable(&node)) {
-            return Err(Excuse::LogOutOfReach);
-        }
-        if able.iter().any(|node| may_lead(node) && !serves(node)) {
-            return Err(Excuse::ClientsCutOff);
-        }
-        Ok(())
     }
-}
 
-fn same(a: &[NodeId], sorted: &[NodeId]) -> bool {
-    a.len() == sorted.len() && a.iter().all(|id| sorted.contains(id))
+    /// The configuration that a node goes by; of one that has shown none, the newest.
+    fn own<'a>(&self, node: &'a Node) -> Cow<'a, Configuration> {
+        match &node.configuration {
+            Some((_, own)) => Cow::Borrowed(own),
+            None => Cow::Owned(self.newest()),
+        }
+    }
+
+    /// The configurations that are newer than that.
+    fn newer(&self, node: &Node) -> impl Iterator<Item = &Configuration> {
+        let own = node.configuration.as_ref().map_or(u64::MAX, |(index, _)| *index);
+        self.configurations.range(own.saturating_add(1)..).map(|(_, configuration)| configuration)
+    }
 }

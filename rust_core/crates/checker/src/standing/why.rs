@@ -43,17 +43,18 @@ impl Cluster {
     }
 
     fn why_leader_is_stuck(&self, leader: &Node, voters: &[NodeId], since_ns: u64) -> Why {
-        let quorum = voters.len() / 2 + 1;
+        let newest = self.newest();
         let others = || voters.iter().filter(|id| **id != leader.id).filter_map(|id| self.node(*id));
         let answers = |other: &&Node| {
             self.runs(other) && !self.is_cut(leader.id, other.id) && !self.is_cut(other.id, leader.id)
         };
-        let answering = others().filter(answers).count() + 1;
+        let answering: Vec<NodeId> =
+            others().filter(answers).map(|other| other.id).chain([leader.id]).collect();
         let mut clauses: Vec<String> = others().filter_map(|other| self.grudge(leader, other)).collect();
         let who = format!("{} leads in term {}", node_name(leader.id), leader.term);
         let own = self.fault_of(leader.id).map(|fault| fault_words(leader.id, fault));
         clauses.splice(0..0, own);
-        if answering < quorum {
+        if !newest.is_quorum(|id| answering.contains(&id)) {
             let following = others().filter(|other| self.runs(other) && other.leader == Some(leader.id));
             let following: Vec<NodeId> = following.map(|other| other.id).collect();
             if !following.is_empty() {
@@ -65,7 +66,8 @@ impl Cluster {
                 ));
             }
             let words = format!(
-                "{who} though only {answering} of {} voters answer it{}",
+                "{who} though only {} of {} voters answer it{}",
+                voters.iter().filter(|id| answering.contains(id)).count(),
                 voters.len(),
                 also(clauses)
             );
@@ -230,7 +232,9 @@ impl Cluster {
 
     /// The fault on a node that works all the same, more or less.
     fn fault_of(&self, id: NodeId) -> Option<&Fault> {
-        self.fault_on(id, Effect::DiskFails).or_else(|| self.fault_on(id, Effect::Impaired))
+        [Effect::DiskFails, Effect::Impaired, Effect::DiskInDoubt]
+            .into_iter()
+            .find_map(|effect| self.fault_on(id, effect))
     }
 
     fn troubles(&self, voters: &[NodeId]) -> Vec<String> {
