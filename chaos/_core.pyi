@@ -306,8 +306,8 @@ class Workload:
 class Expirations:
     """When the leases of a run may end, for its history: the same on every backend."""
 
-    def __new__(cls, lease_ns: int, clocks_may_jump: bool) -> Expirations:
-        """Of leases that last so long; where clocks may jump they may end at once."""
+    def __new__(cls, lease_ns: int) -> Expirations:
+        """Of leases that last so long, by clocks that show the same."""
 
     def see(self, event: str) -> int | None:
         """Takes the history's next event, as JSON; gives a time at which to ask for what has ended."""

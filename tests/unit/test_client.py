@@ -374,7 +374,7 @@ def test_a_lease_that_nobody_gave_back_may_have_ended_before_what_is_heard_after
     async def recorded() -> list[dict[str, Any]]:
         clock = RunClock()
         clock.begin_plan()
-        history = History(clock, Expirations(30 * MS, False))
+        history = History(clock, Expirations(30 * MS))
         history.add(3, "invoke", "acquire", "k0", "c4")
         history.add(3, "ok", "acquire", "k0", 17)
         history.add(5, "invoke", "acquire", "k0", "c6")

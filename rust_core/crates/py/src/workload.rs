@@ -45,8 +45,8 @@ pub struct Expirations(mcp_chaos_sim::expirations::Expirations);
 #[pymethods]
 impl Expirations {
     #[new]
-    fn new(lease_ns: u64, clocks_may_jump: bool) -> Expirations {
-        Expirations(mcp_chaos_sim::expirations::Expirations::new(lease_ns, clocks_may_jump))
+    fn new(lease_ns: u64) -> Expirations {
+        Expirations(mcp_chaos_sim::expirations::Expirations::new(lease_ns))
     }
 
     fn see(&mut self, event: &str) -> PyResult<Option<u64>> {

@@ -3,8 +3,9 @@
 mod common;
 
 use common::*;
-use mcp_chaos_evidence::{Kind, NodeId, Phase, TraceEvent};
-use mcp_chaos_sim::Run;
+use mcp_chaos_checker::{Check, Evidence, Limits, Objects, Verdict, judge};
+use mcp_chaos_evidence::{HistoryEvent, Kind, NodeId, Phase, TraceEvent};
+use mcp_chaos_sim::{Plan, Run, World};
 use serde_json::{Value, json};
 
 fn clock(what: &str, nodes: &[NodeId], amount: &str, value: i64) -> Value {
@@ -78,26 +79,93 @@ fn a_leader_whose_clock_jumps_beyond_it_expires_every_session_and_clients_open_n
     assert!(later.count() > 100, "writes go on");
 }
 
+/// A random mix, with some faults of clocks.
+fn mix_of_clocks(seed: u64) -> Value {
+    let mut mix = random_mix(seed);
+    let nodes = mix["nodes"].as_u64().unwrap();
+    let draw = |n, low, high| {
+        mcp_chaos_evidence::rng::Stream::new(seed, "clocks", 0, 0).between(n, low, high) as i64
+    };
+    let steps = mix["steps"].as_array_mut().unwrap();
+    for id in 0..4 {
+        let (node, way) = (draw(id * 4, 1, nodes) as u64, draw(id * 4 + 1, 0, 1) * 2 - 1);
+        let fault = match draw(id * 4 + 2, 0, 2) {
+            0 => clock("clock_offset", &[node], "ahead_ns", way * draw(id * 4 + 3, 0, 5_000) * MS as i64),
+            1 => clock("clock_jump", &[node], "ahead_ns", way * draw(id * 4 + 3, 0, 1_000) * S as i64),
+            _ => clock("clock_drift", &[node], "fast_ppm", way * draw(id * 4 + 3, 0, 200_000)),
+        };
+        steps.push(step(100 + id, at(draw(id * 4 + 3, 0, 5_000) as u64 * MS), Some(2 * S), fault));
+    }
+    mix
+}
+
 #[test]
 fn random_clocks_break_nothing() {
     for seed in 0..40 {
-        let mut mix = random_mix(seed);
-        let nodes = mix["nodes"].as_u64().unwrap();
-        let draw = |n, low, high| {
-            mcp_chaos_evidence::rng::Stream::new(seed, "clocks", 0, 0).between(n, low, high) as i64
-        };
-        let steps = mix["steps"].as_array_mut().unwrap();
-        for id in 0..4 {
-            let (node, way) = (draw(id * 4, 1, nodes) as u64, draw(id * 4 + 1, 0, 1) * 2 - 1);
-            let fault = match draw(id * 4 + 2, 0, 2) {
-                0 => clock("clock_offset", &[node], "ahead_ns", way * draw(id * 4 + 3, 0, 5_000) * MS as i64),
-                1 => clock("clock_jump", &[node], "ahead_ns", way * draw(id * 4 + 3, 0, 1_000) * S as i64),
-                _ => clock("clock_drift", &[node], "fast_ppm", way * draw(id * 4 + 3, 0, 200_000)),
-            };
-            steps.push(step(100 + id, at(draw(id * 4 + 3, 0, 5_000) as u64 * MS), Some(2 * S), fault));
-        }
-        assert_valid(&run(&mix, NO_PLANTS), &format!("random clocks, seed {seed}"));
+        assert_valid(&run(&mix_of_clocks(seed), NO_PLANTS), &format!("random clocks, seed {seed}"));
     }
+}
+
+/// That nobody holds what another holds, as far as leases may have ended.
+#[track_caller]
+fn assert_leases_hold(run: &Run, what: &str) {
+    let evidence =
+        Evidence { history: &run.history, traces: &run.trace, nemesis: &run.nemesis, system_has_trace: true };
+    let limits = Limits { objects: Objects::Leases, ..Limits::default() };
+    let judgement = &judge(&evidence, &[Check::Linearizable], &limits)[0];
+    assert_eq!(judgement.verdict, Verdict::Valid, "{what}: {}", judgement.reason);
+}
+
+fn expired(run: &Run) -> impl Iterator<Item = u64> {
+    let is_end = |event: &&HistoryEvent| event.f.name() == "expire" && event.kind == Kind::Invoke;
+    run.history.iter().filter(is_end).map(|event| event.time_ns)
+}
+
+#[test]
+fn leases_may_end_as_much_too_soon_as_clocks_have_come_apart() {
+    for seed in 0..40 {
+        let mut mix = mix_of_clocks(seed);
+        mix["workload"]["kind"] = json!("leases");
+        mix["workload"]["lease_ns"] = json!((300 + seed % 3 * 900) * MS);
+        assert_leases_hold(&run(&mix, NO_PLANTS), &format!("leases under random clocks, seed {seed}"));
+    }
+}
+
+// Whether clocks may jump was once read from the plan: a step done by hand ended leases that, for the history, went on.
+#[test]
+fn a_clock_set_by_hand_ends_leases_from_then_on() {
+    let mut plan = plan(5, 3, vec![]);
+    plan["workload"]["kind"] = json!("leases");
+    plan["workload"]["lease_ns"] = json!(60 * S);
+    let still = run(&plan, NO_PLANTS);
+    assert_eq!(expired(&still).count(), 0, "they last longer than the run");
+    let mut world = World::new(Plan::from_value(plan).unwrap(), NO_PLANTS).unwrap();
+    world.advance(START + 2 * S);
+    let jump = step(0, at(0), None, clock("clock_jump", &[1, 2, 3], "ahead_ns", 100 * S as i64));
+    world.apply(&jump.to_string()).unwrap();
+    let jumped = world.finish();
+    assert_leases_hold(&jumped, "a jump by hand");
+    assert!(expired(&jumped).count() > 1);
+    assert!(expired(&jumped).all(|time_ns| time_ns >= START + 2 * S), "no lease ended before");
+}
+
+// A clock shows no time before its first. That hides nothing: the log's clock stands while a leader's clock is behind it,
+// however far, and what it has reached lies after any clock's first time.
+#[test]
+fn how_far_a_clock_is_set_back_beyond_the_log_changes_nothing() {
+    let history = |back: u64| {
+        let jump = step(0, at(3 * S), None, clock("clock_jump", &[1, 2, 3], "ahead_ns", -(back as i64)));
+        let mut plan = plan(6, 3, vec![jump]);
+        plan["workload"]["kind"] = json!("leases");
+        plan["workload"]["lease_ns"] = json!(S);
+        let events = run(&plan, NO_PLANTS).history;
+        let until_ns = START + 7 * S;
+        let seen = events.into_iter().filter(|event| event.time_ns < until_ns && event.f.name() != "expire");
+        seen.map(|event| (event.time_ns, event.process, event.kind, event.value)).collect::<Vec<_>>()
+    };
+    let (shown, stopped) = (history(5 * S), history(3_600 * S));
+    assert!(shown.len() > 200, "{}", shown.len());
+    assert_eq!(shown, stopped);
 }
 
 #[test]

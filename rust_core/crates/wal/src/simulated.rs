@@ -8,7 +8,6 @@
 //! file succeeds and writes nothing of them (Rebello et al., "Can Applications Recover from fsync Failures?",
 //! USENIX ATC 2020). Whoever goes on after a failed sync therefore loses data; here at the latest when the file is
 //! opened anew, after [`SimDisk::restart`].
-
 //!
 //! One that lies reports syncs done and does nothing: its own cache holds what it was given, and power lost meanwhile
 //! takes that back. A cache is written out in the end, so with the lie what it still holds becomes durable.
@@ -122,7 +121,8 @@ pub struct SimDisk {
 pub struct Lies {
     /// Syncs of files and of the directory that it reported done and did not do.
     pub syncs: u64,
-    /// Bytes, reported durable, that a power loss has taken or blanked since.
+    /// Bytes, reported durable, that a power loss has taken or blanked since; and bytes, reported cut off, that it has
+    /// brought back.
     pub lost_bytes: u64,
     /// Changes of names, reported durable, that a power loss has undone since.
     pub lost_names: u64,
@@ -139,8 +139,17 @@ struct Inode {
     /// From where to where a sync that failed has lost the content; a process still reads it until it opens the
     /// file anew.
     lost: Option<(usize, usize)>,
-    /// How much of the content a lie has reported durable; 0 if none did since the last true sync.
-    said_bytes: usize,
+    /// What a lie has reported durable; none if none did since the last true sync.
+    said: Option<Said>,
+}
+
+/// What a lie has reported durable of a file.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    /// The content up to here.
+    bytes: usize,
+    /// The cut before it: nothing of what was cut off comes back.
+    cut: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -393,20 +402,19 @@ impl Inode {
     fn sync(&mut self) {
         self.durable_bytes = self.content.len();
         self.before_cut = None;
-        self.said_bytes = 0;
+        self.said = None;
     }
 
     /// A sync is reported done.
     fn lie(&mut self) {
-        self.said_bytes = self.content.len();
+        self.said = Some(Said { bytes: self.content.len(), cut: self.before_cut.is_some() });
     }
 
     /// What was reported durable is.
     fn keep_word(&mut self) {
-        if self.said_bytes > 0 {
-            self.durable_bytes = self.durable_bytes.max(self.said_bytes.min(self.content.len()));
+        if let Some(said) = self.said.take() {
+            self.durable_bytes = self.durable_bytes.max(said.bytes.min(self.content.len()));
             self.before_cut = None;
-            self.said_bytes = 0;
         }
     }
 
@@ -440,14 +448,16 @@ impl Inode {
         }
         self.content.truncate(bytes);
         self.durable_bytes = self.durable_bytes.min(bytes);
-        self.said_bytes = self.said_bytes.min(bytes);
+        self.said = self.said.map(|said| Said { bytes: said.bytes.min(bytes), cut: false });
         self.lost = self.lost.map(|(from, to)| (from, to.min(bytes))).filter(|(from, to)| from < to);
     }
 
-    /// Gives how many bytes that a lie had reported durable are gone.
+    /// Gives how many bytes that a lie had reported durable are gone, or had reported cut off are back.
     fn lose_power(&mut self, draws: &mut Draws) -> u64 {
         self.forget_lost();
-        let said_bytes = self.said_bytes.min(self.content.len());
+        let Said { bytes, cut } = self.said.unwrap_or(Said { bytes: 0, cut: false });
+        let written_bytes = self.content.len();
+        let said_bytes = bytes.min(written_bytes);
         let said = self.content[self.durable_bytes.min(said_bytes)..said_bytes].to_vec();
         let from = said_bytes - said.len();
         if let Some((content, durable_bytes)) = self.before_cut.take()
@@ -470,7 +480,9 @@ impl Inode {
         }
         self.sync();
         let left = self.content.get(from..).unwrap_or_default();
-        said.iter().enumerate().filter(|(at, byte)| left.get(*at) != Some(byte)).count() as u64
+        let gone = said.iter().enumerate().filter(|(at, byte)| left.get(*at) != Some(byte)).count();
+        let back = if cut { self.content.len().saturating_sub(written_bytes) } else { 0 };
+        (gone + back) as u64
     }
 
     /// Each block of what is not durable is kept or blank; then the new length may be kept or not.

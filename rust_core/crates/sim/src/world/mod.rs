@@ -163,10 +163,7 @@ impl World {
             homes: (1..=plan.nodes).map(|node| Home::new(setting.clone(), node)).collect(),
             nemesis: Nemesis::new(&plan),
             stage: Stage::default(),
-            expirations: Expirations::new(
-                plan.workload.lease_ns,
-                plan.steps.iter().any(|step| step.kind.starts_with("clock")),
-            ),
+            expirations: Expirations::new(plan.workload.lease_ns),
             records: Records::default(),
             events: 0,
             due: VecDeque::new(),

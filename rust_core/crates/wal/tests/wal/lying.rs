@@ -72,6 +72,40 @@ fn with_the_lie_ends_the_danger() {
     assert_eq!(recovered.entries.len(), 10);
 }
 
+/// A file of 5,000 durable bytes, cut to so many on a disk that lies.
+fn cut_under_a_lie(left_bytes: u64) -> SimDisk {
+    let mut disk = SimDisk::new();
+    disk.create("a").unwrap();
+    disk.append("a", &[7; 5_000]).unwrap();
+    disk.sync("a").unwrap();
+    disk.sync_directory().unwrap();
+    disk.set_lying(true);
+    disk.truncate("a", left_bytes).unwrap();
+    disk.sync("a").unwrap();
+    disk
+}
+
+#[test]
+fn a_cut_that_a_lie_reported_durable_is_kept_once_the_lie_ends_and_counts_if_it_comes_back() {
+    for left_bytes in [0, 1_200] {
+        let mut came_back = 0;
+        for seed in 0..40 {
+            let lose_power = |mut disk: SimDisk| {
+                disk.power_off(Stream::new(seed, "lying", 0, 0), 1);
+                disk.restart();
+                (disk.read("a").unwrap().len() as u64, disk.lies().lost_bytes)
+            };
+            let mut kept = cut_under_a_lie(left_bytes);
+            kept.set_lying(false);
+            assert_eq!(lose_power(kept), (left_bytes, 0));
+            let (bytes, lost_bytes) = lose_power(cut_under_a_lie(left_bytes));
+            assert_eq!(lost_bytes, bytes - left_bytes, "what came back");
+            came_back += u32::from(lost_bytes > 0);
+        }
+        assert!((5..=35).contains(&came_back), "{came_back} of 40");
+    }
+}
+
 #[test]
 fn an_empty_directory_is_refused_under_the_identity_of_a_founded_node_and_stays_empty() {
     let options = Options { must_be_founded: true, ..Options::new(1) };

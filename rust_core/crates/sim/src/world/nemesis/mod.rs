@@ -413,6 +413,15 @@ impl World {
                         ClockFault::Jump { ahead_ns } => clock.jump(ahead_ns),
                     }
                 }
+                let may_end = match *what {
+                    ClockFault::Drift { fast_ppm } => {
+                        self.expirations.clocks_drift(fast_ppm.unsigned_abs(), now_ns)
+                    }
+                    ClockFault::Offset { ahead_ns } | ClockFault::Jump { ahead_ns } => {
+                        self.expirations.clocks_part(ahead_ns.unsigned_abs(), now_ns)
+                    }
+                };
+                may_end.into_iter().for_each(|ends_ns| self.queue.push(ends_ns, Event::LeasesEnd));
                 if matches!(what, ClockFault::Jump { .. }) {
                     self.queue.push(now_ns, Event::StepEnd { step: position });
                 }
@@ -546,9 +555,18 @@ impl World {
                     machine.set_lying();
                 }
             }
-            Action::Clock { nodes, .. } => {
+            Action::Clock { nodes, what } => {
                 let (id, now_ns) = (self.nemesis.steps[step].step.id, self.now_ns);
                 nodes.iter().for_each(|node| self.machine(*node).clock.end(id, now_ns));
+                match *what {
+                    ClockFault::Offset { ahead_ns } => {
+                        self.expirations.clocks_meet(ahead_ns.unsigned_abs(), now_ns)
+                    }
+                    ClockFault::Drift { fast_ppm } => {
+                        self.expirations.clocks_go_alike(fast_ppm.unsigned_abs(), now_ns)
+                    }
+                    ClockFault::Jump { .. } => {}
+                }
             }
             Action::Kill(nodes) | Action::PowerOff(nodes) => {
                 nodes.iter().for_each(|node| self.release(*node))
