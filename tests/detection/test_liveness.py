@@ -31,7 +31,8 @@ STUCK = (
             "leader-never-steps-down",
             Signature("progresses", "leader-without-quorum"),
             r"n\d leads in term \d+ though only [12] of [35] voters answer it: .*"
-            r"n\d (hears it, but its answers are lost|is cut off from it) since .*still follows? it and elects? no other",
+            r"n\d (hears it, but its answers are lost|is cut off from it) since "
+            r".*still follows? it and elects? no other",
         ),
     ],
 )
