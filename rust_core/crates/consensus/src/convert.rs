@@ -94,7 +94,8 @@ pub(crate) fn snapshot_from_raft(mut raft: pb::Snapshot) -> Snapshot {
     }
 }
 
-pub(crate) fn message_to_raft(message: Message) -> pb::Message {
+#[expect(clippy::boxed_local, reason = "a message comes in a box, and this takes it apart")]
+pub(crate) fn message_to_raft(message: Box<Message>) -> pb::Message {
     let mut raft = pb::Message {
         msg_type: kind_to_raft(message.kind),
         from: message.from,
@@ -118,11 +119,11 @@ pub(crate) fn message_to_raft(message: Message) -> pb::Message {
     raft
 }
 
-/// None for the kinds that raft-rs only sends to itself.
-pub(crate) fn message_from_raft(mut raft: pb::Message) -> Option<Message> {
+/// Empties the message. None for the kinds that raft-rs only sends to itself.
+pub(crate) fn message_from_raft(raft: &mut pb::Message) -> Option<Box<Message>> {
     let kind = kind_from_raft(raft.msg_type)?;
     let snapshot = raft.has_snapshot().then(|| Box::new(snapshot_from_raft(raft.take_snapshot())));
-    Some(Message {
+    Some(Box::new(Message {
         kind,
         from: raft.from,
         to: raft.to,
@@ -136,9 +137,9 @@ pub(crate) fn message_from_raft(mut raft: pb::Message) -> Option<Message> {
         request_snapshot: raft.request_snapshot,
         reject: raft.reject,
         reject_hint: raft.reject_hint,
-        context: raft.context,
+        context: raft.take_context(),
         priority: raft.priority,
-    })
+    }))
 }
 
 fn kind_to_raft(kind: MessageKind) -> pb::MessageType {

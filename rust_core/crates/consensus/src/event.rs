@@ -11,7 +11,7 @@ pub enum Event {
     /// One tick of the clock passed.
     Tick,
     /// A message arrived. What no correct peer would send is dropped and counted.
-    Receive(Message),
+    Receive(Box<Message>),
     /// A client's command is to be replicated.
     Propose {
         /// The caller's, unique within a boot.
@@ -48,7 +48,7 @@ pub enum Event {
     },
     /// The state machine's snapshot at `meta.index` is durable: the log below may be compacted, and lagging
     /// followers are sent this one. See [`crate::Replica::applied_meta`].
-    SnapshotMade(Snapshot),
+    SnapshotMade(Box<Snapshot>),
     /// A peer could not be reached (its queue was full, its connection broke).
     Unreachable {
         /// The peer.
@@ -74,11 +74,11 @@ pub enum Effect {
         batch: Batch,
     },
     /// Send to `message.to`.
-    Send(Message),
+    Send(Box<Message>),
     /// Apply these committed entries, in order.
     Apply(Vec<Entry>),
     /// Replace the state machine's state (the snapshot is durable).
-    Restore(Snapshot),
+    Restore(Box<Snapshot>),
     /// The proposal stands in the log at (index, term): it will be applied, or overwritten.
     Proposed {
         /// The proposal's.
@@ -196,4 +196,16 @@ pub enum InitError {
     /// The empty name stands for a node that was never founded.
     #[error("a cluster needs a name that is not empty")]
     BadName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A simulation moves each of them several times, and most are small: what is large and rare is in a box.
+    #[test]
+    fn events_and_effects_are_cheap_to_move() {
+        assert!(size_of::<Event>() <= 48, "{}", size_of::<Event>());
+        assert!(size_of::<Effect>() <= 88, "{}", size_of::<Effect>());
+    }
 }

@@ -18,18 +18,18 @@ pub(crate) struct InFlight {
     /// Votes and changes of role, in order.
     pub(crate) changes: Vec<TraceEvent>,
     /// The snapshot to be restored from.
-    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<Box<Snapshot>>,
     /// What happened to the log, in order.
     pub(crate) log: Vec<TraceEvent>,
     /// Messages that rest on it.
-    pub(crate) messages: Vec<Message>,
+    #[expect(clippy::vec_box, reason = "they come and go in boxes")]
+    pub(crate) messages: Vec<Box<Message>>,
 }
 
 impl InFlight {
-    /// Holds messages back. Beyond the limit they are dropped, as on a network: the disk has stalled.
-    pub(crate) fn hold(&mut self, messages: impl Iterator<Item = Message>) {
-        let room = MAX_HELD_MESSAGES.saturating_sub(self.messages.len());
-        self.messages.extend(messages.take(room));
+    /// Whether it holds back so many messages that any more are dropped.
+    pub(crate) fn is_full(&self) -> bool {
+        self.messages.len() >= MAX_HELD_MESSAGES
     }
 
     /// Whether `later`, also in flight, replaces entries of this batch.

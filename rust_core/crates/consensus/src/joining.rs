@@ -14,9 +14,9 @@ use crate::types::{Message, MessageKind, Snapshot};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Joining {
     /// Send this.
-    Answer(Message),
+    Answer(Box<Message>),
     /// Make this durable as the founding snapshot, and start a replica on it.
-    Found(Snapshot),
+    Found(Box<Snapshot>),
     /// Nothing: no correct leader would send it to a node that has yet to join.
     Ignore,
 }
@@ -44,14 +44,14 @@ pub fn join(id: NodeId, message: Message) -> Joining {
         priority: 0,
     };
     match message.kind {
-        MessageKind::Append => Joining::Answer(answer),
+        MessageKind::Append => Joining::Answer(Box::new(answer)),
         // Without the context of a read: who confirms that a leader leads must know of its term.
         MessageKind::Heartbeat => {
             let kind = MessageKind::HeartbeatResponse;
-            Joining::Answer(Message { kind, index: 0, reject: false, ..answer })
+            Joining::Answer(Box::new(Message { kind, index: 0, reject: false, ..answer }))
         }
         MessageKind::Snapshot => match message.snapshot {
-            Some(snapshot) if snapshot.meta.configuration.learners.contains(&id) => Joining::Found(*snapshot),
+            Some(snapshot) if snapshot.meta.configuration.learners.contains(&id) => Joining::Found(snapshot),
             _ => Joining::Ignore,
         },
         _ => Joining::Ignore,

@@ -54,8 +54,8 @@ impl Planted {
         &mut self,
         has: impl Fn(Plant) -> bool,
         raw: &mut RawNode<Log>,
-        mut message: Message,
-    ) -> Option<Message> {
+        mut message: Box<Message>,
+    ) -> Option<Box<Message>> {
         let raft = &mut raw.raft;
         if has(Plant::LeaderNeverStepsDown) && raft.state == StateRole::Leader && message.term > raft.term {
             return None;

@@ -183,7 +183,7 @@ impl Replica {
             Event::SnapshotMade(snapshot) => {
                 if snapshot.meta.index <= self.applied.index {
                     let keep = self.config.keep_entries;
-                    self.raw.mut_store().compact(snapshot_to_raft(snapshot), keep);
+                    self.raw.mut_store().compact(snapshot_to_raft(*snapshot), keep);
                 }
             }
             Event::Unreachable { peer } => {
@@ -289,7 +289,7 @@ impl Replica {
     }
 
     /// What the message shows to be broken, if anything.
-    fn receive(&mut self, message: Message) -> Option<Broken> {
+    fn receive(&mut self, message: Box<Message>) -> Option<Broken> {
         let known = is_heard_from_strangers(message.kind) || self.raw.raft.prs().get(message.from).is_some();
         if !known || !acceptable(self.config.id, &message) {
             self.malformed_messages += 1;
@@ -313,8 +313,9 @@ impl Replica {
         if let Some(broken) = contradiction(&self.raw.raft, &message) {
             return Some(broken);
         }
-        // Refused are only answers from strangers, and those were just dropped.
-        let _ = self.raw.step(message_to_raft(message));
+        // Not through `RawNode::step`, which asks once more who the sender is, and drops answers from strangers: those
+        // have just been dropped. An error is a proposal's, and no peer's message is one.
+        let _ = self.raw.raft.step(message_to_raft(message));
         None
     }
 
@@ -425,8 +426,11 @@ impl Replica {
 
     fn hand_out(&mut self, effects: &mut Vec<Effect>) {
         let mut ready = self.raw.ready();
+        // One of the two is empty: a leader's messages wait for nothing, everyone else's do.
         let mut messages = ready.take_messages();
-        messages.append(&mut ready.take_persisted_messages());
+        if messages.is_empty() {
+            messages = ready.take_persisted_messages();
+        }
         let reads = ready.take_read_states();
         let committed = ready.take_committed_entries();
         let entries = ready.take_entries();
@@ -475,7 +479,7 @@ impl Replica {
             // The caller restores it before anything else is applied. Until then raft-rs may campaign, for
             // which it reads the entries above the applied index: below the snapshot there are none.
             self.raw.raft.raft_log.applied = self.handed_last;
-            let snapshot = snapshot_from_raft(snapshot);
+            let snapshot = Box::new(snapshot_from_raft(snapshot));
             batch.snapshot = Some(snapshot.clone());
             held.snapshot = Some(snapshot);
         }
@@ -562,31 +566,39 @@ impl Replica {
 
     /// A leader's messages go at once, in parallel with its own write (Ongaro's dissertation §10.2.1), once
     /// its term is durable. Everyone else's rest on what they acknowledge.
-    fn send(&mut self, messages: Vec<pb::Message>, effects: &mut Vec<Effect>) {
+    fn send(&mut self, mut messages: Vec<pb::Message>, effects: &mut Vec<Effect>) {
         if messages.is_empty() {
             return;
         }
-        let leads = self.is_leader();
-        let snapshots_sent = &mut self.snapshots_sent;
-        let (plants, planted) = (self.config.plants, &self.planted);
+        let plants = self.config.plants;
         let committed = self.raw.raft.raft_log.committed;
-        let messages = messages.into_iter().filter_map(message_from_raft).filter_map(|mut message| {
-            planted.send(|plant| plants.has(plant), committed, &mut message).then_some(message)
-        });
-        let messages = messages.inspect(|message| {
-            if message.kind == MessageKind::Snapshot {
-                snapshots_sent.insert(message.to, 0);
-            }
-        });
-        let waits_for = if leads {
+        let mut waits_for = if self.is_leader() {
             let (term, durable) = (self.raw.raft.term, self.durable_term);
             self.in_flight.iter_mut().find(|batch| term > durable && batch.term >= term)
         } else {
             self.in_flight.back_mut()
         };
-        match waits_for {
-            Some(batch) => batch.hold(messages),
-            None => effects.extend(messages.map(Effect::Send)),
+        for raft in &mut messages {
+            // They are dropped, as on a network: the disk has stalled.
+            if waits_for.as_ref().is_some_and(|batch| batch.is_full()) {
+                break;
+            }
+            let Some(mut message) = message_from_raft(raft) else { continue };
+            if !self.planted.send(|plant| plants.has(plant), committed, &mut message) {
+                continue;
+            }
+            if message.kind == MessageKind::Snapshot {
+                self.snapshots_sent.insert(message.to, 0);
+            }
+            match &mut waits_for {
+                Some(batch) => batch.messages.push(message),
+                None => effects.push(Effect::Send(message)),
+            }
+        }
+        // raft-rs gets its list back, and need not allocate another.
+        messages.clear();
+        if self.raw.raft.msgs.capacity() == 0 {
+            self.raw.raft.msgs = messages;
         }
     }
 

@@ -117,7 +117,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// A snapshot received from the leader, to be installed.
-    pub snapshot: Option<Snapshot>,
+    pub snapshot: Option<Box<Snapshot>>,
     /// Entries to append, contiguous; they overwrite whatever stands at or above the first one's index.
     pub entries: Vec<Entry>,
     /// The hard state to keep.

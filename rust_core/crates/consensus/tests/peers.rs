@@ -169,7 +169,7 @@ fn what_no_correct_peer_sends_is_dropped_and_counted() {
     let mut network = n3();
     for (count, bad) in bad.into_iter().enumerate() {
         let told = format!("{bad:?}");
-        network.step(3, Event::Receive(bad));
+        network.step(3, Event::Receive(Box::new(bad)));
         assert_eq!(network.replica(3).status().malformed_messages, count as u64 + 1, "{told}");
     }
     assert_eq!(network.transcript, "");

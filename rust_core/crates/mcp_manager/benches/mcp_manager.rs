@@ -183,7 +183,7 @@ fn benches_of_the_node(c: &mut Criterion) {
 
     let mut busy = Cluster::new();
     let leader = busy.elect();
-    busy.input(leader, Input::Client { ticket: 0, request: Request::OpenSession });
+    busy.input(leader, Input::client(0, Request::OpenSession));
     let client = busy.nodes[leader].applied();
     assert_eq!(busy.replies, 1, "the session is open");
     let mut sequence = 0;
@@ -192,7 +192,7 @@ fn benches_of_the_node(c: &mut Criterion) {
             sequence += 1;
             let operation = write("k0", sequence);
             let request = Request::Operate { client, sequence, operation };
-            busy.input(leader, Input::Client { ticket: sequence, request });
+            busy.input(leader, Input::client(sequence, request));
             assert_eq!(busy.replies, sequence + 1, "every write is answered");
         });
     });
@@ -200,7 +200,7 @@ fn benches_of_the_node(c: &mut Criterion) {
 
 /// Of the first leader's term.
 fn heartbeat(from: u64, to: u64) -> Input {
-    Input::Peer(mcp_chaos_consensus::Message {
+    Input::Peer(Box::new(mcp_chaos_consensus::Message {
         kind: mcp_chaos_consensus::MessageKind::Heartbeat,
         from,
         to,
@@ -216,7 +216,7 @@ fn heartbeat(from: u64, to: u64) -> Input {
         reject_hint: 0,
         context: bytes::Bytes::new(),
         priority: 0,
-    })
+    }))
 }
 
 criterion_group!(benches, benches_of_the_machine, benches_of_the_node);

@@ -175,7 +175,7 @@ impl Actor {
 
     fn peer(&mut self, event: PeerEvent) {
         match event {
-            PeerEvent::Received(message, _permit) => self.handle(Input::Peer(message)),
+            PeerEvent::Received(message, _permit) => self.handle(Input::Peer(Box::new(message))),
             PeerEvent::Unreachable(peer) => self.handle(Input::Unreachable { peer }),
             PeerEvent::SnapshotSent { peer, delivered } => {
                 self.handle(Input::SnapshotSent { peer, delivered });
@@ -200,7 +200,7 @@ impl Actor {
                 let ticket = self.next_ticket;
                 self.next_ticket += 1;
                 self.waiting.insert(ticket, reply);
-                self.handle(Input::Client { ticket, request });
+                self.handle(Input::client(ticket, request));
             }
             Call::Init { cluster, voters, reply } => {
                 let result = self.init(cluster, &voters).await;
@@ -241,11 +241,11 @@ impl Actor {
                 match output {
                     Output::Trace(event) => self.trace.push(event),
                     Output::Persist { token, batch } => self.ask(Command::Persist { token, batch }).await,
-                    Output::SaveSnapshot(snapshot) => self.ask(Command::SaveSnapshot(snapshot)).await,
+                    Output::SaveSnapshot(snapshot) => self.ask(Command::SaveSnapshot(*snapshot)).await,
                     Output::Send(message) => {
                         self.flush_trace()?;
                         let (to, kind) = (message.to, message.kind);
-                        if !self.peers.send(message) {
+                        if !self.peers.send(*message) {
                             if kind == MessageKind::Snapshot {
                                 self.handle(Input::SnapshotSent { peer: to, delivered: false });
                             }
@@ -261,7 +261,7 @@ impl Actor {
                             let _ = reply.send(response);
                         }
                     }
-                    Output::Found { cluster, snapshot } => self.found(cluster, snapshot).await?,
+                    Output::Found { cluster, snapshot } => self.found(cluster, *snapshot).await?,
                     Output::Fatal(error) => {
                         self.flush_trace()?;
                         let reason = error.to_string();
@@ -339,7 +339,7 @@ impl Actor {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let request = Request::Join { cluster: cluster.clone() };
-        self.node.handle(now(), Input::Client { ticket, request }, &mut outputs);
+        self.node.handle(now(), Input::client(ticket, request), &mut outputs);
         let Some(Output::Reply { response, .. }) = outputs.pop() else {
             return Response::Unavailable { reason: "this node is stopping".to_owned() };
         };
@@ -394,7 +394,7 @@ impl Actor {
         // Nobody waits for this answer: what counts is the role.
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.handle(Input::Client { ticket, request: Request::TransferLeader { to } });
+        self.handle(Input::client(ticket, Request::TransferLeader { to }));
         false
     }
 }

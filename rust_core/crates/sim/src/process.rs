@@ -146,7 +146,7 @@ impl Running {
 /// A task for the storage thread.
 pub(crate) enum Job {
     Persist { token: u64, batch: Batch },
-    SaveSnapshot(Snapshot),
+    SaveSnapshot(Box<Snapshot>),
 }
 
 /// What the storage thread is doing until the disk is done.
@@ -158,7 +158,7 @@ pub(crate) enum Flight {
     /// The disk is done with these batches, but the process is stopped and has not learned of it.
     Done(Vec<u64>),
     /// The snapshot's file is written and synced at the end.
-    Snapshot(Snapshot),
+    Snapshot(Box<Snapshot>),
 }
 
 /// What waits for a stopped process.

@@ -27,7 +27,7 @@ impl Disk {
     fn write(&mut self, batch: Batch) {
         if let Some(snapshot) = batch.snapshot {
             self.entries.clear();
-            self.snapshot = Some(snapshot);
+            self.snapshot = Some(*snapshot);
         }
         if let Some(first) = batch.entries.first() {
             self.entries.retain(|entry| entry.index < first.index);
@@ -189,7 +189,7 @@ impl Network {
         let node = self.node(id);
         if node.joining {
             if let Event::Receive(message) = event {
-                self.join(id, message);
+                self.join(id, *message);
             }
             return;
         }
@@ -205,12 +205,12 @@ impl Network {
     fn join(&mut self, id: NodeId, message: Message) {
         let leader = message.from;
         match join(id, message) {
-            Joining::Answer(message) => self.messages.push_back(message),
+            Joining::Answer(message) => self.messages.push_back(*message),
             Joining::Found(snapshot) => {
                 self.say(format_args!("n{id} is founded at {}", snapshot.meta.index));
                 let node = self.node(id);
                 node.joining = false;
-                node.disk.snapshot = Some(snapshot);
+                node.disk.snapshot = Some(*snapshot);
                 self.start(id);
                 // The connection tells the leader.
                 self.step(leader, Event::SnapshotSent { peer: id, delivered: true });
@@ -234,7 +234,7 @@ impl Network {
 
     pub fn deliver(&mut self, message: Message) {
         if !self.cut.contains(&(message.from, message.to)) && self.nodes.contains_key(&message.to) {
-            self.step(message.to, Event::Receive(message));
+            self.step(message.to, Event::Receive(Box::new(message)));
         }
     }
 
@@ -301,7 +301,7 @@ impl Network {
         node.disk.snapshot = Some(snapshot.clone());
         node.traced_log.retain(|index, _| *index > snapshot.meta.index);
         self.say(format_args!("n{id} snapshot at {}", snapshot.meta.index));
-        self.step(id, Event::SnapshotMade(snapshot));
+        self.step(id, Event::SnapshotMade(Box::new(snapshot)));
     }
 
     pub fn say(&mut self, line: std::fmt::Arguments<'_>) {
@@ -323,7 +323,7 @@ impl Network {
                         let text = message_text(&message);
                         self.say(format_args!("n{id} -> n{} {text}", message.to));
                     }
-                    self.messages.push_back(message);
+                    self.messages.push_back(*message);
                 }
                 Effect::Apply(entries) => {
                     for entry in entries {

@@ -28,14 +28,14 @@ pub enum Input {
     /// One tick of the clock passed.
     Tick,
     /// A message arrived from a peer.
-    Peer(Message),
+    Peer(Box<Message>),
     /// A client asks for something.
     Client {
         /// The shell's number for it, unique within a boot. Exactly one `Output::Reply` carries it, unless it
         /// is cancelled first.
         ticket: u64,
         /// What it asks for.
-        request: Request,
+        request: Box<Request>,
     },
     /// The batch of `Output::Persist` is on disk.
     Persisted {
@@ -66,6 +66,13 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// As [`Input::Client`].
+    pub fn client(ticket: u64, request: Request) -> Input {
+        Input::Client { ticket, request: Box::new(request) }
+    }
+}
+
 /// What the shell is to do.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -77,17 +84,17 @@ pub enum Output {
         batch: Batch,
     },
     /// Write the snapshot of the node's own state, durably, then `Input::SnapshotSaved`.
-    SaveSnapshot(Snapshot),
+    SaveSnapshot(Box<Snapshot>),
     /// A leader made this node, which was empty, a member: found it on this snapshot, durably, and start a new
     /// [`super::Node`] on it. This one is done.
     Found {
         /// The cluster.
         cluster: String,
         /// The founding snapshot.
-        snapshot: Snapshot,
+        snapshot: Box<Snapshot>,
     },
     /// Hand the message to the network.
-    Send(Message),
+    Send(Box<Message>),
     /// Answer a client.
     Reply {
         /// Whom.
@@ -99,4 +106,16 @@ pub enum Output {
     Trace(TraceEvent),
     /// The node has stopped for good.
     Fatal(FatalError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A simulation moves each of them several times, and most are small: what is large and rare is in a box.
+    #[test]
+    fn inputs_and_outputs_are_cheap_to_move() {
+        assert!(size_of::<Input>() <= 24, "{}", size_of::<Input>());
+        assert!(size_of::<Output>() <= 88, "{}", size_of::<Output>());
+    }
 }

@@ -58,7 +58,7 @@ use crate::machine::Machine;
 /// A snapshot of the node's own state, on its way to the disk.
 #[derive(Clone, Debug)]
 struct Saving {
-    snapshot: Snapshot,
+    snapshot: Box<Snapshot>,
     state: u64,
 }
 
@@ -191,15 +191,15 @@ impl Node {
                 }
             }
             Input::Peer(message) => {
-                let Message { from, to, .. } = message;
+                let Message { from, to, .. } = *message;
                 if !self.founded {
-                    self.receive_empty(message, out);
+                    self.receive_empty(*message, out);
                 } else if to == self.options.id && from != 0 && from != to {
                     *self.received.entry(from).or_default() += 1;
                     self.step(Event::Receive(message), out);
                 }
             }
-            Input::Client { ticket, request } => self.serve(ticket, request, out),
+            Input::Client { ticket, request } => self.serve(ticket, *request, out),
             Input::Persisted { token } => self.step(Event::Persisted { token }, out),
             Input::SnapshotSaved { index } => self.snapshot_saved(index, out),
             Input::Unreachable { peer } => self.step(Event::Unreachable { peer }, out),
@@ -487,7 +487,7 @@ impl Node {
         let meta = self.replica.applied_meta().clone();
         debug_assert_eq!((meta.index, meta.term), self.applied);
         let data = self.early.take().unwrap_or_else(|| self.machine.snapshot());
-        let snapshot = Snapshot { meta, data };
+        let snapshot = Box::new(Snapshot { meta, data });
         self.snapshot_index = self.applied.0;
         self.saving = Some(Saving { snapshot: snapshot.clone(), state: self.machine.state_checksum() });
         out.push(Output::SaveSnapshot(snapshot));

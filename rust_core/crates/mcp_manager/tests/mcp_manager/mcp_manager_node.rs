@@ -208,7 +208,7 @@ fn messages_are_counted_by_sender_and_misdirected_ones_dropped() {
         priority: 0,
     };
     let received = network.nodes[&leader].status().received;
-    network.input(leader, Input::Peer(stray));
+    network.input(leader, Input::Peer(Box::new(stray)));
     assert_eq!(network.nodes[&leader].status().received, received);
     assert!(network.nodes[&leader].term() < 1_000);
 }

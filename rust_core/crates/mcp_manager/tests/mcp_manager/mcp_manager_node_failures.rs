@@ -33,7 +33,7 @@ fn a_node_of_no_cluster_is_unavailable_and_takes_no_part() {
     out.clear();
     for (ticket, request) in [Request::OpenSession, query("k"), Request::SnapshotNow].into_iter().enumerate()
     {
-        node.handle(0, Input::Client { ticket: ticket as u64, request }, &mut out);
+        node.handle(0, Input::client(ticket as u64, request), &mut out);
     }
     assert_eq!(out.len(), 3);
     let text = format!("{out:?}");
@@ -177,7 +177,7 @@ fn a_ticket_in_use_is_refused() {
     let mut out = Vec::new();
     let node = network.nodes.get_mut(&leader).unwrap();
     for _ in 0..2 {
-        node.handle(0, Input::Client { ticket: 77, request: query("k") }, &mut out);
+        node.handle(0, Input::client(77, query("k")), &mut out);
     }
     assert_eq!(format!("{out:?}").matches("tickets are unique").count(), 1, "{out:?}");
 }

@@ -160,7 +160,7 @@ fn a_leaders_snapshot_that_cannot_be_restored_stops_the_node_visibly() {
     let mut out = Vec::new();
     let node = network.nodes.get_mut(&behind).unwrap();
     node.handle(0, Input::Tick, &mut out);
-    node.handle(0, Input::Client { ticket: 1, request: Request::OpenSession }, &mut out);
+    node.handle(0, Input::client(1, Request::OpenSession), &mut out);
     assert!(out.is_empty(), "{out:?}");
     // And it does not come back on what it was sent, nor touch it.
     let recovered = network.disks[&behind].recovered();

@@ -27,10 +27,10 @@ const LENGTH_BYTES: u64 = 4;
 
 /// A message that is handed to a link.
 pub(super) enum Parcel {
-    Peer(Message),
-    Request { client: usize, serial: u32, request: Request },
+    Peer(Box<Message>),
+    Request { client: usize, serial: u32, request: Box<Request> },
     Cancel { client: usize, serial: u32 },
-    Reply { client: usize, serial: u32, reply: Reply },
+    Reply { client: usize, serial: u32, reply: Box<Reply> },
 }
 
 impl Parcel {
@@ -42,10 +42,11 @@ impl Parcel {
                 LENGTH_BYTES + size.expect("a message has no field that postcard refuses") as u64
             }
             Parcel::Request { request, .. } => HTTP_BYTES + large(request.value_bytes()),
-            Parcel::Reply { reply: Reply::Response(response), .. } => {
-                HTTP_BYTES + large(response.value_bytes())
-            }
-            Parcel::Reply { .. } | Parcel::Cancel { .. } => HTTP_BYTES,
+            Parcel::Reply { reply, .. } => match &**reply {
+                Reply::Response(response) => HTTP_BYTES + large(response.value_bytes()),
+                Reply::Refused | Reply::Reset => HTTP_BYTES,
+            },
+            Parcel::Cancel { .. } => HTTP_BYTES,
         }
     }
 }

@@ -289,7 +289,7 @@ impl World {
             }
         }
         match made_member {
-            Some((cluster, snapshot)) => self.found_by_leader(node, &cluster, snapshot),
+            Some((cluster, snapshot)) => self.found_by_leader(node, &cluster, *snapshot),
             None => self.start_disk(node),
         }
     }

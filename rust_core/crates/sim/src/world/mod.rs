@@ -298,3 +298,14 @@ impl World {
 fn end_name(end: NodeId) -> String {
     if end == crate::plan::CLIENTS { "clients".to_owned() } else { node_name(end) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each is moved into the queue and out of it, and most are small: what is large is in a box.
+    #[test]
+    fn events_are_cheap_to_move() {
+        assert!(size_of::<Event>() <= 48, "{}", size_of::<Event>());
+    }
+}

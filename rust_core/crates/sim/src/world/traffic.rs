@@ -48,7 +48,7 @@ fn client_of(ticket: u64) -> (usize, u32) {
 }
 
 impl World {
-    pub(super) fn send_to_peer(&mut self, message: Message) {
+    pub(super) fn send_to_peer(&mut self, message: Box<Message>) {
         if let (true, Some(sent)) = (self.nemesis.watches(), sent_to_peer(&message)) {
             self.nemesis.see_sent(message.from, sent);
         }
@@ -221,7 +221,11 @@ impl World {
                 Effect::Wake { at_ns, epoch } => self.queue.push(at_ns, Event::ClientWake { client, epoch }),
                 Effect::Send { node, serial, request } => {
                     self.calls[client] = Call { node, serial, arrived: false };
-                    self.hand_to_link(CLIENTS, node, Parcel::Request { client, serial, request });
+                    self.hand_to_link(
+                        CLIENTS,
+                        node,
+                        Parcel::Request { client, serial, request: Box::new(request) },
+                    );
                 }
                 Effect::Cancel { node, serial } => {
                     self.calls[client].arrived = false;
@@ -232,7 +236,7 @@ impl World {
         self.effects = effects;
     }
 
-    fn request_arrives(&mut self, node: NodeId, client: usize, serial: u32, request: Request) {
+    fn request_arrives(&mut self, node: NodeId, client: usize, serial: u32, request: Box<Request>) {
         match self.machine(node).state {
             State::Up(_) => {
                 let call = &mut self.calls[client];
@@ -268,7 +272,7 @@ impl World {
         if (call.node, call.serial) == (node, serial) {
             call.arrived = false;
         }
-        self.hand_to_link(node, CLIENTS, Parcel::Reply { client, serial, reply });
+        self.hand_to_link(node, CLIENTS, Parcel::Reply { client, serial, reply: Box::new(reply) });
     }
 
     /// A client is told how its request fared.

@@ -184,7 +184,7 @@ fn a_batch_that_contradicts_the_log_is_refused_and_the_log_goes_on() {
         batch(vec![entry(1, "under the snapshot")]),
         batch(vec![entry(2, "a"), entry(4, "not contiguous")]),
         batch(vec![entry(2, vec![0; MAX_ENTRY_BYTES + 1])]),
-        Batch { snapshot: Some(old), ..Batch::default() },
+        Batch { snapshot: Some(Box::new(old)), ..Batch::default() },
     ] {
         let writes = wal.disk().writes();
         assert!(matches!(wal.write(&refused), Err(WalError::Invalid(_))), "{refused:?}");

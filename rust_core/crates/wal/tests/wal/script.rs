@@ -141,7 +141,7 @@ impl Run {
                 let index =
                     state.last_index().saturating_add_signed(*beyond_end).max(state.hard_state.commit + 1);
                 let term = state.hard_state.term + 1;
-                let snapshot = self.snapshot(index, term);
+                let snapshot = Box::new(self.snapshot(index, term));
                 let entries = if *with_entry { vec![self.entry(index + 1, term, 20)] } else { Vec::new() };
                 let hard_state = with_state.then_some(HardState { term, vote: 1, commit: index });
                 let result =

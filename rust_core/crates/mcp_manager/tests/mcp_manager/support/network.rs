@@ -23,7 +23,7 @@ impl Disk {
     fn write(&mut self, batch: Batch) {
         if let Some(snapshot) = batch.snapshot {
             self.entries.clear();
-            self.snapshot = Some(snapshot);
+            self.snapshot = Some(*snapshot);
         }
         if let Some(first) = batch.entries.first() {
             self.entries.retain(|entry| entry.index < first.index);
@@ -178,7 +178,7 @@ impl Network {
     pub fn ask(&mut self, id: NodeId, request: Request) -> u64 {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        self.input(id, Input::Client { ticket, request });
+        self.input(id, Input::client(ticket, request));
         ticket
     }
 
@@ -264,7 +264,7 @@ impl Network {
                 }
                 Output::SaveSnapshot(snapshot) => {
                     let index = snapshot.meta.index;
-                    self.disks.get_mut(&id).unwrap().save(snapshot);
+                    self.disks.get_mut(&id).unwrap().save(*snapshot);
                     if self.slow_snapshots.contains(&id) {
                         self.unreported.push((id, index));
                     } else {
@@ -291,7 +291,7 @@ impl Network {
                 Output::Trace(event) => self.traces.push((id, event)),
                 Output::Found { cluster, snapshot } => {
                     assert_eq!(cluster, CLUSTER);
-                    self.disks.insert(id, Disk { snapshot: Some(snapshot), ..Disk::default() });
+                    self.disks.insert(id, Disk { snapshot: Some(*snapshot), ..Disk::default() });
                     self.start(id);
                 }
                 Output::Fatal(error) => self.fatal.push((id, error)),

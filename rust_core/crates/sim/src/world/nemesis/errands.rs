@@ -258,7 +258,7 @@ impl World {
         if waits {
             let request = Request::Join { cluster: CLUSTER.to_owned() };
             let ticket = self.errand_ticket(number);
-            self.due.push_back((spare, life, Input::Client { ticket, request }));
+            self.due.push_back((spare, life, Input::client(ticket, request)));
         }
     }
 
@@ -276,7 +276,7 @@ impl World {
         errand.is_open |= matches!(change, MembershipChange::Remove(_) | MembershipChange::Replace { .. });
         let request = Request::ChangeMembership(change);
         let life = self.machine(node).life;
-        self.due.push_back((node, life, Input::Client { ticket, request }));
+        self.due.push_back((node, life, Input::client(ticket, request)));
     }
 
     /// Why it would be unwise to ask for a removal: of those who then vote no majority might live.

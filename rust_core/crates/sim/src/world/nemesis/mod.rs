@@ -481,7 +481,7 @@ impl World {
                 for node in nodes {
                     let life = self.machine(*node).life;
                     let request = Request::SnapshotNow;
-                    self.due.push_back((*node, life, Input::Client { ticket: NEMESIS_TICKET, request }));
+                    self.due.push_back((*node, life, Input::client(NEMESIS_TICKET, request)));
                 }
                 self.queue.push(self.now_ns, Event::StepEnd { step: position });
             }
@@ -492,7 +492,7 @@ impl World {
                 let leader = force.leader_before.expect("somebody leads, or the step is skipped");
                 let life = self.machine(leader).life;
                 let request = Request::TransferLeader { to: *to };
-                self.due.push_back((leader, life, Input::Client { ticket: NEMESIS_TICKET, request }));
+                self.due.push_back((leader, life, Input::client(NEMESIS_TICKET, request)));
                 self.queue.push(self.now_ns + RETRY_NS, Event::TransferSeen { step: position });
             }
         }

@@ -116,10 +116,10 @@ fn note_messages(
                 };
                 is_it.then(|| format!("{to} {due_ns} {message:?}"))
             }
-            Parcel::Reply { client, serial, reply: Reply::Response(response) } => {
-                let is_it = match response {
-                    Response::Read { .. } => event == "read_answered",
-                    Response::Applied { .. } => event == "write_answered",
+            Parcel::Reply { client, serial, reply } => {
+                let is_it = match &**reply {
+                    Reply::Response(Response::Read { .. }) => event == "read_answered",
+                    Reply::Response(Response::Applied { .. }) => event == "write_answered",
                     _ => false,
                 };
                 is_it.then(|| format!("{client} {serial}"))
