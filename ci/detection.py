@@ -48,9 +48,8 @@ SEEDS_APART = 1_000_003
 """Between the first plans of two seeds: more than a search draws."""
 HOW = {"random": "drawn at random", "guided": "guided by what others reached"}
 
-BEYOND = {"wiped-node-votes": "wiped-node.yaml"}
-"""Planted bugs that only a fault beyond Raft's model brings out, with the family in scenarios/beyond that has it among
-others, at any time. The general families leave such faults out: a clean cluster need not survive them whole."""
+BEYOND = {"loss-unnoticed": "lying-fsync.yaml", "wiped-node-votes": "wiped-node.yaml"}
+"""Planted bugs that only a fault beyond Raft's model brings out, with the family in scenarios/beyond that has it. The general families leave such faults out: a clean cluster need not survive them whole."""
 
 NOT_SHOWN = {
     "an entry of an earlier term committed by counting its copies (§3.6.2)": "raft-rs decides what is committed, "

@@ -1,5 +1,6 @@
 """Each planted bug is found through the general families, and never without its plant."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,10 @@ MOST_PLANS = 2_000
 """The rarest need a few hundred."""
 OWN = {
     "lease-read-drift": [SCENARIOS / "consensus" / "clocks.yaml"],
+    "loss-unnoticed": [SCENARIOS / "beyond" / "lying-fsync.yaml"],
     "wiped-node-votes": [SCENARIOS / "beyond" / "wiped-node.yaml"],
 }
-"""What few families bring out: one needs clocks that drift, one a fault beyond Raft's model."""
+"""What few families bring out: one needs clocks that drift, two a fault beyond Raft's model."""
 SEEN_BY = {
     "ack-before-commit": {"linearizable", "durable"},
     "append-not-synced": {"committed_never_changes", "leader_completeness", "durable"},
@@ -45,6 +47,7 @@ SEEN_BY = {
     "lease-read": {"linearizable"},
     "lease-read-drift": {"linearizable"},
     "local-time": {"state_machine_safety"},
+    "loss-unnoticed": {"no_panic"},
     "map-order": {"state_machine_safety"},
     "queue-never-resends": {"recovers"},
     "read-before-applied": {"linearizable"},
@@ -110,6 +113,31 @@ def test_the_general_families_find_it_and_a_clean_node_passes_the_same_plan(plan
             assert not [judged.check for judged in clean if judged.verdict is Verdict.INVALID]
             return
     pytest.fail(f"{plant} was not found in {MOST_PLANS} plans")
+
+
+BEYOND = [
+    ("flipped-bit", "corrupt", "corrupt-frame-accepted", "state_machine_safety"),
+    ("lying-fsync", "lying_fsync", "loss-unnoticed", "no_panic"),
+]
+"""Faults of disks beyond Raft's model, and bugs that show only through them."""
+
+
+@pytest.mark.parametrize(("family", "fault", "plant", "check"), BEYOND)
+def test_a_disk_that_rots_or_lies_brings_out_a_bug_that_the_same_plan_without_it_does_not(
+    family: str, fault: str, plant: str, check: str
+) -> None:
+    path = SCENARIOS / "beyond" / f"{family}.yaml"
+    scenario = load_scenario(path.read_text(), str(path))
+    for seed in range(300):
+        if check in broken_checks(path, seed, [plant]):
+            plan = draw_plan(scenario, Sampler(seed))
+            compiled = json.loads(plan.compiled_json())
+            compiled["steps"] = [step for step in compiled["steps"] if step["kind"] != fault]
+            without = judge(simulate(json.dumps(compiled), [plant]), plan)
+            assert check not in {judged.check for judged in without if judged.verdict is Verdict.INVALID}
+            assert broken_checks(path, seed, []) == {}, "the clean node refuses"
+            return
+    pytest.fail(f"{plant} was not seen through {fault} in 300 plans")
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@
 //! A leader may need a snapshot of its state machine for a member that the newest one does not know yet: see
 //! [`Replica::takes_wish_for_snapshot`].
 //!
-//! Of the trace, the replica writes `started`, `appended`, `truncated`, `vote_cast`, `role_changed`,
-//! `committed` and `config_changed`. The caller writes the rest: `applied` for each entry of an `Apply`, before its next
-//! effect; `snapshot_installed` on `Restore`, from the restored content; `snapshot_made` before it steps
+//! Of the trace, the replica writes `started`, `appended`, `truncated`, `vote_cast`, `role_changed`, `committed` and
+//! `config_changed`. The caller writes the rest: `applied` for each entry of an `Apply`, before its next effect;
+//! `snapshot_installed` on `Restore`, from the restored content; `snapshot_made` before it steps
 //! `Event::SnapshotMade`; and `initialized`, `stopped`, `panicked`, `refused`.
 //!
 //! Only batches that must be synced are handed out. A commit index that moved alone is a hint, and rides

@@ -14,8 +14,8 @@ use mcp_chaos_evidence::NodeId;
 
 use crate::config::MAX_READ_CONTEXTS;
 
-/// Boots count from 1. The plant `read-context-reused` numbers its contexts under this one in every life, and takes each
-/// answer for its own.
+/// Boots count from 1. The plant `read-context-reused` numbers its contexts under this one in every life, and takes
+/// each answer for its own.
 pub(crate) const OF_ANY_BOOT: u64 = 0;
 
 struct Waiting {

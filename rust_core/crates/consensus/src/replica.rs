@@ -310,8 +310,9 @@ impl Replica {
         }
         let has = |plant| plants.has(plant);
         let message = self.planted.receive(has, &mut self.raw, message)?;
-        if let Some(broken) = contradiction(&self.raw.raft, &message) {
-            return Some(broken);
+        let broken = contradiction(&self.raw.raft, &message);
+        if broken.is_some() && !plants.has(Plant::LossUnnoticed) {
+            return broken;
         }
         // Not through `RawNode::step`, which asks once more who the sender is, and drops answers from strangers: those
         // have just been dropped. An error is a proposal's, and no peer's message is one.

@@ -127,6 +127,12 @@ catalogue! {
         "the state machine takes the time from the node's own clock when it applies an entry, not from the entry",
         "https://github.com/databendlabs/databend/pull/7325 and https://github.com/openziti/ziti/issues/4088; \
          breaks Ongaro's dissertation §2.1 (deterministic state machines)";
+    LossUnnoticed = "loss-unnoticed", Transport:
+        "a node whose disk has lost what it acknowledged does not look for that in what the leader sends, and takes the \
+         leader's word for entries that it does not have",
+        "https://github.com/tikv/tikv/issues/994 and https://github.com/cockroachdb/cockroach/issues/25173 (the \
+         follower comes up with a shorter log, and panics on the leader's commit index); breaks Ongaro's dissertation \
+         §3.8";
     MapOrder = "map-order", Apply:
         "of several sessions that are to expire, each entry takes one: the first in the order of a map that is seeded \
          at random at each start",

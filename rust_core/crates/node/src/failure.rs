@@ -7,7 +7,8 @@ use std::fmt;
 pub enum Failure {
     /// The command line or the configuration cannot be carried out: exit code 2.
     Usage(String),
-    /// The data directory is corrupt, foreign or in use; nothing in it was touched: exit code 3.
+    /// The data directory is corrupt, foreign, in use, or empty though the node was founded, and nothing in it was touched;
+    /// or the node has found out while it ran that its disk, or a quorum, has lost what counted: exit code 3.
     Refused(String),
     /// Anything else, a failing disk among them: exit code 1.
     Other(String),

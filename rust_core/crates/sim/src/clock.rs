@@ -38,10 +38,18 @@ impl Clock {
         now_ns.saturating_add_signed(self.gained_at(now_ns))
     }
 
-    /// `CLOCK_REALTIME`; a clock shows no time before its first.
+    /// `CLOCK_REALTIME`, since the world began; a clock shows no time before that. To begin at a date would change every
+    /// entry's bytes, and show no more: the log's clock has passed the beginning, and takes no time before its own.
     pub fn wall_ns(&self, now_ns: u64) -> u64 {
         let set_ns: i64 = self.offsets.iter().map(|(_, ahead_ns)| ahead_ns).sum::<i64>() + self.jumped_ns;
         self.monotonic_ns(now_ns).saturating_add_signed(set_ns)
+    }
+
+    /// Both, in milliseconds, as a process reads them at every input.
+    pub fn shown_ms(&self, now_ns: u64) -> (u64, u64) {
+        let monotonic_ms = self.monotonic_ns(now_ns) / 1_000_000;
+        let is_set = !self.offsets.is_empty() || self.jumped_ns != 0;
+        (if is_set { self.wall_ns(now_ns) / 1_000_000 } else { monotonic_ms }, monotonic_ms)
     }
 
     /// How long it truly takes until the monotonic clock has gone on by `own_ns`.
@@ -106,6 +114,7 @@ mod tests {
     fn a_clock_that_nobody_touches_shows_the_true_time() {
         let clock = Clock::default();
         assert_eq!((clock.monotonic_ns(7 * S), clock.wall_ns(7 * S), clock.true_ns(20)), (7 * S, 7 * S, 20));
+        assert_eq!(clock.shown_ms(7 * S + 999_999), (7_000, 7_000));
     }
 
     #[test]
@@ -128,6 +137,7 @@ mod tests {
         clock.begin_offset(1, 5 * S as i64);
         clock.jump(-2 * S as i64);
         assert_eq!((clock.monotonic_ns(10 * S), clock.wall_ns(10 * S)), (10 * S, 13 * S));
+        assert_eq!(clock.shown_ms(10 * S), (13_000, 10_000));
         clock.end(1, 11 * S);
         assert_eq!(clock.wall_ns(12 * S), 10 * S, "the jump stays");
         clock.begin_offset(2, -30 * S as i64);

@@ -1,13 +1,13 @@
 //! When leases may end without anybody's word, so that a history can say so.
 //!
-//! A lease ends by the log's clock, which no client sees. What clients know is the earliest moment at which it may have
-//! ended: it was granted no sooner than it was asked for. At that moment the history has an `expire` of unknown outcome,
-//! as the model of a lock wants it: it may take effect then, or at any later time, or never.
+//! A lease ends by the log's clock, which no client sees. What clients know is the earliest moment at which it may
+//! have ended: it was granted no sooner than it was asked for. At that moment the history has an `expire` of unknown
+//! outcome, as the model of a lock wants it: it may take effect then, or at any later time, or never.
 //!
 //! The log's clock is the greatest time of day that any leader wrote. While all clocks show the same, a lease lasts as
-//! long as it was granted for. Let clocks be ahead of true time by no more than `a`, or behind by no more than `b`: then a
-//! lease may be dated by a clock that is behind, and ended by one that is ahead, `a + b` too soon, and no sooner. So a
-//! lease is shortened by what clocks have come apart, from the moment at which they do, and by no more.
+//! long as it was granted for. Let clocks be ahead of true time by no more than `a`, or behind by no more than `b`:
+//! then a lease may be dated by a clock that is behind, and ended by one that is ahead, `a + b` too soon, and no
+//! sooner. So a lease is shortened by what clocks have come apart, from the moment at which they do, and by no more.
 
 use mcp_chaos_evidence::{Function, HistoryEvent, Kind};
 use serde_json::Value;

@@ -122,6 +122,24 @@ fn a_follower_that_has_forgotten_what_it_acknowledged_refuses_to_go_on() {
 }
 
 #[test]
+fn a_follower_that_does_not_look_for_what_it_has_forgotten_is_seen() {
+    let mut seen = 0;
+    for seed in 0..20 {
+        let steps = vec![
+            anchored(0, "leader", at(2 * S), Some(S), 3, |leader| process("lying_fsync", &[leader % 3 + 1])),
+            anchored(1, "leader", at(2_500 * MS), Some(100 * MS), 3, |leader| {
+                process("power_off", &[leader % 3 + 1])
+            }),
+        ];
+        let run = run(&plan(seed, 3, steps), &["loss-unnoticed"]);
+        let panicked = !panics(&run).is_empty();
+        assert_eq!(broken(&run).contains(&"no_panic"), panicked, "seed {seed}");
+        seen += u32::from(panicked);
+    }
+    assert!(seen >= 5, "{seen} of 20");
+}
+
+#[test]
 fn what_a_majority_has_forgotten_nobody_can_refuse_and_the_checks_report() {
     let mut lost = 0;
     for seed in 0..40 {

@@ -12,9 +12,9 @@
 //! transactions.
 //!
 //! **The graph has no cycle if and only if the history is serializable** (strictly, with the edges of real time),
-//! given that there is no anomaly without one. Each edge holds in every order that explains the history, so a
-//! cycle leaves none. And any order that agrees with the edges explains it: all whose appends a read saw come before it,
-//! one after another, and all others after it.
+//! given that there is no anomaly without one. Each edge holds in every order that explains the history, so a cycle
+//! leaves none. And any order that agrees with the edges explains it: all whose appends a read saw come before it, one
+//! after another, and all others after it.
 
 use mcp_chaos_history::History;
 

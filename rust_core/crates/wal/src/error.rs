@@ -32,8 +32,8 @@ pub enum OpenError {
     },
     /// There is no founded log, though the node was founded: its disk was lost, or replaced.
     #[error(
-        "the data directory is empty, but this node was founded before: what it promised and acknowledged is lost; \
-         nothing was changed: give the node its directory back, or remove it from its cluster and add it again, \
+        "the data directory is empty, or holds no founded log, but this node was founded before: what it promised \
+         and acknowledged is lost; nothing was changed: give the node its directory back, or remove it from its cluster and add it again, \
          empty, under a new name"
     )]
     Lost,

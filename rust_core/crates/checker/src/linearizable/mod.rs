@@ -1,5 +1,6 @@
-//! Linearizability of a run's registers, or of whatever its clients worked on: each operation seems to take effect at one instant between its invocation
-//! and its answer (Herlihy and Wing, Linearizability: a correctness condition for concurrent objects, 1990, §2).
+//! Linearizability of a run's registers, or of whatever its clients worked on: each operation seems to take effect at
+//! one instant between its invocation and its answer (Herlihy and Wing, Linearizability: a correctness condition for
+//! concurrent objects, 1990, §2).
 //!
 //! The search is the `linearizability` crate's. Here its answer becomes a judgement: with the nodes that answered,
 //! and, as far as their traces tell, with the rule that was broken.

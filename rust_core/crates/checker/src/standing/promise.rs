@@ -7,7 +7,7 @@
 //! (HAOC 2021); and by Ng, Haridi and Carbone, "Omni-Paxos" (EuroSys 2023), whose names are used here:
 //!
 //! - *Quorum loss.* A leader must hear a majority of the voters that hear it, or it stands down (check-quorum). So
-//!   only a node with links **both ways** to a majority, itself included, can lead for long: call it *quorum-connected*.
+//!   only a node with links **both ways** to a majority, itself included, can lead for long: it is *quorum-connected*.
 //!   If there is none, nothing is promised.
 //! - *Constrained election.* A candidate needs the votes of a majority whose logs are no newer than its own. If the
 //!   quorum-connected nodes all lack what others have, nobody can be elected, and nothing is promised. Among a
@@ -15,12 +15,13 @@
 //! - *Chained scenario.* A node that does not hear the leader, but whom followers of the leader hear, must not unseat
 //!   it: pre-vote and the followers' own patience see to that. So a quorum-connected leader stays.
 //!
-//! Which majority counts is each node's own affair: a candidate, or a leader, goes by the newest configuration that it has
-//! applied (raft-rs; in Ongaro's dissertation, §4.1, that it has appended), by both halves of a joint one (§4.3). On its
-//! way it comes to the newer ones as well. So *a majority* means here one of each from the node's own configuration to
-//! the newest that anybody has shown; who is to answer votes whatever configuration it has itself come to (§4.2.3). If
-//! nobody who goes by an old one has its majority any more, the change came too late for them, and nothing is promised.
-//! While two majorities decide and both can, progress is promised; and the change must come to its end.
+//! Which majority counts is each node's own affair: a candidate, or a leader, goes by the newest configuration that it
+//! has applied (raft-rs; in Ongaro's dissertation, §4.1, that it has appended), by both halves of a joint one (§4.3).
+//! On its way it comes to the newer ones as well. So *a majority* means here one of each from the node's own
+//! configuration to the newest that anybody has shown; who is to answer votes whatever configuration it has itself
+//! come to (§4.2.3). If nobody who goes by an old one has its majority any more, the change came too late for them,
+//! and nothing is promised. While two majorities decide and both can, progress is promised; and the change must come
+//! to its end.
 //!
 //! Whoever leads must be reachable by clients, both ways; while nobody leads yet that is no question, for somebody must
 //! come to. Of nodes and links that are slow or lossy nothing is known: they are not counted on, and while the one who

@@ -1,10 +1,10 @@
 //! The planted bug `lease-read-drift`: a leader that answers reads by a lease on its own clock.
 //!
-//! What a quorum has confirmed, a read or a question of the leader's own, renews the lease: whoever confirmed it has heard of this
-//! leader since, and votes for nobody else for an election timeout from then on, by its own clock. The lease runs from before the
-//! question was asked, on the monotonic clock, which a pause does not stop; it ends with the term and with a
-//! hand-over of leadership. So it is right (Ongaro's dissertation §6.4.1), as long as no clock goes faster than
-//! another: it leaves no room for drift, and that is the bug.
+//! What a quorum has confirmed, a read or a question of the leader's own, renews the lease: whoever confirmed it has
+//! heard of this leader since, and votes for nobody else for an election timeout from then on, by its own clock. The
+//! lease runs from before the question was asked, on the monotonic clock, which a pause does not stop; it ends with
+//! the term and with a hand-over of leadership. So it is right (Ongaro's dissertation §6.4.1), as long as no clock
+//! goes faster than another: it leaves no room for drift, and that is the bug.
 
 use std::collections::BTreeMap;
 

@@ -255,10 +255,8 @@ impl World {
     fn handle(&mut self, node: NodeId, input: Input) {
         let now_ns = self.now_ns;
         let machine = &mut self.machines[node as usize - 1];
-        let now = Now {
-            wall_ms: machine.clock.wall_ns(now_ns) / 1_000_000,
-            monotonic_ms: machine.clock.monotonic_ns(now_ns) / 1_000_000,
-        };
+        let (wall_ms, monotonic_ms) = machine.clock.shown_ms(now_ns);
+        let now = Now { wall_ms, monotonic_ms };
         let Some(running) = machine.running() else { return };
         let mut outputs = std::mem::take(&mut self.outputs);
         let handled = panics::catch(|| running.node.handle(now, input, &mut outputs));

@@ -13,11 +13,12 @@ use crate::process::State;
 impl World {
     /// What the world looks like now.
     ///
-    /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`, or `stopped`: its
-    /// disk failed, and it waits for it to be well), its disk, and for one that is up its replica with its whole
-    /// log. `links_cut`: directed links that are cut; `links_disturbed`: those whose messages suffer otherwise, by
-    /// the kind of fault. `messages_in_flight`: how many between nodes, and between clients and nodes. `messages`: each of those between nodes, in the order in which they
-    /// arrive. `messages_waiting`: how many wait before links of limited bandwidth.
+    /// `nodes`: for each its process (`up`, `paused`, `starting`, `down`, `crashed`, `ended`, or `stopped`: its disk
+    /// failed, and it waits for it to be well), its disk, and for one that is up its replica with its whole log.
+    /// `links_cut`: directed links that are cut; `links_disturbed`: those whose messages suffer otherwise, by the kind
+    /// of fault. `messages_in_flight`: how many between nodes, and between clients and nodes. `messages`: each of
+    /// those between nodes, in the order in which they arrive. `messages_waiting`: how many wait before links of
+    /// limited bandwidth.
     pub fn observe(&self) -> Value {
         let nodes: Map<String, Value> =
             (1..=self.plan.nodes).map(|node| (node_name(node), self.observe_node(node))).collect();
