@@ -49,7 +49,8 @@ SEEDS_APART = 1_000_003
 HOW = {"random": "drawn at random", "guided": "guided by what others reached"}
 
 BEYOND = {"loss-unnoticed": "lying-fsync.yaml", "wiped-node-votes": "wiped-node.yaml"}
-"""Planted bugs that only a fault beyond Raft's model brings out, with the family in scenarios/beyond that has it. The general families leave such faults out: a clean cluster need not survive them whole."""
+"""Planted bugs that only a fault beyond Raft's model brings out, with the family in scenarios/beyond that has it.
+The general families leave such faults out: a clean cluster need not survive them whole."""
 
 NOT_SHOWN = {
     "an entry of an earlier term committed by counting its copies (§3.6.2)": "raft-rs decides what is committed, "
