@@ -85,6 +85,9 @@ GOALS = {
     "log_truncated": "a node removed log entries that conflicted with the leader's",
     "snapshot_installed": "a node caught up from a snapshot",
     "read_after_leader_change": "a read was served within a second after a leader change",
+    "voter_added": "a node votes that did not before",
+    "voter_removed": "a node does not vote any more",
+    "joint_left": "a joint configuration, in which old and new voters decide together, was over",
     "operation_during_partition": "an operation succeeded while links were cut",
 }
 """What ``sometimes`` may name: runs in which it never happens have shown little. ``run`` reports it, a campaign

@@ -55,8 +55,6 @@ The general families leave such faults out: a clean cluster need not survive the
 NOT_SHOWN = {
     "an entry of an earlier term committed by counting its copies (§3.6.2)": "raft-rs decides what is committed, "
     "not our layers",
-    "configuration applied at the wrong time, removed node that still votes": "not planted yet: the faults that "
-    "change the membership are there, the bugs are not",
 }
 """Published failures that are not planted, with the reasons."""
 

@@ -98,7 +98,13 @@ pub const CHECKS: &[CheckInfo] = &[
         section: "Ongaro, Consensus: bridging theory and practice (2014), §3.2, figure 3.2",
         needs: &[Need::Trace],
         group: RAFT,
-        shapes: &["voted-twice", "elected-without-quorum", "two-leaders"],
+        shapes: &[
+            "voted-twice",
+            "elected-without-quorum",
+            "configuration-too-early",
+            "change-too-early",
+            "two-leaders",
+        ],
     },
     CheckInfo {
         check: Check::LogMatching,

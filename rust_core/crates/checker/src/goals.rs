@@ -1,6 +1,8 @@
 //! What a scenario may ask to happen at least once (`sometimes`): a campaign in which leaders never change has
 //! shown nothing about leader changes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mcp_chaos_evidence::{Kind, NodeId, Role, TraceEvent};
 
 use crate::{Evidence, operations::Operation, summary::DuringFault};
@@ -15,6 +17,7 @@ pub(crate) fn reached(
     during_faults: &[DuringFault],
 ) -> Vec<&'static str> {
     let changes = leader_changes(evidence);
+    let changes_of_voters = voter_changes(evidence);
     let any = |wanted: fn(&TraceEvent) -> bool| evidence.traces.iter().any(|record| wanted(&record.event));
     let read_after_change = || {
         let reads = operations.iter().filter(|read| read.ok().is_some_and(is_read));
@@ -29,12 +32,50 @@ pub(crate) fn reached(
         ("log_truncated", any(|event| matches!(event, TraceEvent::Truncated { .. }))),
         ("snapshot_installed", any(|event| matches!(event, TraceEvent::SnapshotInstalled { .. }))),
         ("read_after_leader_change", read_after_change()),
+        ("voter_added", changes_of_voters.added),
+        ("voter_removed", changes_of_voters.removed),
+        ("joint_left", changes_of_voters.joint_left),
         (
             "operation_during_partition",
             during_faults.iter().filter(cut_links).any(|fault| fault.began_and_succeeded > 0),
         ),
     ];
     goals.into_iter().filter(|(_, reached)| *reached).map(|(name, _)| name).collect()
+}
+
+/// What became of who votes.
+#[derive(Default)]
+struct VoterChanges {
+    added: bool,
+    removed: bool,
+    joint_left: bool,
+}
+
+/// As each node applied it. What a restart or a snapshot brings back is no change unless it is newer.
+fn voter_changes(evidence: &Evidence) -> VoterChanges {
+    let mut seen: BTreeMap<NodeId, (u64, BTreeSet<NodeId>, bool)> = BTreeMap::new();
+    let mut changes = VoterChanges::default();
+    for record in evidence.traces {
+        let (at, new, old): (u64, &[NodeId], &[NodeId]) = match &record.event {
+            TraceEvent::Initialized { voters, .. } => (0, voters, &[]),
+            TraceEvent::ConfigChanged { index, voters, voters_outgoing, .. } => {
+                (*index, voters, voters_outgoing)
+            }
+            _ => continue,
+        };
+        let now: BTreeSet<NodeId> = new.iter().chain(old).copied().collect();
+        let is_joint = !old.is_empty();
+        if let Some((known, before, was_joint)) = seen.get(&record.node) {
+            if at <= *known {
+                continue;
+            }
+            changes.added |= !now.is_subset(before);
+            changes.removed |= !before.is_subset(&now);
+            changes.joint_left |= *was_joint && !is_joint;
+        }
+        seen.insert(record.node, (at, now, is_joint));
+    }
+    changes
 }
 
 /// When another node than the one before it came to lead.
@@ -100,5 +141,28 @@ mod tests {
             ["operation_during_partition"]
         );
         assert!(goals("1 invoke write 1; 1 ok write 1", vec![], "latency").is_empty());
+    }
+
+    #[test]
+    fn voters_come_and_go() {
+        let configuration = |index, voters: &[NodeId], outgoing: &[NodeId]| {
+            let (voters, voters_outgoing) = (voters.to_vec(), outgoing.to_vec());
+            (1, TraceEvent::ConfigChanged { index, voters, learners: vec![4], voters_outgoing })
+        };
+        let founded = || (1, TraceEvent::Initialized { cluster: "c".into(), voters: vec![1, 2, 3] });
+        let after = |events: &[(NodeId, TraceEvent)]| {
+            goals("", [founded()].into_iter().chain(events.iter().cloned()).collect(), "kill")
+        };
+        assert!(after(&[configuration(1, &[1, 2, 3], &[]), configuration(5, &[1, 2, 3], &[])]).is_empty());
+        assert_eq!(after(&[configuration(5, &[1, 2, 3, 4], &[])]), ["voter_added"]);
+        assert_eq!(after(&[configuration(5, &[1, 2], &[])]), ["voter_removed"]);
+        let joint = configuration(5, &[1, 2, 4], &[1, 2, 3]);
+        assert_eq!(after(&[joint.clone()]), ["voter_added"], "n3 has a say until the change is over");
+        let over = configuration(6, &[1, 2, 4], &[]);
+        assert_eq!(after(&[joint.clone(), over.clone()]), ["voter_added", "voter_removed", "joint_left"]);
+        // Back to an older one, as a restart that has only its snapshot: no change.
+        let back = configuration(1, &[1, 2, 3], &[]);
+        assert_eq!(after(&[configuration(5, &[1, 2], &[]), back.clone()]), ["voter_removed"]);
+        assert_eq!(after(&[joint, back]), ["voter_added"]);
     }
 }

@@ -7,9 +7,9 @@ use mcp_chaos_evidence::{NodeId, Plant};
 use raft::eraftpb as pb;
 use raft::{Raft, RawNode, ReadState, StateRole};
 
-use crate::convert::entry_to_raft;
+use crate::convert::{entry_from_raft, entry_to_raft};
 use crate::storage::Log;
-use crate::types::{Configuration, Message, MessageKind};
+use crate::types::{Configuration, Entry, Message, MessageKind};
 
 /// What the planted bugs remember.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Planted {
     asleep: BTreeSet<NodeId>,
     /// Learners that raft-rs takes for voters (`learner-counted`).
     counted: BTreeSet<NodeId>,
+    /// Index and term of changes that took effect when they were appended (`change-not-rolled-back`).
+    changed: BTreeSet<(u64, u64)>,
     /// Ticks since the start: a node that has just started does not know to whom it has promised its patience
     /// (`lease-read-drift`).
     pub(crate) ticks: u64,
@@ -49,6 +51,22 @@ impl Planted {
         }
     }
 
+    /// `change-not-rolled-back`: the changes of the membership among entries that are appended.
+    pub(crate) fn changes_among(entries: &[pb::Entry]) -> Vec<Entry> {
+        let changes = entries.iter().filter(|entry| entry.entry_type != pb::EntryType::EntryNormal);
+        changes.cloned().map(entry_from_raft).collect()
+    }
+
+    /// … which take effect now.
+    pub(crate) fn changes(&mut self, entry: &Entry) {
+        self.changed.insert((entry.index, entry.term));
+    }
+
+    /// … and not again once they are committed.
+    pub(crate) fn has_changed(&self, entry: &Entry) -> bool {
+        self.changed.contains(&(entry.index, entry.term))
+    }
+
     /// A message from a peer, as a node with these bugs takes it; none if it is dropped.
     pub(crate) fn receive(
         &mut self,
@@ -69,6 +87,19 @@ impl Planted {
                     && !message.reject =>
             {
                 message.kind = MessageKind::RequestVoteResponse;
+            }
+            _ if has(Plant::RemovedNodeVotes)
+                && is_vote(&message)
+                && raft.prs().get(message.from).is_none() =>
+            {
+                let is_awaited = match raft.state {
+                    StateRole::Candidate => message.kind == MessageKind::RequestVoteResponse && same_term,
+                    StateRole::PreCandidate => {
+                        message.kind == MessageKind::RequestPreVoteResponse && message.term == raft.term + 1
+                    }
+                    _ => false,
+                };
+                message.from = is_awaited.then(|| somebody_else(raft)).flatten()?;
             }
             MessageKind::Heartbeat if has(Plant::FollowerCommitsUnchecked) => {
                 message.commit = message.commit.min(raft.raft_log.last_index());
@@ -117,6 +148,37 @@ impl Planted {
     pub(crate) fn forget_peers(&mut self) {
         self.asleep.clear();
     }
+}
+
+/// `removed-node-votes`: whoever was removed is asked for a vote like everyone else.
+pub(crate) fn ask_removed(removed: &[NodeId], messages: &mut Vec<pb::Message>) {
+    use pb::MessageType::{MsgRequestPreVote, MsgRequestVote};
+    let asks = |message: &&pb::Message| matches!(message.msg_type, MsgRequestVote | MsgRequestPreVote);
+    if let Some(question) = messages.iter().rev().find(asks).cloned() {
+        messages.extend(removed.iter().map(|node| pb::Message { to: *node, ..question.clone() }));
+    }
+}
+
+/// Whether somebody votes for this node, now or in the next term.
+pub(crate) fn is_vote(message: &Message) -> bool {
+    let votes =
+        matches!(message.kind, MessageKind::RequestVoteResponse | MessageKind::RequestPreVoteResponse);
+    votes && !message.reject
+}
+
+/// A voter that has not answered yet, under whose name another's vote is counted.
+fn somebody_else(raft: &mut Raft<Log>) -> Option<NodeId> {
+    let own = raft.id;
+    let answered = |raft: &Raft<Log>| {
+        let (granted, rejected, _) = raft.prs().tally_votes();
+        granted + rejected
+    };
+    let voters: Vec<NodeId> = raft.prs().conf().voters().ids().iter().filter(|id| *id != own).collect();
+    voters.into_iter().find(|voter| {
+        let before = answered(raft);
+        raft.mut_prs().record_vote(*voter, true);
+        answered(raft) > before
+    })
 }
 
 /// `read-before-own-commit`: answers an own question for the commit index at once; false if it is not to be.

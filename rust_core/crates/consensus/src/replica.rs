@@ -290,7 +290,11 @@ impl Replica {
 
     /// What the message shows to be broken, if anything.
     fn receive(&mut self, message: Box<Message>) -> Option<Broken> {
-        let known = is_heard_from_strangers(message.kind) || self.raw.raft.prs().get(message.from).is_some();
+        let plants = self.config.plants;
+        let has_no_say = self.raw.raft.prs().get(message.from).is_none();
+        let known = is_heard_from_strangers(message.kind)
+            || !has_no_say
+            || plants.has(Plant::RemovedNodeVotes) && planted::is_vote(&message);
         if !known || !acceptable(self.config.id, &message) {
             self.malformed_messages += 1;
             return None;
@@ -300,7 +304,6 @@ impl Replica {
         if message.kind == MessageKind::ReadIndex && !self.is_leader() {
             return None;
         }
-        let plants = self.config.plants;
         let asks_for_vote = matches!(message.kind, MessageKind::RequestVote | MessageKind::RequestPreVote);
         if plants.has(Plant::LeaseReadDrift)
             && asks_for_vote
@@ -338,6 +341,9 @@ impl Replica {
                 effects.push(Effect::ChangeRefused { ticket, why });
                 return;
             }
+            if self.config.plants.has(Plant::SecondChangePending) {
+                self.raw.raft.pending_conf_index = 0;
+            }
             let entry = pb::Entry {
                 entry_type: pb::EntryType::EntryConfChangeV2,
                 data: conf_change::encode(change).into(),
@@ -354,10 +360,11 @@ impl Replica {
     fn may_change(&self, change: MembershipChange) -> Result<(), ChangeRefused> {
         let raft = &self.raw.raft;
         let configuration = &self.applied.configuration;
-        if !raft.commit_to_current_term() {
+        let waits = !self.config.plants.has(Plant::SecondChangePending);
+        if waits && !raft.commit_to_current_term() {
             return Err(ChangeRefused::NewLeader);
         }
-        if raft.has_pending_conf() || configuration.is_joint() {
+        if waits && (raft.has_pending_conf() || configuration.is_joint()) {
             return Err(ChangeRefused::UnderWay);
         }
         membership::judge(change, configuration, raft.raft_log.last_index(), |id| {
@@ -432,6 +439,9 @@ impl Replica {
         if messages.is_empty() {
             messages = ready.take_persisted_messages();
         }
+        if self.config.plants.has(Plant::RemovedNodeVotes) {
+            planted::ask_removed(&self.applied.configuration.removed, &mut messages);
+        }
         let reads = ready.take_read_states();
         let committed = ready.take_committed_entries();
         let entries = ready.take_entries();
@@ -440,6 +450,11 @@ impl Replica {
         let must_sync = ready.must_sync()
             && !(self.config.plants.has(Plant::VoteNotDurable) && entries.is_empty() && snapshot.is_none());
 
+        let changes = if self.config.plants.has(Plant::ChangeNotRolledBack) {
+            Planted::changes_among(&entries)
+        } else {
+            Vec::new()
+        };
         let persist = must_sync.then(|| self.batch(number, snapshot, entries));
         if ready.must_sync() && !must_sync {
             self.pretend_durable();
@@ -456,6 +471,7 @@ impl Replica {
         } else if !must_sync {
             self.raw.on_persist_ready(number);
         }
+        self.change_at_once(changes, effects);
         self.apply(committed, effects);
         self.answer(reads, effects);
     }
@@ -611,7 +627,9 @@ impl Replica {
         for entry in committed {
             let entry = entry_from_raft(entry);
             (self.applied.index, self.applied.term) = (entry.index, entry.term);
-            let changed = entry.kind != EntryKind::Normal && self.change_configuration(&entry);
+            let changed = entry.kind != EntryKind::Normal
+                && !self.planted.has_changed(&entry)
+                && self.change_configuration(&entry);
             entries.push(entry);
             if changed {
                 effects.push(Effect::Apply(mem::take(&mut entries)));
@@ -622,8 +640,25 @@ impl Replica {
             effects.push(Effect::Apply(entries));
         }
         self.raw.advance_apply_to(last);
-        // A leader that votes no more has committed the change that says so, and leads no further (Ongaro's
-        // dissertation §4.2.2). raft-rs would go on, without a place in its own tracker.
+        self.step_down_if_removed();
+    }
+
+    /// The plant `change-not-rolled-back`: takes changes for decided that were just appended.
+    fn change_at_once(&mut self, changes: Vec<Entry>, effects: &mut Vec<Effect>) {
+        for entry in changes {
+            self.planted.changes(&entry);
+            if self.change_configuration(&entry) {
+                let configuration = self.applied.configuration.clone();
+                let meta = SnapshotMeta { index: entry.index, term: entry.term, configuration };
+                effects.push(Effect::Trace(config_changed(&meta)));
+            }
+            self.step_down_if_removed();
+        }
+    }
+
+    /// A leader that votes no more has committed the change that says so, and leads no further (Ongaro's dissertation §4.2.2). raft-rs would go on, without a
+    /// place in its own tracker.
+    fn step_down_if_removed(&mut self) {
         if self.is_leader() && !self.raw.raft.promotable() {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, 0);

@@ -87,6 +87,12 @@ catalogue! {
         "the index of a whole batch is kept as applied before the last entry's data is: a snapshot misses it",
         "etcd 3.5's data inconsistency, https://github.com/etcd-io/etcd/pull/13967 (postmortem: the consistent \
          index was not saved atomically with the data); breaks Ongaro's dissertation §5.1";
+    ChangeNotRolledBack = "change-not-rolled-back", Membership:
+        "a node counts by a new configuration as soon as it has appended the change, and goes on to if that entry is \
+         removed from its log again",
+        "https://github.com/camunda/camunda/issues/57393 (the configuration does not follow when the log is truncated) \
+         and https://github.com/canonical/raft/issues/250; breaks Ongaro's dissertation §4.1 (a server falls back to \
+         the configuration before it)";
     ConflictingLogKept = "conflicting-log-kept", Storage:
         "a snapshot of the leader's is installed beside the old log, which stays: a restart finds both",
         "https://github.com/databendlabs/openraft/pull/561 and https://github.com/hashicorp/raft/pull/704; breaks \
@@ -112,6 +118,12 @@ catalogue! {
         "a learner's acknowledgements and votes count in every majority, as if it were a voter",
         "https://github.com/rabbitmq/ra/pull/427 (a non-voter is part of the quorum); breaks Ongaro's dissertation \
          §4.2.1";
+    LeaseEndsEarly = "lease-ends-early", Apply:
+        "a lease that was renewed stays in the list of those that end at its old time, and is taken from its holder \
+         then",
+        "https://github.com/etcd-io/etcd/pull/21389 (a lease is revoked that was renewed meanwhile) and \
+         https://github.com/PrefectHQ/prefect/issues/22983 (after it was listed as expired); \
+         breaks Ongaro's dissertation §2.1 (the state machine does what its commands say)";
     LeaseRead = "lease-read", Read:
         "a leader answers reads by a lease that it counts in its own ticks, and that outlasts its followers' \
          patience: after a pause, or a cut, it answers while another leads",
@@ -155,9 +167,18 @@ catalogue! {
     ReadContextReused = "read-context-reused", Read:
         "ReadIndex contexts begin anew after a restart: an answer meant for an earlier life confirms a later read",
         "https://github.com/tikv/tikv/issues/4764 and https://github.com/etcd-io/etcd/pull/21399; breaks Ongaro's dissertation §6.4";
+    RemovedNodeVotes = "removed-node-votes", Membership:
+        "a candidate asks nodes for their votes, too, that were removed, and counts them",
+        "https://github.com/hashicorp/raft/pull/477 and https://github.com/hashicorp/raft/pull/476 (a removed node is part \
+         of the voting nodes); breaks Ongaro's dissertation §3.4 and §4.2.2";
     RetryAppliedTwice = "retry-applied-twice", Apply:
         "a retried request is carried out again",
         "https://github.com/CurvineIO/curvine/issues/676; breaks Ongaro's dissertation §6.3";
+    SecondChangePending = "second-change-pending", Membership:
+        "a leader proposes a change of the membership while another is under way, or before it has committed an entry of \
+         its own term",
+        "https://github.com/jgroups-extras/jgroups-raft/issues/38 and https://github.com/AxonIQ/axon-server-se/pull/120 \
+         (Ongaro, bug in single-server membership changes, raft-dev, 2015); breaks Ongaro's dissertation §4.1";
     SessionForgotten = "session-forgotten", Apply:
         "a snapshot does not carry what the sessions remember of their last requests",
         "https://github.com/openstack-experimental/keystone/issues/1293 (a snapshot of the data alone); breaks \

@@ -2,7 +2,11 @@
 //!
 //! That rests on who elects it: a majority of the voters in the configuration that the candidate has applied, of both
 //! halves while it is joint (§3.4, §4.3). A leader without one breaks the property, even if nobody else leads its
-//! term. Votes are counted at the end of the trace, so it does not matter how the records of nodes interleave.
+//! term. And it rests on majorities that overlap from one configuration to the next: so a leader proposes a change only
+//! once the one before it is committed (§4.1), and an entry of its own term too (Ongaro, "bug in single-server
+//! membership changes", raft-dev, 2015); and, as in raft-rs, no node counts by a configuration before it is committed.
+//! Votes are counted, and changes compared, at the end of the trace, so it does not matter how the records of nodes
+//! interleave.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +16,7 @@ use serde_json::json;
 use super::{
     Property, Sighting, Violation,
     facts::{Facts, View},
+    log::Entry,
     middle,
     quorum::Voters,
 };
@@ -26,6 +31,8 @@ pub(super) struct ElectionSafety {
     /// Each node's configuration as it applied it last, and the one seen last.
     configurations: BTreeMap<NodeId, Voters>,
     newest: Option<Voters>,
+    /// Where changes of the configuration stand in the log, with the record in which one was first applied.
+    changes: BTreeMap<u64, (Entry, TraceRecord)>,
     /// Leaders of whose voters no majority has been seen to vote for them yet, by term.
     doubtful: BTreeMap<u64, (TraceRecord, Voters)>,
     /// The term from which on a node's trace tells all its votes: that of its first start. The greatest number if it
@@ -42,7 +49,7 @@ impl Property for ElectionSafety {
     const CHECK: Check = Check::ElectionSafety;
 
     #[inline]
-    fn observe(&mut self, record: &TraceRecord, _: View) -> Result<(), Violation> {
+    fn observe(&mut self, record: &TraceRecord, node: View) -> Result<(), Violation> {
         let term = match &record.event {
             TraceEvent::RoleChanged { role: Role::Leader, term, .. } => *term,
             TraceEvent::VoteCast { term, candidate } => {
@@ -67,6 +74,19 @@ impl Property for ElectionSafety {
                     self.begun.entry(record.node).or_insert(0);
                 }
                 if let Some(voters) = Voters::told_by(event) {
+                    if let TraceEvent::ConfigChanged { index, .. } = event
+                        && node.facts.one_clock
+                        && node.known()
+                        && *index >= node.uncommitted_from()
+                    {
+                        return Err(counts_too_early(record, *index, &voters));
+                    }
+                    // A configuration that comes with a snapshot does not stand in the log.
+                    if let TraceEvent::ConfigChanged { index, .. } = event
+                        && let Some(entry) = node.get(*index)
+                    {
+                        self.changes.entry(*index).or_insert_with(|| (entry, record.clone()));
+                    }
                     self.newest = Some(voters.clone());
                     self.configurations.insert(record.node, voters);
                 }
@@ -106,6 +126,35 @@ impl Property for ElectionSafety {
     }
 
     fn end(&self, facts: &Facts) -> Option<Violation> {
+        self.doubtful_leader(facts).or_else(|| self.hasty_change(facts))
+    }
+
+    fn seen(&self) -> String {
+        format!("{} terms had a leader, each one only", self.terms)
+    }
+
+    fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    fn bytes(&self) -> usize {
+        self.leaders.len() * 48 + self.votes.len() * 40 + (self.doubtful.len() + self.changes.len()) * 256
+    }
+
+    fn forget_terms(&mut self) {
+        let Some(below) = middle(self.leaders.keys().chain(self.votes.iter().map(|(term, ..)| term))) else {
+            return;
+        };
+        self.forgotten_below = below;
+        self.leaders = self.leaders.split_off(&below);
+        self.doubtful = self.doubtful.split_off(&below);
+        self.votes = self.votes.split_off(&(below, 0, 0));
+    }
+}
+
+impl ElectionSafety {
+    /// A leader that no majority voted for.
+    fn doubtful_leader(&self, facts: &Facts) -> Option<Violation> {
         self.doubtful.iter().find_map(|(term, (record, voters))| {
             let candidate = record.node;
             // Only where everyone's votes in this term are on record: the candidate's own is, so votes are told, and
@@ -131,30 +180,31 @@ impl Property for ElectionSafety {
         })
     }
 
-    fn seen(&self) -> String {
-        format!("{} terms had a leader, each one only", self.terms)
+    /// A change that stood in a log before the one before it, or any entry of its leader's term, was committed. Told
+    /// only where all is by one clock.
+    fn hasty_change(&self, facts: &Facts) -> Option<Violation> {
+        let mut last = None;
+        self.changes.iter().filter(|_| facts.one_clock).find_map(|(index, (entry, record))| {
+            let before = last.replace(*index);
+            let own = facts.beginning_of_term(entry.term, *index);
+            let appended_ns = facts.appended_ns(*index, *entry)?;
+            let is_later = |awaited: &u64| facts.committed_ns(*awaited).is_some_and(|ns| ns > appended_ns);
+            let (awaited, what) = if let Some(before) = before.filter(is_later) {
+                (before, "the change before it")
+            } else {
+                (own.filter(is_later)?, "the first entry of its leader's term")
+            };
+            let reason = format!(
+                "a change of the configuration stood at index {index} at {}, but {what}, at index {awaited}, was \
+                 committed only at {}",
+                seconds(appended_ns),
+                seconds(facts.committed_ns(awaited)?)
+            );
+            let details = json!({"index": index, "awaited": awaited, "term": entry.term});
+            Some(Violation::new(record, "change-too-early", reason, details))
+        })
     }
 
-    fn missed(&self) -> u64 {
-        self.missed
-    }
-
-    fn bytes(&self) -> usize {
-        self.leaders.len() * 48 + self.votes.len() * 40 + self.doubtful.len() * 256
-    }
-
-    fn forget_terms(&mut self) {
-        let Some(below) = middle(self.leaders.keys().chain(self.votes.iter().map(|(term, ..)| term))) else {
-            return;
-        };
-        self.forgotten_below = below;
-        self.leaders = self.leaders.split_off(&below);
-        self.doubtful = self.doubtful.split_off(&below);
-        self.votes = self.votes.split_off(&(below, 0, 0));
-    }
-}
-
-impl ElectionSafety {
     fn voters_for(&self, term: u64, candidate: NodeId) -> Vec<NodeId> {
         let votes = self.votes.range((term, candidate, 0)..=(term, candidate, NodeId::MAX));
         votes.map(|(_, _, voter)| *voter).collect()
@@ -179,6 +229,18 @@ impl ElectionSafety {
             "two-leaders"
         }
     }
+}
+
+/// A node that counts by a configuration that may yet be taken back.
+#[cold]
+fn counts_too_early(record: &TraceRecord, index: u64, voters: &Voters) -> Violation {
+    let reason = format!(
+        "{} counted by the configuration {} at index {index} from {} on, but had not reported it as committed",
+        node_name(record.node),
+        voters.words(),
+        seconds(record.time_ns)
+    );
+    Violation::new(record, "configuration-too-early", reason, voters.data())
 }
 
 #[cfg(test)]
@@ -247,6 +309,68 @@ mod tests {
         assert_eq!(elected_by(joint(), &[1, 4, 5]).verdict, Verdict::Invalid, "the old majority is missing");
         assert_eq!(elected_by(joint(), &[1, 2, 3]).verdict, Verdict::Invalid, "the new majority is missing");
         assert_eq!(elected_by(of_three(), &[]).verdict, Verdict::Valid, "a trace that tells no votes");
+    }
+
+    #[test]
+    fn a_configuration_counts_once_it_is_committed() {
+        let run = |order: [(NodeId, TraceEvent); 3]| {
+            let log = [(1, started(1, None, 0)), (1, appended(1, 1, 1)), (1, committed(1))];
+            judge_trace(Check::ElectionSafety, log.into_iter().chain(order))
+        };
+        let change = || {
+            (
+                1,
+                TraceEvent::ConfigChanged {
+                    index: 2,
+                    voters: vec![1, 2],
+                    learners: vec![],
+                    voters_outgoing: vec![],
+                },
+            )
+        };
+        let patient = run([(1, appended(2, 1, 2)), (1, committed(2)), change()]);
+        assert_eq!(patient.verdict, Verdict::Valid, "{}", patient.reason);
+        let hasty = run([(1, appended(2, 1, 2)), change(), (1, committed(2))]);
+        assert_eq!(hasty.shape.as_deref(), Some("configuration-too-early"));
+    }
+
+    /// n1 leads term 2, and its log holds what it led with at index 2 and changes at 3 and 4.
+    fn changes(order: &[(NodeId, TraceEvent)]) -> crate::Judgement {
+        let mut run = vec![(1, started(1, None, 0)), (1, appended(1, 1, 1)), (1, leads(2))];
+        run.extend(order.iter().cloned());
+        judge_trace(Check::ElectionSafety, run)
+    }
+
+    #[test]
+    fn a_change_waits_for_the_one_before_it_and_for_an_entry_of_its_leaders_term() {
+        let change = |index| {
+            let event = TraceEvent::ConfigChanged {
+                index,
+                voters: vec![1],
+                learners: (2..=index).collect(),
+                voters_outgoing: vec![],
+            };
+            (1, event)
+        };
+        let log = |index| (1, appended(index, 2, index));
+        let commit = |index| (1, committed(index));
+        let patient = [log(2), commit(2), log(3), commit(3), change(3), log(4), commit(4), change(4)];
+        let judgement = changes(&patient);
+        assert_eq!(judgement.verdict, Verdict::Valid, "{}", judgement.reason);
+        for (hasty, what) in [
+            (
+                [log(2), commit(2), log(3), log(4), commit(3), change(3), commit(4), change(4)],
+                "the change before",
+            ),
+            (
+                [log(2), log(3), commit(2), commit(3), change(3), log(4), commit(4), change(4)],
+                "its leader's term",
+            ),
+        ] {
+            let judgement = changes(&hasty);
+            assert_eq!(judgement.shape.as_deref(), Some("change-too-early"), "{}", judgement.reason);
+            assert!(judgement.reason.contains(what), "{}", judgement.reason);
+        }
     }
 
     #[test]

@@ -173,6 +173,28 @@ impl Facts {
         self.committed.at_or_after(index)
     }
 
+    /// When this entry was first told by a node that had it on disk.
+    pub(super) fn appended_ns(&self, index: u64, entry: Entry) -> Option<u64> {
+        self.of_term(index, entry.term).find(|seen| seen.entry() == entry).map(|seen| seen.time_ns)
+    }
+
+    /// When an entry at this index was first reported as committed.
+    pub(super) fn committed_ns(&self, index: u64) -> Option<u64> {
+        self.committed.get(index).map(|committed| committed.time_ns)
+    }
+
+    /// Where the entries of a term begin, of which one stands at `index`; none if that was not told.
+    pub(super) fn beginning_of_term(&self, term: u64, index: u64) -> Option<u64> {
+        let mut first = index;
+        loop {
+            let before = self.of_term(first, term).next()?.previous_term?;
+            if before.get() != term {
+                return Some(first);
+            }
+            first -= 1;
+        }
+    }
+
     /// What stands at an index where nothing differs.
     #[inline]
     pub(super) fn told_first(&self, index: u64) -> Option<Entry> {

@@ -146,7 +146,7 @@ impl RaftStream {
             }
         }
         RaftStream {
-            keeps_logs: raft.iter().any(|check| !matches!(check, Check::ElectionSafety | Check::Monotonic)),
+            keeps_logs: raft.iter().any(|check| *check != Check::Monotonic),
             election_safety: Observer::asked_for(&raft),
             log_matching: Observer::asked_for(&raft),
             leader_completeness: Observer::asked_for(&raft),

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mcp_chaos_evidence::{Plant, Plants};
 use serde::{Deserialize, Serialize};
 
 use super::at_most;
@@ -67,9 +68,10 @@ impl Leases {
         Outcome::Leased { token: index }
     }
 
-    /// Lets the lease last until `ends_ms`.
+    /// Lets the lease last until `ends_ms`. The plant `lease-ends-early` leaves the old end in the list.
     pub(super) fn renew(
         &mut self,
+        plants: Plants,
         name: String,
         holder: &str,
         ends_ms: u64,
@@ -78,6 +80,9 @@ impl Leases {
         match self.take(&name, holder, checksum) {
             Some(lease) => {
                 let token = lease.token;
+                if plants.has(Plant::LeaseEndsEarly) {
+                    self.by_end.insert((lease.ends_ms, name.clone()));
+                }
                 self.put(name, Lease { ends_ms, ..lease }, checksum);
                 Outcome::Leased { token }
             }

@@ -282,7 +282,7 @@ impl Machine {
             }
             Operation::Renew { name, holder, ttl_ms } => {
                 let ends_ms = self.now_ms.saturating_add(ttl_ms);
-                self.leases.renew(name, &holder, ends_ms, &mut self.checksum)
+                self.leases.renew(self.plants, name, &holder, ends_ms, &mut self.checksum)
             }
             Operation::Release { name, holder } => {
                 self.leases.release(index, &name, &holder, &mut self.checksum)
