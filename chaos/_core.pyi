@@ -284,7 +284,7 @@ class Workload:
         ``ValueError`` for a client that the plan does not have.
         """
 
-    def last_change(self, client: int, value: int) -> DrawnOperation:
+    def last_change(self, key: int, value: int) -> DrawnOperation:
         """What this client does once all faults are healed (without ``number``, ``think_ns`` and ``key``): pure."""
 
     def home_slot(self, node: str, slot: int) -> int | None:

@@ -21,6 +21,7 @@ from chaos.checks import LIVENESS, limits_json
 from chaos.plan import Plan
 from chaos.timeline import Record, Records
 from chaos.verdict import Judgement, Verdict
+from chaos.workload import READS
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class Operation:
         """The value that it claims to have found, as JSON; None if it makes no such claim."""
         if self.completion is None or self.type != "ok":
             return None
-        if self.invoke["f"] in {"read", "lookup"}:
+        if self.invoke["f"] in READS:
             return json.dumps(self.completion["value"])
         return json.dumps(self.invoke["value"][0]) if self.invoke["f"] == "cas" else None
 

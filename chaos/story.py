@@ -16,6 +16,7 @@ from chaos.essence import Essence, Operation
 from chaos.plan import Plan
 from chaos.retrospect import DOWN_BY, Election, FaultSpan, Life, Retrospect
 from chaos.timeline import Record, clock, fault_words, names, node_number, operation_words, span, trace_words
+from chaos.workload import READS, TRANSACTIONS
 
 MOST_LINES: Final = 12
 """How many events a story holds at most; its ending comes besides."""
@@ -225,7 +226,7 @@ class _Teller:
         self.times.append(completion["time_ns"])
         if completion.get("node"):
             self.concerned.add(completion["node"])
-        if operation.invoke["f"] in {"read", "lookup"} or completion.get("log_index") is None:
+        if operation.invoke["f"] in READS or completion.get("log_index") is None:
             self._answer(operation, completion)
         else:
             self._write(operation, completion)
@@ -235,7 +236,8 @@ class _Teller:
         node, time_ns = completion.get("node"), completion["time_ns"]
         words = f"{_client(operation)} reads {operation.invoke['key']}"
         waited = f", asked at {clock(operation.invoke['time_ns'])}"
-        value = json.dumps(completion["value"], ensure_ascii=False)
+        found = completion["value"][0][2] if operation.invoke["f"] in TRANSACTIONS else completion["value"]
+        value = json.dumps(found, ensure_ascii=False)
         if node is None:
             words = f"{words} and is told {value}{waited}"
         else:

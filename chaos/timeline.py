@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from chaos._core import START_NS
 from chaos.plan import PlanStep, describe
+from chaos.workload import READS, TRANSACTIONS
 
 Record = dict[str, Any]
 """One object of JSON Lines, as docs/formats.md describes it."""
@@ -301,7 +302,9 @@ def operation_words(record: Record) -> str:
     function, key, value = record["f"], record["key"], record["value"]
     if function == "cas" and isinstance(value, list) and len(value) == 2:
         return f"cas {key}: {json.dumps(value[0])} → {json.dumps(value[1])}"
-    if function in {"read", "lookup"} and record["type"] != "ok":
+    if function in TRANSACTIONS and isinstance(value, list):
+        return f"{function} {', '.join(map(_micro_words, value))}"
+    if function in READS and record["type"] != "ok":
         return f"{function} {key}"
     if function in {
         "append",
@@ -318,6 +321,14 @@ def operation_words(record: Record) -> str:
         what = f" under token {value}" if answered else f" {json.dumps(value, ensure_ascii=False)}"
         return f"{function} {key}{'' if value is None else what}"
     return f"{function} {key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _micro_words(step: Sequence[Any]) -> str:
+    """``append k0 5``, ``r k1``, ``r k1 = [3]``."""
+    act, key, value = step
+    if act == "append":
+        return f"append {key} {json.dumps(value, ensure_ascii=False)}"
+    return f"r {key}" if value is None else f"r {key} = {json.dumps(value, ensure_ascii=False)}"
 
 
 def _nemesis_words(record: Record, steps: Sequence[PlanStep]) -> str:
@@ -338,7 +349,7 @@ def _history_words(record: Record) -> str:
     error = f" ({record['error']})" if record.get("error") else ""
     entry = ""
     if record.get("log_index") is not None:
-        entry = f", {'applied up to' if record['f'] in {'read', 'lookup'} else 'entry'} {record['log_index']}"
+        entry = f", {'applied up to' if record['f'] in READS else 'entry'} {record['log_index']}"
     match record["type"]:
         case "invoke":
             return f"{who} invokes {what}{at}"

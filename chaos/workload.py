@@ -18,6 +18,10 @@ MOST_NAMED = 10_000
 """So many operations a scenario may name: a file of them can still be read back."""
 MOST_NUMBER = 1_000_000
 """The highest number of an operation: there are no more in a run (`chaos.scenario.MOST_OPERATIONS`)."""
+READS = frozenset({"read", "lookup", "read_txn"})
+"""What histories call operations that only ask."""
+TRANSACTIONS = frozenset({"txn", "read_txn"})
+"""… and those that are lists of steps."""
 MOST_VALUE_BYTES = 64 * 1024
 """The largest value that a node takes (`mcp_manager::limits`)."""
 
@@ -88,10 +92,11 @@ class Bursts(Windows):
 class Workload(Spec):
     """Clients that read and change registers, or other objects, each key for itself."""
 
-    kind: Literal["registers", "counters", "lists", "registry", "leases"] = "registers"
+    kind: Literal["registers", "counters", "lists", "registry", "leases", "transactions"] = "registers"
     """What clients do. `registers`: they read, write and compare-and-set versioned settings. `counters`: they add and
     read. `lists`: they append and read. `registry`: they register, move, remove and look up MCP servers. `leases`:
-    they acquire, renew and release leases under fencing tokens, and read who holds them."""
+    they acquire, renew and release leases under fencing tokens, and read who holds them. `transactions`: they append to
+    several lists and read some, all at one moment."""
     clients: Open[Annotated[int, Field(ge=1, le=64)]] = 5
     """How many clients roam over the nodes, one operation at a time each."""
     rate: Open[Annotated[Rate, holes.rate("0.1/s", "10000/s")]] = parse_rate("100/s")
@@ -110,7 +115,7 @@ class Workload(Spec):
     """How long a lease lasts unless it is renewed, 2s by default. Only for `leases`."""
     value_bytes: Open[Annotated[int, Field(ge=0, le=MOST_VALUE_BYTES)]] | None = None
     """The least size of a value on the wire and on disks; the history has it without its padding. For `registers` and
-    `lists`."""
+    elements of lists."""
     bursts: Choice[Bursts] | None = None
     """When clients go faster."""
     quiet: Choice[Windows] | None = None

@@ -19,6 +19,7 @@ import aiohttp
 
 from chaos._core import Expirations
 from chaos.errors import InfrastructureError
+from chaos.workload import READS
 from harness.cluster import PLAN_START_NS, Json, RunClock
 from harness.systems import mcp_manager as system
 from harness.systems.mcp_manager import Kind, Reply, Request
@@ -49,7 +50,6 @@ _ERRORS: Mapping[Kind, str] = {
 """The simulator's clients use the same words."""
 _OBSERVATIONS = frozenset({Kind.HELD, Kind.NOT_HELD, Kind.NOT_FOUND})
 """Failures that have seen something, and went through the log."""
-READS = frozenset({"read", "lookup"})
 """What only asks."""
 
 
@@ -93,7 +93,7 @@ class Operations(Protocol):
     def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation | None:
         """The n-th operation (from 0) of a client (from 1) that last saw these values; None after the last."""
 
-    def last_change(self, client: int, key: str, value: int) -> Operation:
+    def last_change(self, key: str, value: int) -> Operation:
         """What a client does once all faults are healed."""
 
     def home_slot(self, node: str, slot: int) -> int | None:
@@ -243,9 +243,12 @@ class Setting:
         since_ns = time_ns - PLAN_START_NS
         return self.operations.waited_ns(since_ns) > since_ns
 
-    def as_read(self, reply: Reply) -> Any:
-        """What a read found, for the history."""
-        return None if reply.kind is Kind.NOT_FOUND else system.found(self.kind, reply, self.value_bytes)
+    def as_read(self, key: str, reply: Reply | None = None) -> Any:
+        """What the history says of a read: of one that is not answered yet, or of what it found."""
+        found = None
+        if reply is not None and reply.kind is not Kind.NOT_FOUND:
+            found = system.found(self.kind, reply, self.value_bytes)
+        return system.as_told(self.kind, key, found)
 
 
 def _expirations(compiled: Mapping[str, Any]) -> Expirations | None:
@@ -323,7 +326,7 @@ class Roaming:
         deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
         self._last_begun += 1
         value = self._number * 1_000_000 + self._last_begun
-        change = self._setting.operations.last_change(self._number, key, value)
+        change = self._setting.operations.last_change(key, value)
         if self._session is None and not await self.open_session(deadline_ns):
             history, node = self._setting.history, self._setting.network.nodes[self._at]
             for kind, more in (("invoke", {}), ("fail", {"error": "no_session"})):
@@ -339,7 +342,7 @@ class Roaming:
         reads = operation.f in READS
         if not reads:
             self._sequence += 1
-        argument = operation.argument
+        argument = setting.as_read(operation.key) if reads else operation.argument
         more: Json = {"client": None, "sequence": None}
         if operation.number is None:
             more |= {"final": True}
@@ -364,7 +367,7 @@ class Roaming:
             raise
         kind = reply.kind if reply is not None else None
         if reply is not None and (kind is Kind.OK or (reads and kind is Kind.NOT_FOUND)):
-            result = setting.as_read(reply) if reads else self._done(operation, reply)
+            result = setting.as_read(operation.key, reply) if reads else self._done(operation, reply)
             if reads and setting.kind == "registers":
                 self._seen[operation.key] = reply.value
             record("ok", result, log_index=reply.log_index)
@@ -401,6 +404,8 @@ class Roaming:
                 return int(reply.body["token"])
             case "release":
                 self._seen[operation.key] = None
+            case "txn":
+                return system.transacted(operation.argument, reply, self._setting.value_bytes)
         return operation.result
 
     def _request(self, operation: Operation) -> Request:
@@ -511,25 +516,25 @@ class Home:
         process = FIRST_HOME_PROCESS + self._index
 
         def record(kind: str, value: Any, **extra: Any) -> None:
-            f = "lookup" if setting.kind == "registry" else "read"
             setting.history.add(
-                process, kind, f, key, value,
+                process, kind, system.READ_AS.get(setting.kind, "read"), key, value,
                 node=self._node, op=op, home=True, final=tries_until_ns is not None, **extra,
             )  # fmt: skip
 
-        record("invoke", None)
+        asked = setting.as_read(key)
+        record("invoke", asked)
         while True:
             try:
                 request = system.read_object(setting.kind, key)
                 reply = await setting.network.send(self._node, request, setting.attempt_timeout_ns)
             except asyncio.CancelledError:
-                record("fail", None, error="interrupted")
+                record("fail", asked, error="interrupted")
                 raise
             if reply.kind in {Kind.OK, Kind.NOT_FOUND}:
-                record("ok", setting.as_read(reply), log_index=reply.log_index)
+                record("ok", setting.as_read(key, reply), log_index=reply.log_index)
                 return
             if tries_until_ns is None or setting.clock.now_ns() + PAUSE_NS >= tries_until_ns:
-                record("fail", None, error=_ERRORS[reply.kind])
+                record("fail", asked, error=_ERRORS[reply.kind])
                 return
             await asyncio.sleep(PAUSE_NS / 1e9)
 

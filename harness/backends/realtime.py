@@ -149,9 +149,9 @@ class CompiledOperations:
             told=(json.loads(drawn["argument"]), json.loads(drawn["result"])),
         )
 
-    def last_change(self, client: int, key: str, value: int) -> Operation:
+    def last_change(self, key: str, value: int) -> Operation:
         """See :class:`harness.client.Operations`."""
-        drawn = self._workload.last_change(client, value)
+        drawn = self._workload.last_change(int(key[1:]), value)
         told = (json.loads(drawn["argument"]), json.loads(drawn["result"]))
         return Operation(0, key, drawn["f"], drawn["value"], drawn["expected"], told=told)
 

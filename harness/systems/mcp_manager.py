@@ -238,8 +238,12 @@ _READS: Mapping[str, str] = {
     "lists": "lists",
     "registry": "servers",
     "leases": "leases",
+    "transactions": "lists",
 }
 """Where the objects of a workload are."""
+
+READ_AS: Mapping[str, str] = {"registry": "lookup", "transactions": "read_txn"}
+"""What histories of a workload call a read, where it is not `read`."""
 
 
 def read_object(kind: str, key: str) -> Request:
@@ -251,7 +255,7 @@ def found(kind: str, reply: Reply, value_bytes: int) -> Any:
     """What a read of a workload's object found, as the history has it; what no client stored so, as a text."""
     body = reply.body
     match kind:
-        case "lists":
+        case "lists" | "transactions":
             return [_element(element, value_bytes) for element in body["lists"][0]]
         case "registry":
             server = body.get("server")
@@ -263,6 +267,22 @@ def found(kind: str, reply: Reply, value_bytes: int) -> Any:
         case _:
             value = body.get("value")
             return None if value is None else _element(str(value), value_bytes)
+
+
+def as_told(kind: str, key: str, value: Any) -> Any:
+    """What the history says of a read that found so much, or nothing yet: among transactions it is one, too."""
+    return [["r", key, value]] if kind == "transactions" else value
+
+
+def transacted(asked: Sequence[Sequence[Any]], reply: Reply, value_bytes: int) -> list[Any]:
+    """A transaction as it was asked for, with what its reads found."""
+    lists = iter(reply.body["lists"])
+    return [
+        ["r", step[1], [_element(element, value_bytes) for element in next(lists)]]
+        if step[0] == "r"
+        else step
+        for step in asked
+    ]
 
 
 def _element(text: str, value_bytes: int) -> int | str:
@@ -281,6 +301,14 @@ def change(f: str, key: str, value: int | None, argument: Any, terms: Mapping[st
             assert value is not None
             element = stored(value, terms["value_bytes"])
             steps = [{"append": {"key": key, "element": element}}]
+            return Request("POST", "/v1/lists", {**body, "steps": steps}, mutates=True)
+        case "txn":
+            steps = [
+                {"read": {"key": on}}
+                if act == "r"
+                else {"append": {"key": on, "element": stored(appended, terms["value_bytes"])}}
+                for act, on, appended in argument
+            ]
             return Request("POST", "/v1/lists", {**body, "steps": steps}, mutates=True)
         case "register":
             return Request("PUT", f"/v1/servers/{key}", {**body, **argument}, mutates=True)

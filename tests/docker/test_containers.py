@@ -265,7 +265,7 @@ def test_an_error_in_the_middle_leaves_nothing_behind(
     assert ours(os.getpid()) == []
 
 
-@pytest.mark.parametrize("kind", ["counters", "lists", "registry", "leases"])
+@pytest.mark.parametrize("kind", ["counters", "lists", "registry", "leases", "transactions"])
 def test_clients_of_every_workload_are_judged_by_its_model(
     carry_out: Callable[..., RunResult], plan_of: Callable[[str], Plan], kind: str
 ) -> None:

@@ -52,8 +52,7 @@ class Script:
         value, expected = [*rest, None, None][:2]
         return Operation(MS, "k0", f, value, expected, number=n + 1)
 
-    def last_change(self, client: int, key: str, value: int) -> Operation:
-        del client
+    def last_change(self, key: str, value: int) -> Operation:
         return Operation(0, key, "write", value)
 
     def home_slot(self, node: str, slot: int) -> int | None:

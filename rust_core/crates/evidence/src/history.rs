@@ -40,7 +40,7 @@ impl Function {
         match self {
             Function::Read => true,
             Function::Write | Function::Cas => false,
-            Function::Other(name) => name == "lookup",
+            Function::Other(name) => matches!(name.as_str(), "lookup" | "read_txn"),
         }
     }
 

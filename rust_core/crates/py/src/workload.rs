@@ -90,9 +90,9 @@ impl Workload {
         Ok(Some(drawn))
     }
 
-    fn last_change<'py>(&self, py: Python<'py>, client: u32, value: i64) -> PyResult<Bound<'py, PyDict>> {
+    fn last_change<'py>(&self, py: Python<'py>, key: u32, value: i64) -> PyResult<Bound<'py, PyDict>> {
         let drawn = PyDict::new(py);
-        self.tell(&drawn, workload::last_change(&self.workload, value))?;
+        self.tell(&drawn, workload::last_change(&self.workload, key, value))?;
         Ok(drawn)
     }
 

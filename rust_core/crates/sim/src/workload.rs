@@ -3,12 +3,14 @@
 //! The same function drives the clients of both backends, so a plan means the same on each.
 
 mod pace;
+mod transaction;
 
 use mcp_chaos_evidence::{Function, NodeId, rng::Stream};
 use mcp_manager::command::ServerState;
 use serde_json::{Value, json};
 
 pub use self::pace::{Bursts, Pace, Windows};
+pub use self::transaction::{Step, Transaction, micro_read};
 use crate::plan::{Workload, WorkloadKind};
 
 /// An operation on a register, or on whatever the workload's clients work on.
@@ -42,6 +44,8 @@ pub enum Action {
     Renew(i64),
     /// Gives the lease back that was taken under this number.
     Release(i64),
+    /// Appends to several lists, and reads some, all at one moment.
+    Transact(Transaction),
 }
 
 impl Action {
@@ -49,6 +53,7 @@ impl Action {
     pub fn function(self, kind: WorkloadKind) -> Function {
         let name = match self {
             Action::Read if kind == WorkloadKind::Registry => "lookup",
+            Action::Read if kind == WorkloadKind::Transactions => "read_txn",
             Action::Read => return Function::Read,
             Action::Write(_) => return Function::Write,
             Action::Cas { .. } => return Function::Cas,
@@ -60,6 +65,7 @@ impl Action {
             Action::Acquire(_) => "acquire",
             Action::Renew(_) => "renew",
             Action::Release(_) => "release",
+            Action::Transact(_) => "txn",
         };
         Function::Other(name.to_owned())
     }
@@ -75,6 +81,7 @@ impl Action {
             Action::Acquire(number) | Action::Renew(number) | Action::Release(number) => {
                 Value::from(holder(number))
             }
+            Action::Transact(transaction) => transaction.argument(),
         }
     }
 
@@ -145,7 +152,13 @@ pub fn operation(
     let action = if percent < workload.read_percent {
         Action::Read
     } else {
-        change(workload, percent - workload.read_percent, new, || last_seen(key))
+        change(
+            workload,
+            percent - workload.read_percent,
+            new,
+            || last_seen(key),
+            || Transaction::drawn(seed, workload, client, number),
+        )
     };
     Some(Operation { number, think_ns: think_ns(seed, workload, client, n)?, key, action })
 }
@@ -156,6 +169,7 @@ fn change(
     percent: u32,
     new: i64,
     last_seen: impl FnOnce() -> Option<Option<i64>>,
+    transaction: impl FnOnce() -> Transaction,
 ) -> Action {
     let tenth = percent * 10 / (100 - workload.read_percent);
     match workload.kind {
@@ -176,17 +190,19 @@ fn change(
             (Some(Some(taken)), _) => Action::Release(taken),
             _ => Action::Acquire(new),
         },
+        WorkloadKind::Transactions => Action::Transact(transaction()),
     }
 }
 
 /// The change that a client makes once all faults are healed; a cluster that serves again answers it.
-pub fn last_change(workload: &Workload, value: i64) -> Action {
+pub fn last_change(workload: &Workload, key: u32, value: i64) -> Action {
     match workload.kind {
         WorkloadKind::Registers => Action::Write(value),
         WorkloadKind::Counters => Action::Add(1),
         WorkloadKind::Lists => Action::Append(value),
         WorkloadKind::Registry => Action::Register(value),
         WorkloadKind::Leases => Action::Acquire(value),
+        WorkloadKind::Transactions => Action::Transact(Transaction::appends(key, value)),
     }
 }
 

@@ -10,17 +10,22 @@ use mcp_chaos_evidence::Kind;
 use mcp_chaos_sim::Run;
 use serde_json::{Value, json};
 
-const KINDS: [(&str, Objects); 4] = [
+const KINDS: [(&str, Objects); 5] = [
     ("counters", Objects::Counters),
     ("lists", Objects::Lists),
     ("registry", Objects::Registry),
     ("leases", Objects::Leases),
+    ("transactions", Objects::Transactions),
 ];
 
 /// A random mix of faults for clients of another kind.
 fn mixed(kind: &str, seed: u64) -> Value {
     let mut plan = random_mix(seed);
     plan["workload"]["kind"] = json!(kind);
+    if kind == "transactions" {
+        // Few elements in each list: every read shows all of them.
+        plan["workload"]["keys"] = json!(6);
+    }
     plan["workload"]["lease_ns"] = json!(300_000_000 + seed % 3 * 500_000_000);
     plan["options"]["snapshot_every_entries"] = json!(if seed.is_multiple_of(2) { 50 } else { 1_000 });
     plan
@@ -75,6 +80,7 @@ fn a_clean_build_passes_with_every_kind_and_each_kind_does_all_that_it_can() {
                 "expire Info",
                 "read Ok",
             ],
+            Objects::Transactions => &["txn Ok", "txn Info", "read_txn Ok"],
         };
         for what in expected {
             assert!(done.contains(*what), "{kind}: no {what} among {done:?}");
@@ -91,6 +97,8 @@ fn bugs_are_seen_by_what_clients_saw() {
         ("registry", Objects::Registry, "stale-read"),
         ("leases", Objects::Leases, "stale-read"),
         ("leases", Objects::Leases, "retry-applied-twice"),
+        ("transactions", Objects::Transactions, "stale-read"),
+        ("transactions", Objects::Transactions, "retry-applied-twice"),
     ] {
         let found = (0..400).find(|seed| {
             let run = run(&mixed(kind, *seed), &[plant]);

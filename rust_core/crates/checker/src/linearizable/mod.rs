@@ -1,12 +1,13 @@
 //! Linearizability of a run's registers, or of whatever its clients worked on: each operation seems to take effect at
 //! one instant between its invocation and its answer (Herlihy and Wing, Linearizability: a correctness condition for
-//! concurrent objects, 1990, §2).
+//! concurrent objects, 1990, §2). Of transactions over several objects that is strict serializability (§3.1).
 //!
 //! The search is the `linearizability` crate's. Here its answer becomes a judgement: with the nodes that answered,
 //! and, as far as their traces tell, with the rule that was broken.
 
 mod online;
 mod shape;
+mod transactional;
 
 use mcp_chaos_evidence::{HistoryEvent, TraceRecord, node_name};
 use mcp_chaos_history::History;
@@ -41,13 +42,16 @@ pub enum Objects {
     Registry,
     /// Locks that end, with fencing tokens.
     Leases,
+    /// Lists, several of which are appended to and read at one moment.
+    Transactions,
 }
 
 impl Objects {
-    /// The model that says what they do, by name: `mcp-chaos check --model` judges a run's history by the same.
-    fn model(self) -> (&'static str, ModelOptions) {
+    /// The model that says what they do, by name: `mcp-chaos check --model` judges a run's history by the same. None for
+    /// transactions, which are judged by the cycles of their dependencies (there: `list-append`).
+    fn model(self) -> Option<(&'static str, ModelOptions)> {
         let plain = ModelOptions::default();
-        match self {
+        Some(match self {
             Objects::Registers => {
                 ("cas-register", ModelOptions { initial: Some((&Value::Null).into()), ..plain })
             }
@@ -56,7 +60,8 @@ impl Objects {
             // Clients look servers up, and never list them all: each can be judged apart.
             Objects::Registry => ("registry", ModelOptions { parted: Some(true), ..plain }),
             Objects::Leases => ("lock", plain),
-        }
+            Objects::Transactions => return None,
+        })
     }
 }
 
@@ -78,7 +83,10 @@ pub(crate) fn judge_with_trace(
     memory_bytes: u64,
     steps: u64,
 ) -> Judgement {
-    judge_by(objects.model(), &Observed { history, traces }, memory_bytes, steps)
+    match objects.model() {
+        Some(model) => judge_by(model, &Observed { history, traces }, memory_bytes, steps),
+        None => transactional::judge(history, &Limits { memory_bytes, steps }),
+    }
 }
 
 fn judge_by(

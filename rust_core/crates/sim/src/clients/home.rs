@@ -211,7 +211,7 @@ impl Home {
                 kind,
                 Action::Read.function(self.setting.workload.kind),
                 &self.setting.keys[read.key as usize],
-                value,
+                self.setting.read(read.key, value),
             )
         }
     }

@@ -120,7 +120,7 @@ impl Setting {
         match self.workload.kind {
             WorkloadKind::Registers => Query::Setting { key },
             WorkloadKind::Counters => Query::Counter { key },
-            WorkloadKind::Lists => Query::Lists { keys: vec![key] },
+            WorkloadKind::Lists | WorkloadKind::Transactions => Query::Lists { keys: vec![key] },
             WorkloadKind::Registry => Query::Server { name: key },
             WorkloadKind::Leases => Query::Lease { name: key },
         }
@@ -131,8 +131,8 @@ impl Setting {
         Some(match (self.workload.kind, answer) {
             (WorkloadKind::Registers, Answer::Setting { value, .. }) => self.to_json(value.as_deref()),
             (WorkloadKind::Counters, Answer::Counter { value, .. }) => Value::from(*value),
-            (WorkloadKind::Lists, Answer::Lists { lists }) => match &lists[..] {
-                [list] => list.iter().map(|element| self.to_json(Some(element))).collect(),
+            (WorkloadKind::Lists | WorkloadKind::Transactions, Answer::Lists { lists }) => match &lists[..] {
+                [list] => self.list(list),
                 _ => return None,
             },
             (WorkloadKind::Registry, Answer::Server { server: None }) => Value::Null,
@@ -142,6 +142,20 @@ impl Setting {
             (WorkloadKind::Leases, Answer::Lease { holder, .. }) => json!(holder),
             _ => return None,
         })
+    }
+
+    fn list(&self, elements: &[String]) -> Value {
+        elements.iter().map(|element| self.to_json(Some(element))).collect()
+    }
+
+    /// What the history says of a read of this key that found so much, or nothing yet: among transactions it is one, too.
+    fn read(&self, key: u32, found: Value) -> Value {
+        match self.workload.kind {
+            WorkloadKind::Transactions => {
+                Value::from(vec![workload::micro_read(&self.keys[key as usize], found)])
+            }
+            _ => found,
+        }
     }
 
     /// A setting's text as the history has it: an integer, or null for one that was never written.

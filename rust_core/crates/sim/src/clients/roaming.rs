@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Alarm, Effect, MAX_HOPS, PAUSE_NS, Reply, Setting, error_code, read_result};
 use crate::{
     plan::{FIRST_HAND_PROCESS, PROCESS_STEP},
-    workload::{self, Action},
+    workload::{self, Action, Step},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl Roaming {
             return;
         }
         for key in std::mem::take(&mut self.finals) {
-            let action = self.final_write();
+            let action = self.final_write(key);
             self.task = Some(Task { is_final: true, ..Task::new(Deed::Operate { key, action }, now_ns) });
             let invoke = self.event(now_ns, key, action, Kind::Invoke, action.argument());
             let failed = self.event(now_ns, key, action, Kind::Fail, action.argument());
@@ -268,7 +268,7 @@ impl Roaming {
             return self.open_session(now_ns, out);
         }
         if let Some(key) = self.finals.pop_front() {
-            let action = self.final_write();
+            let action = self.final_write(key);
             let task = self.new_task(now_ns, key, action);
             return self.begin(now_ns, Task { is_final: true, ..task }, out);
         }
@@ -292,10 +292,10 @@ impl Roaming {
         self.alarm.clear();
     }
 
-    fn final_write(&mut self) -> Action {
+    fn final_write(&mut self, key: u32) -> Action {
         self.number_begun += 1;
         let value = workload::value(self.number, self.number_begun);
-        workload::last_change(&self.setting.workload, value)
+        workload::last_change(&self.setting.workload, key, value)
     }
 
     fn begin_next(&mut self, now_ns: u64, out: &mut Vec<Effect>) {
@@ -384,6 +384,14 @@ impl Roaming {
             Action::Append(value) => {
                 Operation::Transact { steps: vec![ListStep::Append { key, element: stored(value) }] }
             }
+            Action::Transact(transaction) => {
+                let name = |step: &Step| self.setting.keys[step.key as usize].clone();
+                let step = |step: &Step| match step.appended {
+                    Some(element) => ListStep::Append { key: name(step), element: stored(element) },
+                    None => ListStep::Read { key: name(step) },
+                };
+                Operation::Transact { steps: transaction.steps().iter().map(step).collect() }
+            }
             Action::Register(number) => Operation::Register {
                 server: ServerSpec {
                     name: key,
@@ -457,6 +465,9 @@ impl Roaming {
             ) => {
                 let mut result = action.result();
                 match (action, outcome) {
+                    (Action::Transact(transaction), Outcome::Transacted { lists, .. }) => {
+                        result = transaction.result(lists.iter().map(|list| self.setting.list(list)));
+                    }
                     (Action::Write(new) | Action::Cas { new, .. }, _) => {
                         self.seen[key as usize] = Some(Some(new));
                     }
@@ -533,6 +544,7 @@ impl Roaming {
     fn event(&self, now_ns: u64, key: u32, action: Action, kind: Kind, value: Value) -> HistoryEvent {
         let f = action.function(self.setting.workload.kind);
         let replicated = action != Action::Read;
+        let value = if replicated { value } else { self.setting.read(key, value) };
         HistoryEvent {
             node: Some(self.node),
             client: self.session.filter(|_| replicated),

@@ -197,6 +197,8 @@ pub enum WorkloadKind {
     Registry,
     /// Leases: acquired, renewed, given back, and looked at.
     Leases,
+    /// Transactions over several lists.
+    Transactions,
 }
 
 /// When the parts of the run end, counted from the plan's start.
