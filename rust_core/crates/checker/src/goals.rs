@@ -157,7 +157,11 @@ mod tests {
         assert_eq!(after(&[configuration(5, &[1, 2, 3, 4], &[])]), ["voter_added"]);
         assert_eq!(after(&[configuration(5, &[1, 2], &[])]), ["voter_removed"]);
         let joint = configuration(5, &[1, 2, 4], &[1, 2, 3]);
-        assert_eq!(after(&[joint.clone()]), ["voter_added"], "n3 has a say until the change is over");
+        assert_eq!(
+            after(std::slice::from_ref(&joint)),
+            ["voter_added"],
+            "n3 has a say until the change is over"
+        );
         let over = configuration(6, &[1, 2, 4], &[]);
         assert_eq!(after(&[joint.clone(), over.clone()]), ["voter_added", "voter_removed", "joint_left"]);
         // Back to an older one, as a restart that has only its snapshot: no change.
