@@ -12,7 +12,7 @@ NODE_TARGET := x86_64-unknown-linux-gnu
 # has neither (docs/node.md).
 NODE_FEATURES ?= plants,faults
 
-.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak brute-force fuzz detection clean-run nightly clean
+.PHONY: help setup deps extension node toxiproxy demo test test-rust test-python lint lint-rust lint-python format bench wheel soak brute-force fuzz detection clean-run containers nightly clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -95,6 +95,9 @@ detection: setup  ## how soon each planted bug is found over the general familie
 
 clean-run: setup  ## 500,000 random plans of the clean build over all general families: rewrites docs/clean-run.md (hours)
 	$(BIN)/python ci/clean_run.py --plans $(or $(PLANS),500000) --results clean-run.jsonl
+
+containers: setup node toxiproxy  ## how often shrunk planted bugs show on Docker: rewrites docs/on-containers.md (an hour)
+	$(BIN)/python ci/on_containers.py --results containers.jsonl
 
 nightly: setup  ## what runs every night: see ci/nightly.sh
 	ci/nightly.sh

@@ -70,7 +70,8 @@ def run(path: str, batch: int, plans: int) -> Ran:
     for number in range(batch * BATCH, batch * BATCH + plans):
         trial = try_plan(draw_plan(scenario, Sampler(number)), RunOptions())
         if trial.verdict.verdict is not Verdict.VALID:
-            wrong.append(f"seed {number}: {trial.signature or trial.verdict.verdict.value}")
+            doubts = "; ".join(trial.verdict.doubts)
+            wrong.append(f"seed {number}: {trial.signature or trial.verdict.verdict.value} {doubts}".rstrip())
         simulated_ns += trial.result.evidence.stats["simulated_ns"]
         for goal in trial.goals:
             goals.setdefault(goal, number + 1)
