@@ -285,7 +285,13 @@ class Workload:
         """
 
     def last_change(self, key: int, value: int) -> DrawnOperation:
-        """What this client does once all faults are healed (without ``number``, ``think_ns`` and ``key``): pure."""
+        """What is done in place of this key once all faults are healed (without ``number`` and ``think_ns``): pure."""
+
+    def key_at(self, key: int, since_start_ns: int) -> str:
+        """What clients work on in place of this key, so long after the plan's start: pure.
+
+        The same key, but among transactions, which go on to other lists.
+        """
 
     def home_slot(self, node: str, slot: int) -> int | None:
         """The first slot, from ``slot`` (from 1) on, in which the home reader of this node reads: pure.

@@ -15,7 +15,17 @@ from chaos._core import CHECKS, START_NS
 from chaos.essence import Essence, Operation
 from chaos.plan import Plan
 from chaos.retrospect import DOWN_BY, Election, FaultSpan, Life, Retrospect
-from chaos.timeline import Record, clock, fault_words, names, node_number, operation_words, span, trace_words
+from chaos.timeline import (
+    Record,
+    clock,
+    fault_words,
+    found_words,
+    names,
+    node_number,
+    operation_words,
+    span,
+    trace_words,
+)
 from chaos.workload import READS, TRANSACTIONS
 
 MOST_LINES: Final = 12
@@ -138,6 +148,8 @@ class _Teller:
     def _contradiction(self) -> str | None:
         """Why no order explains the kept operations, where two of them cannot both be."""
         offender = self.essence.offender
+        if self.plan.compiled()["workload"]["kind"] != "registers":
+            return None  # what is read of them is more than one operation's doing
         if isinstance(offender, Operation) and offender.type == "fail" and offender.invoke["f"] == "cas":
             return self._wrong_mismatch(offender)
         if not isinstance(offender, Operation) or offender.seen is None or offender.completion is None:
@@ -237,7 +249,7 @@ class _Teller:
         words = f"{_client(operation)} reads {operation.invoke['key']}"
         waited = f", asked at {clock(operation.invoke['time_ns'])}"
         found = completion["value"][0][2] if operation.invoke["f"] in TRANSACTIONS else completion["value"]
-        value = json.dumps(found, ensure_ascii=False)
+        value = found_words(found)
         if node is None:
             words = f"{words} and is told {value}{waited}"
         else:
@@ -254,7 +266,9 @@ class _Teller:
         """A write that was acknowledged: by whom, as which entry, and who had that entry by then."""
         node, time_ns, index = completion.get("node"), completion["time_ns"], completion["log_index"]
         term = self._term_of_entry(operation, completion)
-        what, client = operation_words(operation.invoke), _client(operation)
+        # What a transaction read is known once it is done.
+        told = completion if operation.invoke["f"] in TRANSACTIONS else operation.invoke
+        what, client = operation_words(told), _client(operation)
         by = f"{node}{self._standing(node, time_ns)}" if node else "the system"
         entry = f"entry {index}" + (f" of term {term}" if term is not None else "")
         life = None if term is None else self.run.life(index, term)

@@ -297,6 +297,10 @@ def ended_words(record: Record) -> str:
     return f"{record['kind']}{whom_words({**record, 'anchor': None}, record['kind'])}"
 
 
+_ENDS: Final = 4
+"""So many elements of a long list are told at each end."""
+
+
 def operation_words(record: Record) -> str:
     """``write k0 = 5``, ``read k0``, ``cas k0: 5 → 6``; of an answered read ``read k0 = 5``."""
     function, key, value = record["f"], record["key"], record["value"]
@@ -328,7 +332,15 @@ def _micro_words(step: Sequence[Any]) -> str:
     act, key, value = step
     if act == "append":
         return f"append {key} {json.dumps(value, ensure_ascii=False)}"
-    return f"r {key}" if value is None else f"r {key} = {json.dumps(value, ensure_ascii=False)}"
+    return f"r {key}" if value is None else f"r {key} = {found_words(value)}"
+
+
+def found_words(value: Any) -> str:
+    """A value as JSON; of a long list its ends: ``[3, 4, … 52 more …, 8, 9]``."""
+    if not isinstance(value, list) or len(value) <= 2 * _ENDS + 1:
+        return json.dumps(value, ensure_ascii=False)
+    first, last = (json.dumps(part, ensure_ascii=False)[1:-1] for part in (value[:_ENDS], value[-_ENDS:]))
+    return f"[{first}, … {len(value) - 2 * _ENDS} more …, {last}]"
 
 
 def _nemesis_words(record: Record, steps: Sequence[PlanStep]) -> str:

@@ -24,6 +24,8 @@ TRANSACTIONS = frozenset({"txn", "read_txn"})
 """… and those that are lists of steps."""
 MOST_VALUE_BYTES = 64 * 1024
 """The largest value that a node takes (`mcp_manager::limits`)."""
+_MOST_ELEMENT_BYTES = {"lists": 60 * 1024, "transactions": 64}
+"""Of a list's element: nodes bound what one transaction appends, and what it reads."""
 
 _OPERATION = r"^[cn][1-9][0-9]{0,2}\.[1-9][0-9]{0,6}$"
 
@@ -90,7 +92,7 @@ class Bursts(Windows):
 
 
 class Workload(Spec):
-    """Clients that read and change registers, or other objects, each key for itself."""
+    """Clients that read and change registers, or other objects: each key for itself, or several at one moment."""
 
     kind: Literal["registers", "counters", "lists", "registry", "leases", "transactions"] = "registers"
     """What clients do. `registers`: they read, write and compare-and-set versioned settings. `counters`: they add and
@@ -104,7 +106,8 @@ class Workload(Spec):
     duration: Open[Annotated[Duration, holes.duration("1s", "60m")]] = parse_duration("20s")
     """How long clients work; before its end everything is healed (see `heal`)."""
     keys: Open[Annotated[int, Field(ge=1, le=1000)]] = 2
-    """How many registers, counters, lists, servers or leases there are."""
+    """How many registers, counters, lists, servers or leases there are; transactions go on to others now and then, so that
+    no list becomes long."""
     mix: Choice[Mix] = Mix()
     """How many of a hundred operations are of which kind."""
     hot_key: Open[Annotated[Share, holes.share("0%", "100%")]] | None = None
@@ -115,7 +118,7 @@ class Workload(Spec):
     """How long a lease lasts unless it is renewed, 2s by default. Only for `leases`."""
     value_bytes: Open[Annotated[int, Field(ge=0, le=MOST_VALUE_BYTES)]] | None = None
     """The least size of a value on the wire and on disks; the history has it without its padding. For `registers` and
-    elements of lists."""
+    elements of lists: at most 60 KiB in `lists`, 64 bytes in `transactions`, which read whole lists."""
     bursts: Choice[Bursts] | None = None
     """When clients go faster."""
     quiet: Choice[Windows] | None = None
@@ -130,6 +133,13 @@ class Workload(Spec):
     """After how long a client gives an operation up."""
     only: list[OperationField] | None = Field(default=None, max_length=MOST_NAMED)
     """The operations that are done, by name, when they would have been done; without this key all are."""
+
+    @model_validator(mode="after")
+    def _small_elements(self) -> Self:
+        most = _MOST_ELEMENT_BYTES.get(self.kind, MOST_VALUE_BYTES)
+        if self.value_bytes is not None and holes.highest(self.value_bytes) > most:
+            raise wrong(f"at most {most} for {self.kind}", at=("value_bytes",))
+        return self
 
     def compiled(self) -> dict[str, object]:
         """As a compiled plan has it. All holes must be filled."""

@@ -50,7 +50,6 @@ _ERRORS: Mapping[Kind, str] = {
 """The simulator's clients use the same words."""
 _OBSERVATIONS = frozenset({Kind.HELD, Kind.NOT_HELD, Kind.NOT_FOUND})
 """Failures that have seen something, and went through the log."""
-"""What only asks."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,11 @@ class Operations(Protocol):
     def operation(self, client: int, n: int, last_seen: Mapping[str, int | None]) -> Operation | None:
         """The n-th operation (from 0) of a client (from 1) that last saw these values; None after the last."""
 
-    def last_change(self, key: str, value: int) -> Operation:
-        """What a client does once all faults are healed."""
+    def key_at(self, key: int, since_start_ns: int) -> str:
+        """What clients work on in place of the key of this number, so long after the plan's start."""
+
+    def last_change(self, key: int, value: int) -> Operation:
+        """What is done in place of the key of this number once all faults are healed."""
 
     def home_slot(self, node: str, slot: int) -> int | None:
         """The first slot, from ``slot`` (from 1) on, in which a home reader reads; None after the last."""
@@ -321,7 +323,7 @@ class Roaming:
             self._last_begun = operation.number
             await self._operate(operation)
 
-    async def write_finally(self, key: str) -> None:
+    async def write_finally(self, key: int) -> None:
         """After the workload's end: one change, marked as final."""
         deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
         self._last_begun += 1
@@ -331,7 +333,7 @@ class Roaming:
             history, node = self._setting.history, self._setting.network.nodes[self._at]
             for kind, more in (("invoke", {}), ("fail", {"error": "no_session"})):
                 history.add(
-                    self._process, kind, change.f, key, change.argument, node=node, final=True, **more
+                    self._process, kind, change.f, change.key, change.argument, node=node, final=True, **more
                 )
             return
         await self._operate(change)
@@ -365,6 +367,14 @@ class Roaming:
             # The run is being ended with the operation under way: nobody will know.
             record("fail" if reads else "info", argument, error="interrupted")
             raise
+        if (
+            operation.f == "txn"
+            and reply is not None
+            and reply.kind is Kind.OK
+            and system.transacted(argument, reply, setting.value_bytes) is None
+        ):
+            # What cannot be understood says nothing of the effect.
+            reply, task.in_doubt, task.error = None, True, "unexpected_answer"
         kind = reply.kind if reply is not None else None
         if reply is not None and (kind is Kind.OK or (reads and kind is Kind.NOT_FOUND)):
             result = setting.as_read(operation.key, reply) if reads else self._done(operation, reply)
@@ -500,7 +510,8 @@ class Home:
                 slot = setting.operations.home_slot(self._node, slot + 1)
                 continue
             await _sleep_until(setting.clock, due_ns)
-            await self._read(f"k{(slot - 1) % self._keys}", op=f"{self._node}.{slot}")
+            key = setting.operations.key_at((slot - 1) % self._keys, due_ns - PLAN_START_NS)
+            await self._read(key, op=f"{self._node}.{slot}")
             # Slots that were due while this read was under way are passed over.
             late_ns = max(0, setting.clock.now_ns() - due_ns)
             slot = setting.operations.home_slot(self._node, slot + late_ns // self._interval_ns + 1)
@@ -509,7 +520,8 @@ class Home:
         """After the workload's end: reads every key once, marked as final; tries again for a while."""
         for key in range(self._keys):
             deadline_ns = self._setting.clock.now_ns() + self._setting.operation_timeout_ns
-            await self._read(f"k{key}", tries_until_ns=deadline_ns)
+            last = self._setting.operations.key_at(key, self._setting.stop_ns - PLAN_START_NS)
+            await self._read(last, tries_until_ns=deadline_ns)
 
     async def _read(self, key: str, *, op: str | None = None, tries_until_ns: int | None = None) -> None:
         setting = self._setting

@@ -149,11 +149,15 @@ class CompiledOperations:
             told=(json.loads(drawn["argument"]), json.loads(drawn["result"])),
         )
 
-    def last_change(self, key: str, value: int) -> Operation:
+    def key_at(self, key: int, since_start_ns: int) -> str:
         """See :class:`harness.client.Operations`."""
-        drawn = self._workload.last_change(int(key[1:]), value)
+        return self._workload.key_at(key, since_start_ns)
+
+    def last_change(self, key: int, value: int) -> Operation:
+        """See :class:`harness.client.Operations`."""
+        drawn = self._workload.last_change(key, value)
         told = (json.loads(drawn["argument"]), json.loads(drawn["result"]))
-        return Operation(0, key, drawn["f"], drawn["value"], drawn["expected"], told=told)
+        return Operation(0, drawn["key"], drawn["f"], drawn["value"], drawn["expected"], told=told)
 
     def home_slot(self, node: str, slot: int) -> int | None:
         """See :class:`harness.client.Operations`."""
@@ -272,7 +276,7 @@ class LiveRun:
         healed_ns = self._nemesis.records[-1]["time_ns"]
         self._tell("recovery", "everything is healed; waiting until all nodes agree")
         await _agreed(cluster, healed_ns + self._compiled["timeline"]["recovers_within_ns"])
-        keys = [f"k{key}" for key in range(workload["keys"])]
+        keys = range(workload["keys"])
         await asyncio.gather(
             *(_write_all(client, keys[at :: len(roaming)]) for at, client in enumerate(roaming))
         )
@@ -407,7 +411,7 @@ async def _agreed(cluster: LiveCluster, deadline_ns: int) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _write_all(client: Roaming, keys: Sequence[str]) -> None:
+async def _write_all(client: Roaming, keys: Sequence[int]) -> None:
     for key in keys:
         await client.write_finally(key)
 

@@ -274,9 +274,12 @@ def as_told(kind: str, key: str, value: Any) -> Any:
     return [["r", key, value]] if kind == "transactions" else value
 
 
-def transacted(asked: Sequence[Sequence[Any]], reply: Reply, value_bytes: int) -> list[Any]:
-    """A transaction as it was asked for, with what its reads found."""
-    lists = iter(reply.body["lists"])
+def transacted(asked: Sequence[Sequence[Any]], reply: Reply, value_bytes: int) -> list[Any] | None:
+    """A transaction as it was asked for, with what its reads found; None if that is no answer to it."""
+    found = reply.body.get("lists")
+    if not isinstance(found, list) or len(found) != sum(step[0] == "r" for step in asked):
+        return None
+    lists = iter(found)
     return [
         ["r", step[1], [_element(element, value_bytes) for element in next(lists)]]
         if step[0] == "r"

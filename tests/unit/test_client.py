@@ -52,8 +52,12 @@ class Script:
         value, expected = [*rest, None, None][:2]
         return Operation(MS, "k0", f, value, expected, number=n + 1)
 
-    def last_change(self, key: str, value: int) -> Operation:
-        return Operation(0, key, "write", value)
+    def key_at(self, key: int, since_start_ns: int) -> str:
+        del since_start_ns
+        return f"k{key}"
+
+    def last_change(self, key: int, value: int) -> Operation:
+        return Operation(0, f"k{key}", "write", value)
 
     def home_slot(self, node: str, slot: int) -> int | None:
         del node
@@ -173,7 +177,7 @@ async def work(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         if final:
-            await client.write_finally("k0")
+            await client.write_finally(0)
         return setting.history.events, nodes
 
 

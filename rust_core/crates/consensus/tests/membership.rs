@@ -355,6 +355,21 @@ fn random_changes_under_random_faults_break_no_invariant() {
     assert!(left > 10 && seen.iter().all(|(_, count)| *count > 10), "too mild: {seen:?}, {left} left");
 }
 
+#[test]
+fn a_learner_that_is_not_heard_of_is_not_made_a_voter() {
+    let mut network = led_by_n1(3);
+    network.add_joining(4, 1);
+    change(&mut network, 1, AddLearner(4));
+    network.crash(4);
+    network.run(60);
+    network.change(1, 2, Promote(4));
+    assert_eq!(network.refused[&2], ChangeRefused::Silent(4));
+    network.start(4);
+    network.run(60);
+    change(&mut network, 3, Promote(4));
+    assert_eq!(configuration(&network, 1).voters, [1, 2, 3, 4]);
+}
+
 /// Its empty directory must not be founded on an older snapshot, in which it does not vote yet.
 #[test]
 fn a_voter_that_lost_its_disk_is_not_founded_again() {

@@ -16,6 +16,7 @@ pub struct Workload {
     seed: u64,
     nodes: u64,
     workload: plan::Workload,
+    workload_ns: u64,
 }
 
 impl Workload {
@@ -64,7 +65,12 @@ impl Workload {
     #[new]
     fn new(compiled_plan: &str) -> PyResult<Workload> {
         let plan = Plan::parse(compiled_plan).map_err(value_error)?;
-        Ok(Workload { seed: plan.seed, nodes: plan.nodes, workload: plan.workload })
+        Ok(Workload {
+            seed: plan.seed,
+            nodes: plan.nodes,
+            workload: plan.workload,
+            workload_ns: plan.timeline.workload_ns,
+        })
     }
 
     fn operation<'py>(
@@ -92,6 +98,8 @@ impl Workload {
 
     fn last_change<'py>(&self, py: Python<'py>, key: u32, value: i64) -> PyResult<Bound<'py, PyDict>> {
         let drawn = PyDict::new(py);
+        let key = workload::key_at(&self.workload, key, self.workload_ns);
+        drawn.set_item("key", workload::key_name(key))?;
         self.tell(&drawn, workload::last_change(&self.workload, key, value))?;
         Ok(drawn)
     }
@@ -102,6 +110,10 @@ impl Workload {
 
     fn waited_ns(&self, time_ns: u64) -> u64 {
         workload::pace(&self.workload).waited_ns(time_ns)
+    }
+
+    fn key_at(&self, key: u32, since_start_ns: u64) -> String {
+        workload::key_name(workload::key_at(&self.workload, key, since_start_ns))
     }
 
     fn home_slot(&self, node: &str, slot: u64) -> PyResult<Option<u64>> {

@@ -124,7 +124,7 @@ pub struct Operation {
     /// in nanoseconds. If that one takes longer, this one follows at once. Operations that the plan leaves out
     /// take their time all the same: the others begin when they would have begun.
     pub think_ns: u64,
-    /// The register's number: `k0` for 0.
+    /// The register's number: `k0` for 0. Of a transaction the first list's.
     pub key: u32,
     /// What is done to it.
     pub action: Action,
@@ -146,7 +146,7 @@ pub fn operation(
     let number = number(workload, client, n)?;
     let stream = stream(seed, client);
     let first_draw = 4 * (number - 1);
-    let key = key(workload, stream, first_draw);
+    let key = fresh(workload, key(workload, stream, first_draw), number);
     let percent = stream.between(first_draw + 2, 0, 99) as u32;
     let new = value(client, number);
     let action = if percent < workload.read_percent {
@@ -159,6 +159,10 @@ pub fn operation(
             || last_seen(key),
             || Transaction::drawn(seed, workload, client, number),
         )
+    };
+    let key = match action {
+        Action::Transact(transaction) => transaction.steps()[0].key,
+        _ => key,
     };
     Some(Operation { number, think_ns: think_ns(seed, workload, client, n)?, key, action })
 }
@@ -235,7 +239,7 @@ const SKEW_UNIT: u64 = 1 << 40;
 pub fn think_ns(seed: u64, workload: &Workload, client: u32, n: u64) -> Option<u64> {
     let last = number(workload, client, n)?;
     let before = n.checked_sub(1).and_then(|n| number(workload, client, n)).unwrap_or(0);
-    let mean_ns = u64::from(workload.clients) * 1_000_000_000_000 / workload.rate_per_1000s;
+    let mean_ns = mean_ns(workload);
     let stream = stream(seed, client);
     Some((before..last).map(|left_out| stream.between(4 * left_out, 0, 2 * mean_ns)).sum())
 }
@@ -282,6 +286,28 @@ pub fn home_slot(workload: &Workload, node: NodeId, slot: u64) -> Option<u64> {
     let Some(only) = &workload.only else { return Some(slot) };
     let kept = only.of_home(node);
     kept.get(kept.partition_point(|one| *one < slot)).copied()
+}
+
+/// A transaction shows whole lists, which nodes bound (`mcp_manager::limits`): so clients go on to others after so many
+/// operations, all clients together, as Elle's generator does (`max-writes-per-key`).
+const OPERATIONS_OF_A_LIST: u64 = 64;
+
+/// What an operation of this number works on that falls on this key: among transactions a list that is not too long.
+fn fresh(workload: &Workload, key: u32, number: u64) -> u32 {
+    if workload.kind != WorkloadKind::Transactions {
+        return key;
+    }
+    let of_each_client = (OPERATIONS_OF_A_LIST / u64::from(workload.clients)).max(1);
+    key + workload.keys * ((number - 1) / of_each_client) as u32
+}
+
+/// What clients work on in place of this key, so long after the plan's start, as far as their pace is even.
+pub fn key_at(workload: &Workload, key: u32, since_start_ns: u64) -> u32 {
+    fresh(workload, key, since_start_ns / mean_ns(workload) + 1)
+}
+
+fn mean_ns(workload: &Workload) -> u64 {
+    u64::from(workload.clients) * 1_000_000_000_000 / workload.rate_per_1000s
 }
 
 /// The number of the register that home readers read in a slot.

@@ -13,7 +13,8 @@
 //! and values are of any type. A value may be appended to a key once only, or the key cannot be judged (failed
 //! transactions apart: their client may try again with the same value). The operation's own key is not looked at.
 //!
-//! # What it decides The history is serializable if some order of all `ok` transactions and some of unknown outcome,
+//! # What it decides
+//! The history is serializable if some order of all `ok` transactions and some of unknown outcome,
 //! each executed alone, gives every read what it read; strictly so if a transaction that ended before another began
 //! also comes before it in that order. A failed transaction takes no part; one of unknown outcome takes part if
 //! somebody read what it appended, and else constrains nothing. Within a key appended to once per value, the answer is

@@ -83,9 +83,10 @@ pub(crate) fn judge_with_trace(
     memory_bytes: u64,
     steps: u64,
 ) -> Judgement {
+    let observed = Observed { history, traces };
     match objects.model() {
-        Some(model) => judge_by(model, &Observed { history, traces }, memory_bytes, steps),
-        None => transactional::judge(history, &Limits { memory_bytes, steps }),
+        Some(model) => judge_by(model, &observed, memory_bytes, steps),
+        None => transactional::judge(&observed, &Limits { memory_bytes, steps }),
     }
 }
 

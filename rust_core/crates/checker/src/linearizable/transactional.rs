@@ -1,19 +1,20 @@
 //! Linearizability of transactions: strict serializability, judged by the `transactions` crate.
 
-use mcp_chaos_evidence::{HistoryEvent, node_name};
+use mcp_chaos_evidence::node_name;
 use mcp_chaos_history::History;
 use mcp_chaos_linearizability::{Limits, Unwatched, Verdict};
 use mcp_chaos_transactions::{Anomaly, Level, Report, check};
 use serde_json::json;
 
-use super::CHECK;
+use super::{CHECK, shape::Observed};
 use crate::{
     Judgement,
     operations::{Operation, pair},
     words::seconds,
 };
 
-pub(super) fn judge(history: &[HistoryEvent], limits: &Limits) -> Judgement {
+pub(super) fn judge(observed: &Observed, limits: &Limits) -> Judgement {
+    let history = observed.history;
     let makes_no_sense =
         |why: String| Judgement::unknown(CHECK, format!("the history makes no sense: {why}"), json!({}));
     let operations = match pair(history) {
@@ -31,7 +32,7 @@ pub(super) fn judge(history: &[HistoryEvent], limits: &Limits) -> Judgement {
         Err(why) => return makes_no_sense(why),
     };
     match (report.verdict, report.anomalies.first()) {
-        (Verdict::Invalid, Some(worst)) => anomalous(&report, worst, &operations),
+        (Verdict::Invalid, Some(worst)) => anomalous(&report, worst, &operations, observed),
         (Verdict::Valid, _) => {
             let until = history.last().map_or(0, |event| event.time_ns);
             let reason = format!(
@@ -45,16 +46,17 @@ pub(super) fn judge(history: &[HistoryEvent], limits: &Limits) -> Judgement {
     }
 }
 
-/// The transaction that ended last of those that make no sense together is the one to look at.
-fn anomalous(report: &Report, worst: &Anomaly, operations: &[Operation]) -> Judgement {
-    let named = || worst.transactions.iter().filter_map(|number| operations.get(*number as usize));
-    let blamed = named().max_by_key(|operation| operation.completed_at.wrapping_add(1));
+/// The transaction that was answered last of those that make no sense together is the one to look at.
+fn anomalous(report: &Report, worst: &Anomaly, operations: &[Operation], observed: &Observed) -> Judgement {
+    let named: Vec<Operation> =
+        worst.transactions.iter().filter_map(|number| operations.get(*number as usize).copied()).collect();
+    let blamed = named.iter().max_by_key(|operation| operation.ok().map(|_| operation.completed_at));
     let whole =
         |operation: &Operation| json!({"invoke": operation.invoke, "completion": operation.completion});
     let who: Vec<String> = worst
         .transactions
         .iter()
-        .zip(named())
+        .zip(&named)
         .map(|(number, operation)| format!("T{number}: {}", who(operation)))
         .collect();
     let evidence = json!({
@@ -64,26 +66,28 @@ fn anomalous(report: &Report, worst: &Anomaly, operations: &[Operation]) -> Judg
         "possible_values": [],
         "overwritten_by": null,
         "is_first": false,
-        "transactions": named().map(whole).collect::<Vec<_>>(),
+        "transactions": named.iter().map(whole).collect::<Vec<_>>(),
         "anomalies": report.anomalies,
     });
     let reason = format!("{}: {} ({})", worst.name, worst.says, who.join("; "));
-    Judgement::invalid(CHECK, shape(worst.name), reason, evidence)
+    let word = word(worst.name);
+    let shape = blamed.map_or(word, |blamed| observed.shape(&named, blamed, word));
+    Judgement::invalid(CHECK, shape, reason, evidence)
 }
 
-/// `process 500 at n1, 4.210 s to 4.213 s`: what it did the anomaly says.
+/// `process 500 at n1 from 4.210 s to 4.213 s`: what it did the anomaly says.
 fn who(operation: &Operation) -> String {
     let until = match operation.completion {
         Some(completion) => format!("to {}", seconds(completion.time_ns)),
-        None => "never answered".to_owned(),
+        None => "on, never answered".to_owned(),
     };
     let node = operation.completion.unwrap_or(operation.invoke).node;
     let at = node.map_or(String::new(), |node| format!(" at {}", node_name(node)));
-    format!("process {}{at}, {} {until}", operation.invoke.process, seconds(operation.invoke.time_ns))
+    format!("process {}{at} from {} {until}", operation.invoke.process, seconds(operation.invoke.time_ns))
 }
 
 /// As the literature calls it, in lower case.
-fn shape(anomaly: &str) -> &'static str {
+fn word(anomaly: &str) -> &'static str {
     match anomaly {
         "garbage-read" => "garbage-read",
         "duplicate-elements" => "duplicate-elements",
@@ -117,7 +121,8 @@ mod tests {
         for (at, value) in values {
             events[*at].value = value.clone();
         }
-        judge(&events, &Limits { memory_bytes: 1 << 24, steps: 1_000_000 })
+        let observed = Observed { history: &events, traces: &[] };
+        judge(&observed, &Limits { memory_bytes: 1 << 24, steps: 1_000_000 })
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Home {
 
     /// After the workload's end: read each of these registers once, and mark it as final.
     pub fn begin_finals(&mut self, now_ns: u64, keys: impl Iterator<Item = u32>, out: &mut Vec<Effect>) {
-        self.finals.extend(keys);
+        self.finals.extend(keys.map(|key| self.setting.final_key(key)));
         self.begin_next_final(now_ns, out);
     }
 
@@ -94,7 +94,9 @@ impl Home {
         match self.phase {
             Phase::Idle => {}
             Phase::Thinking => {
-                let key = workload::home_key(&self.setting.workload, self.slot);
+                let Setting { workload, start_ns, .. } = &*self.setting;
+                let key =
+                    workload::key_at(workload, workload::home_key(workload, self.slot), now_ns - start_ns);
                 self.begin(now_ns, Read { key, slot: Some(self.slot), deadline_ns: now_ns }, out);
             }
             Phase::Asking => {
@@ -210,7 +212,7 @@ impl Home {
                 process,
                 kind,
                 Action::Read.function(self.setting.workload.kind),
-                &self.setting.keys[read.key as usize],
+                &self.setting.name(read.key),
                 self.setting.read(read.key, value),
             )
         }

@@ -6,6 +6,8 @@
 mod home;
 mod roaming;
 
+use std::borrow::Cow;
+
 use mcp_chaos_evidence::{HistoryEvent, NodeId};
 use mcp_manager::command::{Answer, Query, Request, Response};
 use serde_json::{Value, json};
@@ -114,9 +116,22 @@ impl Alarm {
 }
 
 impl Setting {
+    /// What a key is called.
+    fn name(&self, key: u32) -> Cow<'_, str> {
+        // Transactions go on to keys that are not named beforehand.
+        self.keys
+            .get(key as usize)
+            .map_or_else(|| workload::key_name(key).into(), |name| name.as_str().into())
+    }
+
+    /// What final operations work on in place of this key.
+    fn final_key(&self, key: u32) -> u32 {
+        workload::key_at(&self.workload, key, self.stop_ns - self.start_ns)
+    }
+
     /// What asks for the state of a key.
     fn query(&self, key: u32) -> Query {
-        let key = self.keys[key as usize].clone();
+        let key = self.name(key).into_owned();
         match self.workload.kind {
             WorkloadKind::Registers => Query::Setting { key },
             WorkloadKind::Counters => Query::Counter { key },
@@ -148,12 +163,10 @@ impl Setting {
         elements.iter().map(|element| self.to_json(Some(element))).collect()
     }
 
-    /// What the history says of a read of this key that found so much, or nothing yet: among transactions it is one, too.
+    /// What the history says of a read of this key that found so much, or nothing yet: among transactions it is one.
     fn read(&self, key: u32, found: Value) -> Value {
         match self.workload.kind {
-            WorkloadKind::Transactions => {
-                Value::from(vec![workload::micro_read(&self.keys[key as usize], found)])
-            }
+            WorkloadKind::Transactions => Value::from(vec![workload::micro_read(&self.name(key), found)]),
             _ => found,
         }
     }

@@ -82,7 +82,7 @@ pub struct Roaming {
     /// The number of the operation begun last, from 1; those left out count, and the final ones go on counting.
     number_begun: u64,
     begun_ns: u64,
-    /// What it last saw in each register; in each lease, the token under which it holds it.
+    /// What it last saw in each register; in each lease, the number of the acquire under which it holds it.
     seen: Vec<Option<Option<i64>>>,
     alarm: Alarm,
     serial: u32,
@@ -160,7 +160,7 @@ impl Roaming {
 
     /// After the workload's end: change each of these once, and mark it as final.
     pub fn begin_finals(&mut self, now_ns: u64, keys: impl Iterator<Item = u32>, out: &mut Vec<Effect>) {
-        self.finals.extend(keys);
+        self.finals.extend(keys.map(|key| self.setting.final_key(key)));
         if self.is_idle() {
             self.next(now_ns, out);
         }
@@ -369,7 +369,7 @@ impl Roaming {
 
     fn request(&self, deed: Deed) -> Request {
         let Deed::Operate { key: number, action } = deed else { return Request::OpenSession };
-        let key = self.setting.keys[number as usize].clone();
+        let key = self.setting.name(number).into_owned();
         let ttl_ms = self.setting.workload.lease_ns / 1_000_000;
         let stored = |value: i64| workload::text(&self.setting.workload, value);
         let operation = match action {
@@ -385,7 +385,7 @@ impl Roaming {
                 Operation::Transact { steps: vec![ListStep::Append { key, element: stored(value) }] }
             }
             Action::Transact(transaction) => {
-                let name = |step: &Step| self.setting.keys[step.key as usize].clone();
+                let name = |step: &Step| self.setting.name(step.key).into_owned();
                 let step = |step: &Step| match step.appended {
                     Some(element) => ListStep::Append { key: name(step), element: stored(element) },
                     None => ListStep::Read { key: name(step) },
@@ -459,10 +459,13 @@ impl Roaming {
                 self.next(now_ns, out);
             }
             (Deed::OpenSession, _) => self.attempt(now_ns, out),
-            (
-                Deed::Operate { key, action },
-                Outcome::Done { .. } | Outcome::Transacted { .. } | Outcome::Leased { .. },
-            ) => {
+            (Deed::Operate { action: Action::Transact(transaction), .. }, outcome)
+                if !matches!(outcome, Outcome::Transacted { lists, .. } if lists.len() == transaction.reads())
+                    && is_done(outcome) =>
+            {
+                self.finish(now_ns, Kind::Info, "unexpected_answer", None, out);
+            }
+            (Deed::Operate { key, action }, outcome) if is_done(outcome) => {
                 let mut result = action.result();
                 match (action, outcome) {
                     (Action::Transact(transaction), Outcome::Transacted { lists, .. }) => {
@@ -552,9 +555,14 @@ impl Roaming {
             home: self.task.is_some_and(|task| task.home),
             op: self.task.and_then(|task| task.op),
             is_final: self.task.is_some_and(|task| task.is_final),
-            ..HistoryEvent::new(now_ns, self.process, kind, f, &self.setting.keys[key as usize], value)
+            ..HistoryEvent::new(now_ns, self.process, kind, f, &self.setting.name(key), value)
         }
     }
+}
+
+/// Whether it did what it was asked for.
+fn is_done(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Done { .. } | Outcome::Transacted { .. } | Outcome::Leased { .. })
 }
 
 impl Task {

@@ -36,6 +36,10 @@ pub const MAX_OPERATION: u64 = 1_000_000;
 pub const MAX_DURATION_NS: u64 = 86_400_000_000_000;
 /// The steepest skew of keys.
 pub const MAX_KEY_SKEW: u32 = 4;
+/// The least size that elements of lists may be given, at most, in bytes: nodes bound what is appended at one moment.
+const MAX_ELEMENT_BYTES: u64 = 60 << 10;
+/// The same of an element of a list in `transactions`, which read whole lists.
+const MAX_ELEMENT_BYTES_OF_MANY: u64 = 64;
 /// The largest value that a workload stores, in bytes.
 pub const MAX_VALUE_BYTES: u64 = mcp_manager::limits::MAX_VALUE_BYTES as u64;
 /// The least time from one burst, or one quiet window, to the next.

@@ -66,7 +66,12 @@ impl Plan {
         within("workload.cas_percent", workload.cas_percent.into(), 0, rest)?;
         within("workload.hot_key_ppm", workload.hot_key_ppm.into(), 0, 1_000_000)?;
         within("workload.key_skew", workload.key_skew.into(), 0, MAX_KEY_SKEW.into())?;
-        within("workload.value_bytes", workload.value_bytes, 0, MAX_VALUE_BYTES)?;
+        let most_bytes = match workload.kind {
+            WorkloadKind::Lists => MAX_ELEMENT_BYTES,
+            WorkloadKind::Transactions => MAX_ELEMENT_BYTES_OF_MANY,
+            _ => MAX_VALUE_BYTES,
+        };
+        within("workload.value_bytes", workload.value_bytes, 0, most_bytes)?;
         within("workload.lease_ns", workload.lease_ns, 1_000_000, MAX_DURATION_NS)?;
         if let Some(Bursts { every_ns, for_ns, factor }) = workload.bursts {
             windows("workload.bursts", Windows { every_ns, for_ns })?;

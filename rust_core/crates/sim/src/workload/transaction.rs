@@ -4,7 +4,7 @@
 use mcp_chaos_evidence::rng::Stream;
 use serde_json::{Value, json};
 
-use super::{key, key_name, value};
+use super::{fresh, key, key_name, value};
 use crate::plan::Workload;
 
 /// The most steps of one transaction.
@@ -29,8 +29,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// That of a client's operation of this number: two to four steps, of which the first appends and each other does so or
-    /// reads, with even chances.
+    /// That of a client's operation of this number: two to four steps, of which the first appends and each other does
+    /// so or reads, with even chances.
     pub(super) fn drawn(seed: u64, workload: &Workload, client: u32, number: u64) -> Transaction {
         let stream = Stream::new(seed, "transaction", client.into(), number);
         let mut steps = [Step::default(); MOST_STEPS];
@@ -39,7 +39,8 @@ impl Transaction {
             let appends = at == 0 || stream.between(draw + 2, 0, 1) == 0;
             // No two steps of a run append the same.
             let element = value(client, number) * OPERATIONS_APART + at as i64;
-            *step = Step { key: key(workload, stream, draw), appended: appends.then_some(element) };
+            let key = fresh(workload, key(workload, stream, draw), number);
+            *step = Step { key, appended: appends.then_some(element) };
         }
         let count = stream.between(4 * MOST_STEPS as u64, 2, MOST_STEPS as u64) as usize;
         Transaction { steps, count }
@@ -49,6 +50,11 @@ impl Transaction {
     pub(super) fn appends(key: u32, number: i64) -> Transaction {
         let first = Step { key, appended: Some(number * OPERATIONS_APART) };
         Transaction { steps: [first; MOST_STEPS], count: 1 }
+    }
+
+    /// How many of its steps read.
+    pub fn reads(&self) -> usize {
+        self.steps().iter().filter(|step| step.appended.is_none()).count()
     }
 
     /// What is done, in order.
