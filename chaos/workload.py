@@ -106,8 +106,8 @@ class Workload(Spec):
     duration: Open[Annotated[Duration, holes.duration("1s", "60m")]] = parse_duration("20s")
     """How long clients work; before its end everything is healed (see `heal`)."""
     keys: Open[Annotated[int, Field(ge=1, le=1000)]] = 2
-    """How many registers, counters, lists, servers or leases there are; transactions go on to others now and then, so that
-    no list becomes long."""
+    """How many registers, counters, lists, servers or leases there are; transactions go on to others now and
+    then, so that no list becomes long."""
     mix: Choice[Mix] = Mix()
     """How many of a hundred operations are of which kind."""
     hot_key: Open[Annotated[Share, holes.share("0%", "100%")]] | None = None

@@ -18,25 +18,26 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    # Boxes cut the names of options on a terminal of 80 columns.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (
-    running.run,
-    hunting.hunt,
-    running.replay,
-    shrinking.shrink,
-    checking.check,
-    seeing.explain,
-    seeing.diff,
-    scenarios.validate,
-    scenarios.schema,
-    machine.doctor,
-    machine.clean,
-    machine.plants,
+for _command, _in_short in (
+    (running.run, "Carry out one plan of each scenario, and judge it."),
+    (hunting.hunt, "Search families of scenarios for failures."),
+    (running.replay, "Carry a bundle's plan out again, and compare."),
+    (shrinking.shrink, "Find the simplest plan that fails as a bundle did."),
+    (checking.check, "Judge a history of any system."),
+    (seeing.explain, "Tell the story of a failure."),
+    (seeing.diff, "Show how two plans differ, and where their runs part."),
+    (scenarios.validate, "Say what is wrong with scenario files."),
+    (scenarios.schema, "Print the JSON Schema of scenario files."),
+    (machine.doctor, "Say what works on this machine."),
+    (machine.clean, "Remove what dead runs left on the Docker engine."),
+    (machine.plants, "List the planted bugs."),
 ):
-    app.command()(_command)
+    app.command(short_help=_in_short)(_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -71,7 +72,10 @@ def run(*, as_json: bool) -> int:
 def _usage_error(error: typer.TyperException, as_json: bool) -> int:
     words = getattr(error, "format_message", lambda: str(error))()
     if words:
-        complain(f"{words} See `mcp-chaos --help`.")
+        context = getattr(error, "ctx", None)
+        command = context.info_name if context is not None and context.parent is not None else None
+        help_of = "mcp-chaos" if command is None else f"mcp-chaos {command}"
+        complain(f"{words.removesuffix('.')}. See `{help_of} --help`.")
     if as_json:
         with suppress(ChaosError):
             print_json({"error": words, "exit_code": EXIT_USAGE})

@@ -78,6 +78,7 @@ BY_CLIENTS = [
     ("registry", "stale-read"),
     ("leases", "lease-read"),
     ("leases", "stale-read"),
+    ("transactions", "stale-read"),
 ]
 """Families of other workloads than registers, and bugs that their clients see for themselves."""
 

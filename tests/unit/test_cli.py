@@ -31,6 +31,30 @@ def test_every_command_explains_itself(command: str) -> None:
     assert len(done.stdout.splitlines()) >= 10
 
 
+def test_help_cuts_no_option_on_a_narrow_terminal() -> None:
+    done = mcp_chaos("run", "--help", COLUMNS="80")
+    assert "--skip-unsupported / --no-skip-unsupported" in done.stdout
+    assert "…" not in mcp_chaos("--help", COLUMNS="80").stdout
+    assert "..." not in mcp_chaos("--help", COLUMNS="80").stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "help_of"),
+    [
+        (["run", "--nope"], "mcp-chaos run"),
+        (["run"], "mcp-chaos run"),
+        (["hunt", "x", "--examples", "many"], "mcp-chaos hunt"),
+        (["nope"], "mcp-chaos"),
+        (["--nope"], "mcp-chaos"),
+    ],
+)
+def test_a_usage_error_points_to_the_help_of_its_command(arguments: list[str], help_of: str) -> None:
+    done = mcp_chaos(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f". See `{help_of} --help`.\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
 BROKEN = {
     "broken yaml": ("version: 1\nscenario: [a\n", "expected"),
     "unknown key": ("version: 1\nscenario: a\nclusterr: {nodes: 3}\n", "cluster"),

@@ -425,6 +425,27 @@ def test_a_server_that_is_not_there_is_an_answer() -> None:
     assert (events[1]["type"], events[1]["value"], events[1]["log_index"]) == ("ok", None, 8)
 
 
+def test_a_transaction_asks_for_all_its_steps_at_once_and_tells_what_each_read_found() -> None:
+    transactions = compiled(kind="transactions", keys=2, only=["c1.1"])
+    drawn = transactions.operation(1, 0, {})
+    assert drawn is not None
+    asked = drawn.told[0]
+    reads = sum(step[0] == "r" for step in asked)
+
+    def ended(*lists: list[str]) -> tuple[str, Any]:
+        events, nodes = run(
+            transactions, ok(lists=lists), for_s=60, striding=True, kind="transactions", value_bytes=4
+        )
+        assert [(method, path) for method, path, _ in requests(nodes[0])] == [("POST", "/v1/lists")]
+        assert events[0]["value"] == asked
+        return events[1]["type"], events[1]["value"] if events[1]["type"] == "ok" else events[1]["error"]
+
+    kind, told = ended(*([["12.."]] * reads))
+    assert kind == "ok"
+    assert told == [["r", step[1], [12]] if step[0] == "r" else step for step in asked]
+    assert ended(*([["12.."]] * (reads + 1))) == ("info", "unexpected_answer")
+
+
 def test_operations_left_out_are_passed_over_and_the_others_begin_and_write_as_they_would_have() -> None:
     every, some = compiled(), compiled(only=["c1.2", "c1.5"])
     drawn = [every.operation(1, n, {}) for n in range(5)]

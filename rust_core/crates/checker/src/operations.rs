@@ -38,13 +38,12 @@ impl<'a> Operation<'a> {
 }
 
 /// Whether the system did what it was asked for, or tells what it found instead (another value, a lease that is held,
-/// no such server), or decided against it in its log: in each case it serves.
+/// no such server): in each case it serves.
 pub(crate) fn served(event: &HistoryEvent) -> bool {
     match event.kind {
         Kind::Ok => true,
         Kind::Fail => {
-            event.log_index.is_some()
-                || matches!(event.error.as_deref(), Some("mismatch" | "held" | "not_held" | "not_found"))
+            matches!(event.error.as_deref(), Some("mismatch" | "held" | "not_held" | "not_found"))
         }
         Kind::Info | Kind::Invoke => false,
     }

@@ -252,6 +252,9 @@ impl Replica {
     /// True if raft-rs may have something to hand out.
     fn tick(&mut self) -> bool {
         self.planted.ticks += 1;
+        if self.awaits_disk_to_lead_alone() {
+            self.raw.raft.election_elapsed = 0;
+        }
         let mut ready = self.raw.tick();
         if let Some(context) = self.reads.tick() {
             self.ask_index(Some(context));
@@ -261,6 +264,15 @@ impl Replica {
             ready |= self.resend_snapshots();
         }
         ready
+    }
+
+    /// Whether this node would win an election at once, by the only vote there is, with entries that are not on disk
+    /// yet. raft-rs counts on a leader's log being there: with other voters it is, for their answers come later.
+    fn awaits_disk_to_lead_alone(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.state != StateRole::Leader
+            && raft.raft_log.persisted < raft.raft_log.last_index()
+            && raft.prs().conf().voters().ids().iter().eq([self.config.id])
     }
 
     /// A snapshot may be lost on the way, with nobody to say so; raft-rs would wait for ever.
@@ -302,6 +314,9 @@ impl Replica {
         // raft-rs would pass another node's request on to the leader under that node's name: but peers are
         // authenticated, and speak for themselves. The asker tries again.
         if message.kind == MessageKind::ReadIndex && !self.is_leader() {
+            return None;
+        }
+        if message.kind == MessageKind::TimeoutNow && self.awaits_disk_to_lead_alone() {
             return None;
         }
         let asks_for_vote = matches!(message.kind, MessageKind::RequestVote | MessageKind::RequestPreVote);
@@ -656,8 +671,8 @@ impl Replica {
         }
     }
 
-    /// A leader that votes no more has committed the change that says so, and leads no further (Ongaro's dissertation §4.2.2). raft-rs would go on, without a
-    /// place in its own tracker.
+    /// A leader that votes no more has committed the change that says so, and leads no further
+    /// (Ongaro's dissertation §4.2.2). raft-rs would go on, without a place in its own tracker.
     fn step_down_if_removed(&mut self) {
         if self.is_leader() && !self.raw.raft.promotable() {
             let term = self.raw.raft.term;

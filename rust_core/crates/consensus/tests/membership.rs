@@ -94,6 +94,26 @@ fn the_leader_removes_itself_and_the_others_go_on() {
 }
 
 #[test]
+fn whoever_is_left_alone_leads_only_once_all_it_was_sent_is_on_its_disk() {
+    let mut network = led_by_n1(2);
+    network.node(2).disk_held = true;
+    network.change(1, 1, Remove(1));
+    network.propose(1, 2, "later");
+    network.settle();
+    assert!(network.write_one(2), "the change alone");
+    network.settle();
+    assert_eq!(configuration(&network, 2).voters, [2]);
+    let status = network.replica(2).status();
+    assert!(status.persisted < status.last_index, "{status:?}");
+    network.run(200);
+    assert_eq!(network.replica(2).status().role, Role::Follower);
+    network.node(2).disk_held = false;
+    network.run(200);
+    assert_eq!(network.leader(), Some(2));
+    assert!(network.nodes[&2].state.ends_with(b"later;;"), "and the new leader's own entry");
+}
+
+#[test]
 fn a_node_that_has_not_heard_of_its_removal_does_not_disturb_the_others() {
     let mut network = led_by_n1(3);
     network.cut.extend([(1, 3), (2, 3)]);

@@ -47,8 +47,8 @@ pub enum Objects {
 }
 
 impl Objects {
-    /// The model that says what they do, by name: `mcp-chaos check --model` judges a run's history by the same. None for
-    /// transactions, which are judged by the cycles of their dependencies (there: `list-append`).
+    /// The model that says what they do, by name: `mcp-chaos check --model` judges a run's history by the same.
+    /// None for transactions, which are judged by the cycles of their dependencies (there: `list-append`).
     fn model(self) -> Option<(&'static str, ModelOptions)> {
         let plain = ModelOptions::default();
         Some(match self {
