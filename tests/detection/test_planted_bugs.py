@@ -1,6 +1,7 @@
 """Each planted bug is found through the general families, and never without its plant."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_clients_of_every_workload_see_a_bug_by_the_model_of_what_they_work_on(
     for seed in range(600):
         reason = broken_checks(path, seed, [plant]).get("linearizable")
         if reason is not None:
-            assert " k0" in reason or " k1" in reason or " k2" in reason, reason
+            assert re.search(r" k\d", reason), reason
             assert "linearizable" not in broken_checks(path, seed, [])
             return
     pytest.fail(f"{plant} was not seen by clients in 600 plans of {family}")
