@@ -52,14 +52,20 @@ def shrink_on_sim(
     seconds: float,
     progress: Callable[[str], None],
     keep_going: Callable[[], bool] = lambda: True,
+    *,
+    other_seeds: int = 0,
 ) -> Shrunk:
     """The simplest plan that shows the signature in simulation, as ``plan`` is taken to do.
 
     It ends when nothing is left to try, after ``seconds``, when ``keep_going`` says no, or at a SIGINT: what was
-    found by then is given. ``plants``: planted bugs that the nodes run with.
+    found by then is given. ``plants``: planted bugs that the nodes run with. With ``other_seeds`` what is simpler
+    must show it under as many of so many other seeds as ``plan`` does: a plan that rests on one order of events is
+    small, and shows nothing where runs differ.
     """
     began_s = time.monotonic()
     trials = _Trials(signature, RunOptions(backend="sim", plants=tuple(plants)))
+    if other_seeds:
+        trials.hold(plan, other_seeds)
     best = plan, 0
 
     def taken(smaller: Plan, name: str, tried: int) -> None:
@@ -90,6 +96,11 @@ def shrink_on_sim(
     )
 
 
+def seeds_that_show(plan: Plan, signature: Signature, plants: Sequence[str], other_seeds: int) -> int:
+    """Under how many of so many other seeds the plan shows the signature in simulation."""
+    return _Trials(signature, RunOptions(backend="sim", plants=tuple(plants))).seeds(plan, other_seeds)
+
+
 class _Trials:
     """Plans tried in simulation; of the last that failed, what it left."""
 
@@ -98,10 +109,29 @@ class _Trials:
         self._options = options
         self._found: dict[str, Signature | None] = {}
         self._last: tuple[Plan, RunResult] | None = None
+        self._other_seeds = self._least = 0
+
+    def hold(self, plan: Plan, other_seeds: int) -> None:
+        """From now on a plan has to show it under as many other seeds as this one."""
+        self._other_seeds, self._least = other_seeds, self.seeds(plan, other_seeds)
 
     def fails(self, plan: Plan) -> bool:
-        """Whether it shows the signature."""
-        return self._shows(plan) == self._signature
+        """Whether it shows the signature, and under enough other seeds."""
+        return self._shows(plan) == self._signature and (
+            not self._least or self.seeds(plan, self._other_seeds, self._least) >= self._least
+        )
+
+    def seeds(self, plan: Plan, other_seeds: int, least: int = 0) -> int:
+        """Under how many of so many other seeds it shows the signature; fewer, if ``least`` is out of reach."""
+        own = plan.document["seed"]
+        shown = 0
+        others = [seed for seed in range(other_seeds + 1) if seed != own][:other_seeds]
+        for left, seed in zip(range(len(others), 0, -1), others, strict=True):
+            if shown + left < least:
+                break
+            other = plan.with_document({**plan.document, "seed": seed})
+            shown += try_plan(other, self._options).signature == self._signature
+        return shown
 
     def passes(self, plan: Plan) -> bool:
         """Whether it violates nothing at all."""

@@ -147,12 +147,13 @@ def shrink_bundle(
     most_trials: int,
     candidate: Path | None,
     progress: Progress,
+    other_seeds: int = 0,
 ) -> ShrinkReport:
     """Shrinks what the bundle failed with, and keeps it.
 
     ``backend``: where; None for `sim` if the failure shows there, else where the bundle is from. ``most_trials``:
     how often at most a candidate is run where runs differ. ``candidate``: where the scenario file goes, if not
-    below ``options.out``.
+    below ``options.out``. ``other_seeds``: see `shrink_on_sim`.
 
     Raises BundleError for a bundle that cannot be read, UsageError for one that violated nothing, or for a
     ``candidate`` that cannot be written or is somebody's work; both before anything is tried.
@@ -166,9 +167,10 @@ def shrink_bundle(
         raise UsageError(f"{bundle.path}: this run violated nothing, so there is no failure to shrink")
     if candidate is not None:
         _check_candidate(candidate)
-    return _Shrinking(bundle, plan, signature, options, seconds, most_trials, candidate, progress).carry_out(
-        backend
+    shrinking = _Shrinking(
+        bundle, plan, signature, options, seconds, most_trials, candidate, progress, other_seeds
     )
+    return shrinking.carry_out(backend)
 
 
 class _Shrinking:
@@ -184,8 +186,10 @@ class _Shrinking:
         most_trials: int,
         candidate: Path | None,
         progress: Progress,
+        other_seeds: int,
     ) -> None:
         self._bundle = bundle
+        self._other_seeds = other_seeds
         self._plan = plan
         self._signature = signature
         self._simulated = replace(options, backend="sim")
@@ -245,7 +249,14 @@ class _Shrinking:
         near = f"a plan near the recorded one, found in simulation ({counted(self._searched, 'plan')} tried)"
         how = "the recorded plan" if plan == self._plan else near
         left_s = max(0.0, self._began_s + self._seconds - time.monotonic())
-        shrunk = shrink_on_sim(plan, self._signature, self._simulated.plants, left_s, self._progress)
+        shrunk = shrink_on_sim(
+            plan,
+            self._signature,
+            self._simulated.plants,
+            left_s,
+            self._progress,
+            other_seeds=self._other_seeds,
+        )
         kept = self._keep(
             shrunk.plan,
             self._trial(shrunk.plan),

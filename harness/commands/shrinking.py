@@ -39,6 +39,15 @@ def shrink(
             min=1, max=1000, help="How often at most a candidate is run on `docker`, where runs differ."
         ),
     ] = 5,
+    other_seeds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Simpler plans must fail under as many of so many other seeds as the bundle's does, in simulation: "
+            "for what is to show on `docker`, too.",
+        ),
+    ] = 0,
     out: Out = DEFAULT_OUT,
     candidate: Annotated[
         Path | None,
@@ -82,6 +91,7 @@ def shrink(
             most_trials=trials,
             candidate=candidate,
             progress=progress(),
+            other_seeds=other_seeds,
         )
         print_report(report, people(as_json))
         if as_json:

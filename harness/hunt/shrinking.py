@@ -39,10 +39,12 @@ def shrink_found(
     *,
     stop: Callable[[], bool] = lambda: False,
     at: Callable[[Plan], None] = lambda _: None,
+    other_seeds: int = 0,
 ) -> FoundShrunk:
     """Shrinks a plan that shows the signature, for at most ``seconds``, or until ``stop`` says so.
 
     ``choices``: what Hypothesis drew; None for a plan that it did not draw. ``at`` hears which plan is begun with.
+    ``other_seeds``: see `shrink_on_sim`.
     """
     began_s = time.monotonic()
     simulated = replace(options, backend="sim")
@@ -55,5 +57,13 @@ def shrink_found(
             plan, choices = smaller
             at(plan)
     left_s = max(0.0, began_s + seconds - time.monotonic())
-    shrunk = shrink_on_sim(plan, signature, options.plants, left_s, lambda _: None, lambda: not stop())
+    shrunk = shrink_on_sim(
+        plan,
+        signature,
+        options.plants,
+        left_s,
+        lambda _: None,
+        lambda: not stop(),
+        other_seeds=other_seeds,
+    )
     return FoundShrunk(shrunk, choices)

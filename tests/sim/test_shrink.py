@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from chaos.errors import UsageError
 from chaos.generate import Sampler, draw_plan
 from chaos.plan import Plan
+from chaos.reduce import cost
 from chaos.scenario import load_scenario
 from chaos.signature import Signature
 from harness.account import print_account, shown_path
@@ -24,7 +25,7 @@ from harness.cluster import RunOptions, RunResult
 from harness.commands.app import app
 from harness.repeat import Rate, shrink_by_repeating
 from harness.run import run_plan
-from harness.shrink import shrink_on_sim
+from harness.shrink import seeds_that_show, shrink_on_sim
 from harness.shrink_bundle import difference_words, shrink_bundle
 from harness.store import Bundle, open_bundle
 from harness.trial import try_plan
@@ -264,6 +265,18 @@ def test_the_time_limit_holds_and_the_plan_then_is_the_best_so_far() -> None:
     assert (shrunk.plan, shrunk.finished) == (plan, False)
     assert shrunk.neighbour is not None, "for that a little more time is taken"
     assert shown(shrunk.neighbour) is None
+
+
+def test_what_must_fail_under_other_seeds_stays_as_likely() -> None:
+    plan = drawn(ISOLATED_LEADER, 0)
+    signature = shown(plan)
+    assert signature is not None
+    under = seeds_that_show(plan, signature, STALE.plants, 5)
+    assert under > 1, "the scenario is written for this bug"
+    shrunk = shrink_on_sim(plan, signature, STALE.plants, 8.0, nobody, other_seeds=5)
+    assert cost(shrunk.plan) < cost(plan)
+    assert shown(shrunk.plan) == signature
+    assert seeds_that_show(shrunk.plan, signature, STALE.plants, 5) >= under
 
 
 def differing(rate_of: Callable[[Plan, int], bool]) -> Callable[[Plan], RunResult]:
