@@ -28,7 +28,7 @@ from chaos.portable import restricted
 from chaos.scenario import Scenario, load_scenario
 from chaos.signature import Signature
 from chaos.statistics import wilson_interval
-from chaos.verdict import EXIT_HARNESS, Verdict
+from chaos.verdict import EXIT_HARNESS, EXIT_INTERRUPTED, Verdict
 from harness.cluster import RunOptions, support_of
 from harness.files import write_whole
 from harness.hunt.shrinking import shrink_found
@@ -112,7 +112,14 @@ def on_containers(plant: str, families: list[Scenario], plans: int, shrink_s: fl
         return Shown(plant, plans=plans)
     scenario, plan, signature, under, tried = found
     smallest = shrink_found(
-        scenario, plan, signature, None, RunOptions(plants=(plant,)), shrink_s, other_seeds=OTHER_SEEDS
+        scenario,
+        plan,
+        signature,
+        None,
+        RunOptions(plants=(plant,)),
+        shrink_s,
+        other_seeds=OTHER_SEEDS,
+        also_on="docker",
     ).shrunk.plan
     again = alike = runs = 0
     others: Counter[str] = Counter()
@@ -122,6 +129,8 @@ def on_containers(plant: str, families: list[Scenario], plans: int, shrink_s: fl
             began_s = time.monotonic()
             trial = carry_out(smallest)
             took_s.append(time.monotonic() - began_s)
+            if trial.result.interrupted:
+                raise KeyboardInterrupt
             verdict = trial.verdict
             if verdict.harness_failures and verdict.verdict is not Verdict.INVALID:
                 print(f"{plant}: {'; '.join(verdict.harness_failures)}", flush=True)
@@ -221,6 +230,9 @@ def main() -> None:
         except ChaosError as error:
             print(f"{plant}: {error}", file=sys.stderr)
             sys.exit(EXIT_HARNESS)
+        except KeyboardInterrupt:
+            print(f"interrupted at {plant}", file=sys.stderr)
+            sys.exit(EXIT_INTERRUPTED)
         results.add(asdict(done[plant]))
         one = done[plant]
         print(f"{plant:<28} {one.again} of {one.runs}  {one.signature or 'not found'}", flush=True)

@@ -112,6 +112,11 @@ def needs_of(compiled: Mapping[str, Any]) -> list[Need]:
     return needs
 
 
+def carries_out(backend: str, compiled: Mapping[str, Any]) -> bool:
+    """Whether a backend can do all that a compiled plan asks for."""
+    return _supports(SUPPORT[backend], needs_of(compiled))
+
+
 def refuse_unsupported(needs: Sequence[Need], backend: str, skip: bool) -> list[Skip]:
     """Holds a plan's needs against the support table.
 

@@ -19,7 +19,7 @@ from chaos.reduce import Moment, reduce
 from chaos.scenario import load_scenario
 from chaos.signature import Signature
 from chaos.timeline import counted
-from harness.cluster import RunOptions, RunResult
+from harness.cluster import RunOptions, RunResult, carries_out
 from harness.trial import try_plan
 
 _NEIGHBOUR_TRIALS = 100
@@ -54,16 +54,17 @@ def shrink_on_sim(
     keep_going: Callable[[], bool] = lambda: True,
     *,
     other_seeds: int = 0,
+    also_on: str | None = None,
 ) -> Shrunk:
     """The simplest plan that shows the signature in simulation, as ``plan`` is taken to do.
 
     It ends when nothing is left to try, after ``seconds``, when ``keep_going`` says no, or at a SIGINT: what was
     found by then is given. ``plants``: planted bugs that the nodes run with. With ``other_seeds`` what is simpler
     must show it under as many of so many other seeds as ``plan`` does: a plan that rests on one order of events is
-    small, and shows nothing where runs differ.
+    small, and shows nothing where runs differ. ``also_on``: a backend that must be able to carry out what is simpler.
     """
     began_s = time.monotonic()
-    trials = _Trials(signature, RunOptions(backend="sim", plants=tuple(plants)))
+    trials = _Trials(signature, RunOptions(backend="sim", plants=tuple(plants)), also_on)
     if other_seeds:
         trials.hold(plan, other_seeds)
     best = plan, 0
@@ -104,8 +105,9 @@ def seeds_that_show(plan: Plan, signature: Signature, plants: Sequence[str], oth
 class _Trials:
     """Plans tried in simulation; of the last that failed, what it left."""
 
-    def __init__(self, signature: Signature, options: RunOptions) -> None:
+    def __init__(self, signature: Signature, options: RunOptions, also_on: str | None = None) -> None:
         self._signature = signature
+        self._also_on = also_on
         self._options = options
         self._found: dict[str, Signature | None] = {}
         self._last: tuple[Plan, RunResult] | None = None
@@ -147,6 +149,8 @@ class _Trials:
 
     def _shows(self, plan: Plan) -> Signature | None:
         if plan.plan_id not in self._found:
+            if self._also_on is not None and not carries_out(self._also_on, plan.compiled()):
+                return None
             try:
                 trial = try_plan(plan, self._options)
             except UsageError:  # a plan that the simulator refuses shows nothing

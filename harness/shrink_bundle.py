@@ -25,7 +25,7 @@ from chaos.scenario import load_scenario
 from chaos.signature import Signature, reason_of, signature_of
 from chaos.timeline import counted
 from chaos.verdict import EXIT_INTERRUPTED, EXIT_INVALID, EXIT_UNKNOWN
-from harness.cluster import RunOptions
+from harness.cluster import RunOptions, carries_out
 from harness.files import write_whole
 from harness.recorded import anchors_of, plan_of
 from harness.repeat import Rate, shrink_by_repeating
@@ -256,6 +256,7 @@ class _Shrinking:
             left_s,
             self._progress,
             other_seeds=self._other_seeds,
+            also_on=self._also_on(),
         )
         kept = self._keep(
             shrunk.plan,
@@ -266,6 +267,11 @@ class _Shrinking:
         return self._report(
             "sim", how, kept, shrunk.trials, finished=shrunk.finished, interrupted=shrunk.interrupted
         )
+
+    def _also_on(self) -> str | None:
+        """Where the smallest plan must be possible, too: where the bundle is from, if all of its own was."""
+        backend = self._bundle.manifest.backend
+        return backend if carries_out(backend, self._plan.compiled()) else None
 
     def _trial(self, plan: Plan) -> Trial:
         return try_plan(plan, self._simulated)

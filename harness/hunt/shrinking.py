@@ -40,11 +40,12 @@ def shrink_found(
     stop: Callable[[], bool] = lambda: False,
     at: Callable[[Plan], None] = lambda _: None,
     other_seeds: int = 0,
+    also_on: str | None = None,
 ) -> FoundShrunk:
     """Shrinks a plan that shows the signature, for at most ``seconds``, or until ``stop`` says so.
 
     ``choices``: what Hypothesis drew; None for a plan that it did not draw. ``at`` hears which plan is begun with.
-    ``other_seeds``: see `shrink_on_sim`.
+    ``other_seeds``, ``also_on``: see `shrink_on_sim`.
     """
     began_s = time.monotonic()
     simulated = replace(options, backend="sim")
@@ -65,5 +66,6 @@ def shrink_found(
         lambda _: None,
         lambda: not stop(),
         other_seeds=other_seeds,
+        also_on=also_on,
     )
     return FoundShrunk(shrunk, choices)

@@ -149,6 +149,7 @@ def _shrink(task: Shrink, options: RunOptions, wire: _Wire, began_s: float) -> D
         task.seconds,
         stop=wire.is_stopped,
         at=lambda plan: write_plan(wire.at_plan, plan),
+        also_on=task.family.portable_on,
     )
     shrunk = done.shrunk
     neighbour = None if shrunk.neighbour is None else shrunk.neighbour.to_json()

@@ -21,7 +21,7 @@ from chaos.scenario import load_scenario
 from chaos.signature import Signature
 from harness.account import print_account, shown_path
 from harness.backends import run_on
-from harness.cluster import RunOptions, RunResult
+from harness.cluster import RunOptions, RunResult, carries_out
 from harness.commands.app import app
 from harness.repeat import Rate, shrink_by_repeating
 from harness.run import run_plan
@@ -33,6 +33,7 @@ from harness.trial import try_plan
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 RANDOM_MIX = SCENARIOS / "consensus" / "random-mix.yaml"
 ISOLATED_LEADER = SCENARIOS / "smoke" / "isolated-leader.yaml"
+POWER_LOSS = SCENARIOS / "consensus" / "power-loss-of-all.yaml"
 STALE = RunOptions(plants=("stale-read",))
 
 
@@ -59,8 +60,8 @@ def failing(out: Path, path: Path = ISOLATED_LEADER, options: RunOptions = STALE
     return run_plan(drawn(path, 0), options, nobody).bundle
 
 
-def shown(plan: Plan) -> Signature | None:
-    return try_plan(plan, STALE).signature
+def shown(plan: Plan, plants: tuple[str, ...] = STALE.plants) -> Signature | None:
+    return try_plan(plan, RunOptions(plants=plants)).signature
 
 
 @pytest.mark.slow
@@ -277,6 +278,18 @@ def test_what_must_fail_under_other_seeds_stays_as_likely() -> None:
     assert cost(shrunk.plan) < cost(plan)
     assert shown(shrunk.plan) == signature
     assert seeds_that_show(shrunk.plan, signature, STALE.plants, 5) >= under
+
+
+def test_what_another_backend_must_do_too_stays_possible_there() -> None:
+    plants = ("snapshot-not-synced",)
+    found = ((seed, shown(drawn(POWER_LOSS, seed), plants)) for seed in range(50))
+    seed, signature = next((seed, signature) for seed, signature in found if signature is not None)
+    plan = drawn(POWER_LOSS, seed)
+    plain = shrink_on_sim(plan, signature, plants, 4.0, nobody)
+    assert cost(plain.plan) < cost(plan)
+    assert not carries_out("docker", plain.plan.compiled()), "no power is lost there"
+    shrunk = shrink_on_sim(plan, signature, plants, 4.0, nobody, also_on="docker")
+    assert shrunk.plan == plan or carries_out("docker", shrunk.plan.compiled())
 
 
 def differing(rate_of: Callable[[Plan, int], bool]) -> Callable[[Plan], RunResult]:
