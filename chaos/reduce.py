@@ -17,7 +17,7 @@ from chaos.errors import BundleError
 from chaos.plan import Plan
 from chaos.reducing.cost import cost, cost_of
 from chaos.reducing.data import Document
-from chaos.reducing.near import nearby, neighbours
+from chaos.reducing.near import nearby, neighbours, seeds_besides
 from chaos.reducing.passes import (
     OPERATIONS,
     PASSES,
@@ -27,7 +27,7 @@ from chaos.reducing.passes import (
     Pass,
 )
 
-__all__ = ["Moment", "Reduced", "cost", "nearby", "reduce"]
+__all__ = ["Moment", "Reduced", "cost", "nearby", "reduce", "seeds_besides"]
 
 LUCK: Final = 800
 """Trials under other seeds, if nothing else is said."""

@@ -371,7 +371,7 @@ class Roaming:
             operation.f == "txn"
             and reply is not None
             and reply.kind is Kind.OK
-            and system.transacted(argument, reply, setting.value_bytes) is None
+            and not system.answers(argument, reply)
         ):
             # What cannot be understood says nothing of the effect.
             reply, task.in_doubt, task.error = None, True, "unexpected_answer"

@@ -15,7 +15,7 @@ from chaos._core import START_NS
 from chaos.errors import UsageError
 from chaos.generate import Sampler, draw_plan
 from chaos.plan import Plan, scenario_of
-from chaos.reduce import Moment, reduce
+from chaos.reduce import Moment, reduce, seeds_besides
 from chaos.scenario import load_scenario
 from chaos.signature import Signature
 from chaos.timeline import counted
@@ -59,15 +59,21 @@ def shrink_on_sim(
     """The simplest plan that shows the signature in simulation, as ``plan`` is taken to do.
 
     It ends when nothing is left to try, after ``seconds``, when ``keep_going`` says no, or at a SIGINT: what was
-    found by then is given. ``plants``: planted bugs that the nodes run with. With ``other_seeds`` what is simpler
-    must show it under as many of so many other seeds as ``plan`` does: a plan that rests on one order of events is
-    small, and shows nothing where runs differ. ``also_on``: a backend that must be able to carry out what is simpler.
+    found by then is given. ``plants``: planted bugs that the nodes run with. What is simpler must show it under as
+    many of ``other_seeds`` other seeds as ``plan`` does: a plan that rests on one order of events is small, and
+    shows nothing where runs differ. ``also_on``: a backend that must be able to carry out what is simpler.
     """
     began_s = time.monotonic()
-    trials = _Trials(signature, RunOptions(backend="sim", plants=tuple(plants)), also_on)
-    if other_seeds:
-        trials.hold(plan, other_seeds)
+    trials = _Trials(signature, RunOptions(backend="sim", plants=tuple(plants)))
+    least = seeds_that_show(plan, signature, plants, other_seeds)
     best = plan, 0
+
+    def fails(smaller: Plan) -> bool:
+        return (
+            (also_on is None or carries_out(also_on, smaller.compiled()))
+            and trials.fails(smaller)
+            and (not least or seeds_that_show(smaller, signature, plants, other_seeds, least) >= least)
+        )
 
     def taken(smaller: Plan, name: str, tried: int) -> None:
         nonlocal best
@@ -77,7 +83,7 @@ def shrink_on_sim(
     try:
         reduced = reduce(
             plan,
-            trials.fails,
+            fails,
             operations=trials.operations,
             moments=trials.moments,
             keep_going=lambda: time.monotonic() - began_s < seconds and keep_going(),
@@ -97,43 +103,33 @@ def shrink_on_sim(
     )
 
 
-def seeds_that_show(plan: Plan, signature: Signature, plants: Sequence[str], other_seeds: int) -> int:
-    """Under how many of so many other seeds the plan shows the signature in simulation."""
-    return _Trials(signature, RunOptions(backend="sim", plants=tuple(plants))).seeds(plan, other_seeds)
+def seeds_that_show(
+    plan: Plan, signature: Signature, plants: Sequence[str], other_seeds: int, least: int = 0
+) -> int:
+    """Under how many of so many other seeds the plan shows the signature; fewer, if ``least`` is out of reach."""
+    options = RunOptions(backend="sim", plants=tuple(plants))
+    seeds = seeds_besides(plan, other_seeds)
+    shown = 0
+    for tried, seed in enumerate(seeds):
+        if shown + len(seeds) - tried < least:
+            break
+        other = plan.with_document({**plan.document, "seed": seed})
+        shown += try_plan(other, options).signature == signature
+    return shown
 
 
 class _Trials:
     """Plans tried in simulation; of the last that failed, what it left."""
 
-    def __init__(self, signature: Signature, options: RunOptions, also_on: str | None = None) -> None:
+    def __init__(self, signature: Signature, options: RunOptions) -> None:
         self._signature = signature
-        self._also_on = also_on
         self._options = options
         self._found: dict[str, Signature | None] = {}
         self._last: tuple[Plan, RunResult] | None = None
-        self._other_seeds = self._least = 0
-
-    def hold(self, plan: Plan, other_seeds: int) -> None:
-        """From now on a plan has to show it under as many other seeds as this one."""
-        self._other_seeds, self._least = other_seeds, self.seeds(plan, other_seeds)
 
     def fails(self, plan: Plan) -> bool:
-        """Whether it shows the signature, and under enough other seeds."""
-        return self._shows(plan) == self._signature and (
-            not self._least or self.seeds(plan, self._other_seeds, self._least) >= self._least
-        )
-
-    def seeds(self, plan: Plan, other_seeds: int, least: int = 0) -> int:
-        """Under how many of so many other seeds it shows the signature; fewer, if ``least`` is out of reach."""
-        own = plan.document["seed"]
-        shown = 0
-        others = [seed for seed in range(other_seeds + 1) if seed != own][:other_seeds]
-        for left, seed in zip(range(len(others), 0, -1), others, strict=True):
-            if shown + left < least:
-                break
-            other = plan.with_document({**plan.document, "seed": seed})
-            shown += try_plan(other, self._options).signature == self._signature
-        return shown
+        """Whether it shows the signature."""
+        return self._shows(plan) == self._signature
 
     def passes(self, plan: Plan) -> bool:
         """Whether it violates nothing at all."""
@@ -149,8 +145,6 @@ class _Trials:
 
     def _shows(self, plan: Plan) -> Signature | None:
         if plan.plan_id not in self._found:
-            if self._also_on is not None and not carries_out(self._also_on, plan.compiled()):
-                return None
             try:
                 trial = try_plan(plan, self._options)
             except UsageError:  # a plan that the simulator refuses shows nothing

@@ -271,7 +271,9 @@ class _Shrinking:
     def _also_on(self) -> str | None:
         """Where the smallest plan must be possible, too: where the bundle is from, if all of its own was."""
         backend = self._bundle.manifest.backend
-        return backend if carries_out(backend, self._plan.compiled()) else None
+        if backend == "sim" or not carries_out(backend, self._plan.compiled()):
+            return None
+        return backend
 
     def _trial(self, plan: Plan) -> Trial:
         return try_plan(plan, self._simulated)

@@ -31,6 +31,12 @@ def neighbours(document: Document) -> Iterator[Document]:
     yield {**document, "faults": []}
 
 
+def seeds_besides(plan: Plan, count: int) -> list[int]:
+    """So many seeds that are not the plan's own, the simplest ones."""
+    own = plan.document["seed"]
+    return [seed for seed in range(count + 1) if seed != own][:count]
+
+
 def nearby(plan: Plan, anchors: Mapping[int, str], seeds: int) -> Iterator[Plan]:
     """Plans that may show elsewhere what this one has shown once: where a run never repeats exactly.
 
@@ -43,9 +49,8 @@ def nearby(plan: Plan, anchors: Mapping[int, str], seeds: int) -> Iterator[Plan]
             settled = anchored(settled, index, anchor)
     variants = [plan.document, settled]
     seen = set()
-    own = plan.document["seed"]
     for move in (0, -MILLISECOND * 50, MILLISECOND * 50, -MILLISECOND * 200, MILLISECOND * 200):
-        for seed in [own, *(other for other in range(seeds + 1) if other != own)][: seeds + 1]:
+        for seed in [plan.document["seed"], *seeds_besides(plan, seeds)]:
             for variant in variants:
                 document = {**variant, "seed": seed}
                 for index in in_time(document):

@@ -274,12 +274,15 @@ def as_told(kind: str, key: str, value: Any) -> Any:
     return [["r", key, value]] if kind == "transactions" else value
 
 
-def transacted(asked: Sequence[Sequence[Any]], reply: Reply, value_bytes: int) -> list[Any] | None:
-    """A transaction as it was asked for, with what its reads found; None if that is no answer to it."""
+def answers(asked: Sequence[Sequence[Any]], reply: Reply) -> bool:
+    """Whether a reply to a transaction has a list for each of its reads."""
     found = reply.body.get("lists")
-    if not isinstance(found, list) or len(found) != sum(step[0] == "r" for step in asked):
-        return None
-    lists = iter(found)
+    return isinstance(found, list) and len(found) == sum(step[0] == "r" for step in asked)
+
+
+def transacted(asked: Sequence[Sequence[Any]], reply: Reply, value_bytes: int) -> list[Any]:
+    """A transaction as it was asked for, with what its reads found; see `answers`."""
+    lists = iter(reply.body["lists"])
     return [
         ["r", step[1], [_element(element, value_bytes) for element in next(lists)]]
         if step[0] == "r"

@@ -290,6 +290,8 @@ def test_what_another_backend_must_do_too_stays_possible_there() -> None:
     assert not carries_out("docker", plain.plan.compiled()), "no power is lost there"
     shrunk = shrink_on_sim(plan, signature, plants, 4.0, nobody, also_on="docker")
     assert shrunk.plan == plan or carries_out("docker", shrunk.plan.compiled())
+    assert shrunk.neighbour is not None
+    assert shown(shrunk.neighbour, plants) is None, "it was run, whether or not Docker could do so too"
 
 
 def differing(rate_of: Callable[[Plan, int], bool]) -> Callable[[Plan], RunResult]:
