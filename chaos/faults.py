@@ -321,7 +321,9 @@ class Direction(Spec):
 
     def ends_words(self) -> str:
         """``the leader to all nodes``."""
-        return f"{closed(self.from_).words()} to {closed(self.to).words()}"
+        senders, receivers = closed(self.from_), closed(self.to)
+        itself = senders == receivers and senders.word in ("leader", "event", "follower")
+        return f"{senders.words()} to {'the next node' if itself else receivers.words()}"
 
 
 class OneWay(Direction, Fault):

@@ -227,6 +227,11 @@ WORDS = [
         "cut the links from the leader to all nodes, one way",
     ),
     (
+        "at: 1s, one_way: {from: leader, to: leader}",
+        "at 1s, until the heal",
+        "cut the links from the leader to the next node, one way",
+    ),
+    (
         "at: 1s, latency: {delay: 50ms, jitter: 10ms}",
         "at 1s, until the heal",
         "delay the links of all nodes by 50ms ± 10ms",
