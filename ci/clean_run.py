@@ -1,6 +1,6 @@
-"""The clean build over all general families: it must survive every plan, and every goal must be reached.
+"""The clean build over all families: it must survive every plan, and every goal must be reached.
 
-Plans are drawn at random, as many of each family, carried out in simulation and judged. Writes docs/clean-run.md (or
+Plans are drawn at random, as many of each family in scenarios/consensus and scenarios/beyond, carried out in simulation and judged. Writes docs/clean-run.md (or
 --out): how many, how fast, and after how many plans each goal under `sometimes` was reached. With --results FILE each
 batch is kept as it ends, and the same command goes on from there. Ends with 1 if anything failed, was unknown, or was
 not reached within 1,000 plans.
@@ -27,7 +27,9 @@ from harness.files import write_whole
 from harness.trial import try_plan
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = sorted((ROOT / "scenarios" / "consensus").glob("*.yaml"))
+FAMILIES = [
+    path for kind in ("consensus", "beyond") for path in sorted((ROOT / "scenarios" / kind).glob("*.yaml"))
+]
 PLANS = 500_000
 BATCH = 250
 GOAL_WITHIN = 1_000
@@ -88,8 +90,8 @@ def page(batches: list[Ran]) -> tuple[str, bool]:
     lines = [
         "# The clean build over all families",
         "",
-        f"Written by `ci/clean_run.py`. {plans:,} plans, drawn at random from all families in `scenarios/consensus`: "
-        f"{len(wrong):,} failed or showed nothing.",
+        f"Written by `ci/clean_run.py`. {plans:,} plans, drawn at random from all families in `scenarios/consensus` "
+        f"and `scenarios/beyond`: {len(wrong):,} failed or showed nothing.",
         f"{simulated_s / 3600:,.0f} hours of cluster time in {seconds / 3600:,.1f} hours of one core: "
         f"{plans / seconds:,.1f} plans a second, {simulated_s / seconds:,.0f} times real time.",
         "",

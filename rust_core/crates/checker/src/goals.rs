@@ -31,6 +31,7 @@ pub(crate) fn reached(
         ("leader_changed", !changes.is_empty()),
         ("log_truncated", any(|event| matches!(event, TraceEvent::Truncated { .. }))),
         ("snapshot_installed", any(|event| matches!(event, TraceEvent::SnapshotInstalled { .. }))),
+        ("node_refused", any(|event| matches!(event, TraceEvent::Refused { .. }))),
         ("read_after_leader_change", read_after_change()),
         ("voter_added", changes_of_voters.added),
         ("voter_removed", changes_of_voters.removed),
@@ -136,6 +137,8 @@ mod tests {
             (1, TraceEvent::SnapshotInstalled { index: 3, term: 1, state: 0 }),
         ];
         assert_eq!(goals("", logs, "kill"), ["log_truncated", "snapshot_installed"]);
+        let refused = vec![(1, TraceEvent::Refused { reason: "the data directory is empty".into() })];
+        assert_eq!(goals("", refused, "kill"), ["node_refused"]);
         assert_eq!(
             goals("1 invoke write 1; 1 ok write 1", vec![], "partition"),
             ["operation_during_partition"]

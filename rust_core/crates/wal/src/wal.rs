@@ -86,8 +86,9 @@ impl<D: Disk> Wal<D> {
             "segments of {} bytes: at most 128 MiB",
             options.segment_bytes
         );
+        let must_be_founded = options.must_be_founded && !options.plants.has(Plant::WipedNodeVotes);
         let mut contents = match recovery::read_directory(&disk, &options) {
-            Ok(contents) if contents.snapshot.is_none() && options.must_be_founded => {
+            Ok(contents) if contents.snapshot.is_none() && must_be_founded => {
                 return Err(OpenFailure { error: OpenError::Lost, disk });
             }
             Ok(contents) => contents,

@@ -28,11 +28,18 @@ pub(super) enum Mishap {
 impl World {
     /// Founds the node on an empty disk, and starts its process, at once.
     pub(super) fn found(&mut self, node: NodeId) {
+        let disk = self.machine(node).take_disk();
+        let (wal, _) = Wal::open(disk, self.wal_options(node)).expect("an empty disk opens");
+        self.found_on(node, wal);
+    }
+
+    fn found_on(&mut self, node: NodeId, mut wal: Wal<SimDisk>) {
         let voters = self.plan.founders();
         let snapshot = Node::found(CLUSTER, node, &voters).expect("the voters are the cluster's nodes");
-        let disk = self.machine(node).take_disk();
-        let (mut wal, _) = Wal::open(disk, self.wal_options(node)).expect("an empty disk opens");
-        wal.found(CLUSTER, &snapshot).expect("an empty log can be founded");
+        if let Err(error) = wal.found(CLUSTER, &snapshot) {
+            self.machine(node).state = State::Down { disk: wal.into_disk(), powered: true };
+            return self.end_badly(node, error.into());
+        }
         let recovered = Recovered {
             boot: wal.boot(),
             cluster: CLUSTER.to_owned(),
@@ -386,7 +393,6 @@ impl World {
         let point = self.crash_point(node, leader);
         let wal_options = self.wal_options(node);
         let machine = &mut self.machines[node as usize - 1];
-        let founds_again = self.plants.has(Plant::WipedNodeVotes) && machine.failing.is_empty();
         if machine.life != life || !matches!(machine.state, State::Starting(_)) {
             return;
         }
@@ -401,16 +407,13 @@ impl World {
                 disk.disarm();
                 let after = (disk.writes(), disk.count(DiskOp::Sync));
                 machine.boot = recovered.boot;
+                if machine.founded && recovered.snapshot.is_none() {
+                    // Only with the planted bug: whoever starts it founds it once more, with the same `init`, as if
+                    // nothing had happened.
+                    self.found_on(node, wal);
+                    return self.process_is_up(node);
+                }
                 (after, self.run_process(node, wal, recovered))
-            }
-            // Whoever starts it founds it once more, with the same `init`, as if nothing had happened.
-            Err(failure) if failure.error == OpenError::Lost && founds_again => {
-                let mut disk = failure.disk;
-                disk.disarm();
-                let machine = self.machine(node);
-                (machine.founded, machine.state) = (false, State::Starting(disk));
-                self.found(node);
-                return self.process_is_up(node);
             }
             Err(failure) => {
                 let mut disk = failure.disk;

@@ -6,19 +6,27 @@
 //! who (nodes are sorted), absolute terms and indexes (only distances to the greatest, in buckets) and time.
 //! What it holds of each node:
 //!
-//! - running, down or paused; how many of its links are cut, in either direction; whether they are slow;
+//! - running, down or paused; how many of its links are cut, in either direction; which classes of other faults
+//!   are in force on it or its links ([`faults`]);
 //! - its role, and how far its term lies behind the greatest;
 //! - how far its log lies behind the longest, and whether its commit index lies far behind the greatest;
-//! - unless it follows, how much of its log it does not know as committed;
-//! - whether it lives off a snapshot of the leader's;
+//! - its uncommitted tail: of a follower, how much of its log nobody knows as committed; of others, how much they
+//!   do not know as committed themselves;
+//! - the configuration: what the newest one that anybody follows makes of it (a voter, one that is on its way out
+//!   of a joint one, a learner, none of these), and whether it follows that one itself;
+//! - whether it lives off a snapshot of the leader's, and whether it waits for one: its log ends before the
+//!   newest snapshot of the one that leads;
 //! - for the node to which the record belongs: what happened, if it was more than an entry on its way.
 
 use mcp_chaos_evidence::{
     Kind as Outcome, NemesisRecord, NodeId, Phase, Role, Status, TraceEvent, TraceRecord, checksum,
-    parse_node_name,
 };
 
 use mcp_chaos_history::Set;
+
+mod faults;
+
+use faults::{Faults, Hit, SUFFERINGS, takes_down};
 
 use crate::Evidence;
 
@@ -121,40 +129,46 @@ struct Node {
     /// False until it has shown where it stands: then it has no distance to anything.
     is_known: bool,
     is_down: bool,
-    is_paused: bool,
-    is_slow: bool,
     lives_off_snapshot: bool,
-    /// How many nodes it cannot send to, and how many cannot send to it.
-    cut: [u64; 2],
-    cut_from_clients: bool,
+    hit: Hit,
     role: Role,
     term: u64,
     last: u64,
     commit: u64,
+    /// Where its own newest snapshot ends.
+    snapshot: u64,
+    /// The index of the configuration that it follows.
+    config: u64,
     /// When it was last started, or changed its role.
     changed_ns: u64,
 }
 
-/// A fault in force.
-struct Fault {
-    step: Option<u64>,
-    kind: Kind,
-    nodes: Vec<NodeId>,
-    /// Ends of directed links; none: the clients' side.
-    links: Vec<(Option<NodeId>, Option<NodeId>)>,
+/// The newest configuration that any node follows.
+#[derive(Default)]
+struct Configuration {
+    index: u64,
+    voters: Vec<NodeId>,
+    outgoing: Vec<NodeId>,
+    learners: Vec<NodeId>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Pause,
-    Cut,
-    Slow,
+impl Configuration {
+    /// What it makes of the node: none of its members, a voter, one that votes until it is left, a learner.
+    fn standing(&self, node: NodeId) -> u64 {
+        match node {
+            node if self.voters.contains(&node) => 1,
+            node if self.outgoing.contains(&node) => 2,
+            node if self.learners.contains(&node) => 3,
+            _ => 0,
+        }
+    }
 }
 
 struct Cluster {
     ids: Vec<NodeId>,
     nodes: Vec<Node>,
-    faults: Vec<Fault>,
+    configuration: Configuration,
+    faults: Faults,
     now_ns: u64,
     /// Kept so that a state does not allocate.
     codes: Vec<u64>,
@@ -173,7 +187,15 @@ impl Cluster {
             }
         }
         let nodes = vec![Node::default(); ids.len()];
-        Cluster { ids, nodes, faults: Vec::new(), now_ns: 0, codes: Vec::new(), bytes: Vec::new() }
+        Cluster {
+            ids,
+            nodes,
+            configuration: Configuration::default(),
+            faults: Faults::default(),
+            now_ns: 0,
+            codes: Vec::new(),
+            bytes: Vec::new(),
+        }
     }
 
     fn act(&mut self, record: &TraceRecord) -> Acted {
@@ -189,6 +211,7 @@ impl Cluster {
                 node.role = Role::Follower;
                 node.changed_ns = record.time_ns;
                 (node.term, node.last, node.commit) = (term, last_index.max(snapshot_index), snapshot_index);
+                node.snapshot = snapshot_index;
                 1
             }
             TraceEvent::RoleChanged { role, term, .. } => {
@@ -206,15 +229,33 @@ impl Cluster {
             }
             TraceEvent::SnapshotInstalled { index, .. } => {
                 node.lives_off_snapshot = true;
-                (node.last, node.commit) = (index, index);
+                (node.last, node.commit, node.snapshot) = (index, index, index);
                 5
             }
             TraceEvent::SnapshotMade { index, .. } => {
                 node.lives_off_snapshot = false;
                 (node.last, node.commit) = (node.last.max(index), node.commit.max(index));
+                node.snapshot = index;
                 6
             }
-            TraceEvent::ConfigChanged { .. } | TraceEvent::Initialized { .. } => 7,
+            TraceEvent::ConfigChanged { index, ref voters, ref learners, ref voters_outgoing } => {
+                node.config = index;
+                if index >= self.configuration.index {
+                    self.configuration = Configuration {
+                        index,
+                        voters: voters.clone(),
+                        outgoing: voters_outgoing.clone(),
+                        learners: learners.clone(),
+                    };
+                }
+                7
+            }
+            TraceEvent::Initialized { ref voters, .. } => {
+                if self.configuration.voters.is_empty() {
+                    self.configuration.voters.clone_from(voters);
+                }
+                7
+            }
             TraceEvent::Stopped { .. } | TraceEvent::Panicked { .. } | TraceEvent::Refused { .. } => {
                 node.is_down = true;
                 8
@@ -238,51 +279,16 @@ impl Cluster {
         if record.status != Status::Done {
             return;
         }
-        match record.phase {
-            Phase::Install => match record.kind.as_str() {
-                // They are down until they say that they have started.
-                "kill" | "power_off" | "restart" => {
-                    for id in &record.nodes {
-                        if let Some(at) = self.ids.iter().position(|other| other == id) {
-                            self.nodes[at].is_down = true;
-                        }
-                    }
+        if record.phase == Phase::Install && takes_down(&record.kind) {
+            for id in &record.nodes {
+                if let Some(at) = self.ids.iter().position(|other| other == id) {
+                    self.nodes[at].is_down = true;
                 }
-                "transfer_leader" => {}
-                kind => {
-                    let kind = match kind {
-                        "pause" => Kind::Pause,
-                        "partition" | "one_way" => Kind::Cut,
-                        _ => Kind::Slow,
-                    };
-                    let end = |name: &String| parse_node_name(name);
-                    let links = record.links.iter().map(|(from, to)| (end(from), end(to))).collect();
-                    self.faults.push(Fault { step: record.step, kind, nodes: record.nodes.clone(), links });
-                }
-            },
-            Phase::Heal => self.faults.retain(|fault| fault.step != record.step),
-            Phase::AllHealed => self.faults.clear(),
+            }
         }
-        self.show_faults();
-    }
-
-    /// Writes the faults in force to the nodes that they hit.
-    fn show_faults(&mut self) {
+        self.faults.note(record);
         for (at, node) in self.nodes.iter_mut().enumerate() {
-            let id = self.ids[at];
-            let hits = |kind| self.faults.iter().filter(move |fault| fault.kind == kind);
-            node.is_paused = hits(Kind::Pause).any(|fault| fault.nodes.contains(&id));
-            node.is_slow = hits(Kind::Slow).any(|fault| {
-                fault.nodes.contains(&id)
-                    || fault.links.iter().any(|(from, to)| [*from, *to].contains(&Some(id)))
-            });
-            let links = || hits(Kind::Cut).flat_map(|fault| &fault.links);
-            let others = |cut: &dyn Fn(NodeId) -> (Option<NodeId>, Option<NodeId>)| {
-                self.ids.iter().filter(|other| links().any(|link| *link == cut(**other))).count() as u64
-            };
-            node.cut = [others(&|other| (Some(id), Some(other))), others(&|other| (Some(other), Some(id)))];
-            node.cut_from_clients =
-                links().any(|link| *link == (None, Some(id)) || *link == (Some(id), None));
+            node.hit = self.faults.on(self.ids[at], &self.ids);
         }
     }
 
@@ -299,9 +305,9 @@ impl Cluster {
             ((term - node.term).min(2), 3),
             ((commit - node.commit).min(FEW), FEW + 1),
             (bucket(node.last.saturating_sub(node.commit)), 3),
-            (u64::from(node.cut[0] > 0), 2),
-            (u64::from(node.cut[1] > 0), 2),
-            (u64::from(node.is_slow), 2),
+            (u64::from(node.hit.cut[0] > 0), 2),
+            (u64::from(node.hit.cut[1] > 0), 2),
+            (node.hit.suffers, SUFFERINGS),
             (u64::from(self.now_ns.saturating_sub(node.changed_ns) < RECENT_NS), 2),
             (down.min(2), 3),
         ];
@@ -313,6 +319,9 @@ impl Cluster {
         let (term, last, commit) =
             (greatest(|node| node.term), greatest(|node| node.last), greatest(|node| node.commit));
         let peers = self.nodes.len() as u64 - 1;
+        let leader = self.nodes.iter().filter(|node| node.role == Role::Leader && !node.is_down);
+        let held = leader.max_by_key(|node| node.term).map_or(0, |node| node.snapshot);
+        let newest = self.configuration.index;
         self.codes.clear();
         for (at, node) in self.nodes.iter().enumerate() {
             let happened = acted.filter(|(by, _)| *by == at).map_or(0, |(_, happened)| happened);
@@ -323,20 +332,24 @@ impl Cluster {
             }
             // Whoever is down comes back as a follower.
             let role = if node.is_down { Role::Follower } else { node.role };
+            let known = if role == Role::Follower { commit } else { node.commit };
             let parts = [
                 (happened, 10),
                 (1, 2),
-                (u64::from(node.is_down) + 2 * u64::from(node.is_paused), 4),
-                (u64::from(node.is_slow), 2),
+                (u64::from(node.is_down) + 2 * u64::from(node.hit.is_paused), 4),
+                (node.hit.suffers, SUFFERINGS),
                 (u64::from(node.lives_off_snapshot), 2),
-                (cut(node.cut[0]), 3),
-                (cut(node.cut[1]), 3),
-                (u64::from(node.cut_from_clients), 2),
+                (u64::from(node.last < held), 2),
+                (cut(node.hit.cut[0]), 3),
+                (cut(node.hit.cut[1]), 3),
+                (u64::from(node.hit.cut_from_clients), 2),
+                (self.configuration.standing(self.ids[at]), 4),
+                (u64::from(node.config < newest), 2),
                 (role as u64, 4),
                 ((term - node.term).min(2), 3),
                 (bucket(last - node.last), 3),
                 (u64::from(commit - node.commit > FEW), 2),
-                (if role == Role::Follower { 0 } else { bucket(node.last.saturating_sub(node.commit)) }, 3),
+                (bucket(node.last.saturating_sub(known)), 3),
             ];
             self.codes.push(parts.iter().fold(0, |code, (value, of)| code * of + value));
         }
@@ -430,12 +443,58 @@ mod tests {
         ] {
             assert!(last_differs(more, &[]), "{why}");
         }
+        let config = |node, index, voters: &[NodeId], outgoing: &[NodeId], learners: &[NodeId]| {
+            let event = TraceEvent::ConfigChanged {
+                index,
+                voters: voters.to_vec(),
+                learners: learners.to_vec(),
+                voters_outgoing: outgoing.to_vec(),
+            };
+            (node, event)
+        };
+        let everywhere = |voters: &[NodeId], outgoing: &[NodeId], learners: &[NodeId]| {
+            (1..=3).map(|node| config(node, 2, voters, outgoing, learners)).collect::<Events>()
+        };
+        let voters = everywhere(&[1, 2, 3], &[], &[]);
+        for (more, why) in [
+            (everywhere(&[1, 2], &[], &[3]), "a learner"),
+            (everywhere(&[1, 2], &[1, 2, 3], &[]), "a joint configuration"),
+            (everywhere(&[1, 2], &[], &[]), "a node that was removed"),
+            (voters[..1].to_vec(), "a configuration that only one follows"),
+        ] {
+            let (more, voters) =
+                ([run([1, 2, 3], 1, 1), more].concat(), [run([1, 2, 3], 1, 1), voters.clone()].concat());
+            assert_ne!(of(more, &[]), of(voters, &[]), "{why}");
+        }
+        let made = |node, index| (node, TraceEvent::SnapshotMade { index, term: 2, state: 0 });
+        let behind = [entries(3), vec![made(1, 4), (2, vote(2, 1))]].concat();
+        let level = [entries(3), vec![made(2, 4), (2, vote(2, 1))]].concat();
+        let of_run = |more: Events| of([run([1, 2, 3], 1, 1), more].concat(), &[]);
+        assert_ne!(of_run(behind), of_run(level), "whoever waits for the leader's snapshot");
+        let tail = |tail: u64| (0..tail).map(|n| (2, appended(3 + n, 2, n))).collect::<Events>();
+        assert!(last_differs(tail(1), &[]), "a follower's tail");
+
         let long = of([run([1, 2, 3], 1, 1), entries(40)].concat(), &[]);
         let short = of([run([1, 2, 3], 1, 1), entries(2)].concat(), &[]);
         assert!(long.len() > short.len() && short.iter().all(|state| long.contains(state)));
-        for kind in ["pause", "kill", "latency"] {
-            assert!(last_differs(vec![], &[nemesis(Some(0), Phase::Install, kind, 1 << 30, &[1])]), "{kind}");
+        let hit = |kind| of(run([1, 2, 3], 1, 1), &[nemesis(Some(0), Phase::Install, kind, 1 << 30, &[1])]);
+        let kinds = [
+            "pause",
+            "kill",
+            "latency",
+            "drop",
+            "slow_node",
+            "slow_sync",
+            "full_disk",
+            "lying_fsync",
+            "clock_drift",
+        ];
+        for (at, kind) in kinds.iter().enumerate() {
+            assert!(kinds[..at].iter().all(|other| hit(other) != hit(kind)), "{kind}");
+            assert_ne!(hit(kind), hit("transfer_leader"), "{kind}");
         }
+        assert_eq!(hit("wiped"), hit("kill"));
+        assert_eq!(hit("snapshot_now"), hit("transfer_leader"), "over at once");
         assert!(last_differs(vec![], &[cut([1, 2, 3])]));
         // A follower cut off is another state than the leader cut off.
         let one = of(run([1, 2, 3], 1, 1), &[cut([1, 2, 3])]);
