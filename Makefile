@@ -91,7 +91,7 @@ fuzz: setup  ## 20,000 mutated scenario files, overrides, plans and manifests: e
 	$(BIN)/python ci/fuzz_scenarios.py
 
 detection: setup  ## how soon each planted bug is found over the general families: rewrites docs/detection.md (hours)
-	$(BIN)/python ci/detection.py --seeds $(or $(SEEDS),20) --way $(or $(WAY),random) --results detection.jsonl
+	$(BIN)/python ci/detection.py --seeds $(or $(SEEDS),20) --way $(or $(WAY),both) --results detection.jsonl
 
 clean-run: setup  ## 500,000 random plans of the clean build over all families: rewrites docs/clean-run.md (hours)
 	$(BIN)/python ci/clean_run.py --plans $(or $(PLANS),500000) --results clean-run.jsonl

@@ -1,9 +1,9 @@
 """The clean build over all families: it must survive every plan, and every goal must be reached.
 
-Plans are drawn at random, as many of each family in scenarios/consensus and scenarios/beyond, carried out in simulation and judged. Writes docs/clean-run.md (or
---out): how many, how fast, and after how many plans each goal under `sometimes` was reached. With --results FILE each
-batch is kept as it ends, and the same command goes on from there. Ends with 1 if anything failed, was unknown, or was
-not reached within 1,000 plans.
+Plans are drawn at random, as many of each family in scenarios/consensus and scenarios/beyond, carried out in simulation
+and judged. Writes docs/clean-run.md (or --out): how many, how fast, and after how many plans each goal under
+`sometimes` was reached. With --results FILE each batch is kept as it ends, and the same command goes on from there.
+Ends with 1 if anything failed, was unknown, or was not reached within 1,000 plans.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """How soon each planted bug is found over the general families, and how small its failure becomes.
 
 The general families are all of scenarios/consensus: some with a class of bugs in mind (clocks, membership, catching
-up), none for one bug alone. For each bug and seed, plans are taken from the families in turn, carried out in simulation
-and judged until one fails: at most --plans of them, or --minutes of one core. --way says how they are chosen: at
+up). For each bug and seed, plans are taken from the families in turn, carried out in simulation and judged until one
+fails: at most --plans of them, or --minutes of one core. The page says where. --way says how plans are chosen: at
 random, guided by what earlier ones reached (chaos/corpus.py), or both, to compare. Seconds are of processor time, so a
 busy machine changes them little.
 
@@ -133,8 +133,9 @@ def page(catalogue: Catalogue, searches: list[Searched], limits: str, shrunk_see
         "",
         "Written by `make detection` (`ci/detection.py`). Plans are taken from all families in "
         "`scenarios/consensus` in turn;",
-        "some were written with a class of bugs in mind (clocks, membership, catching up), none for one bug alone. "
-        f"{limits} Seconds are of one core, and differ from run to run.",
+        "some were written with a class of bugs in mind (membership, catching up, and `clocks`, which begins with what "
+        "reads under a",
+        f"lease cannot stand). {limits} Seconds are of one core, and differ from run to run.",
         "Median and worst are over the searches that found it. Steps and operations are those of the shrunk plans, in "
         "the median",
         f"of the first {shrunk_seeds} seeds.",
@@ -160,8 +161,8 @@ def table(known: Catalogue, searches: list[Searched]) -> list[str]:
     """A row for each bug, of the searches of one way."""
     lines = [
         "| planted bug | layer | found | plans: median, worst | seconds: median, worst | steps | operations "
-        "| seen by |",
-        "|---|---|---|---|---|---|---|---|",
+        "| in | seen by |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, layer, *_ in known:
         mine = [one for one in searches if one.plant == name]
@@ -175,6 +176,7 @@ def table(known: Catalogue, searches: list[Searched]) -> list[str]:
             median_and_worst([round(one.seconds, 2) for one in found]),
             middle([one.steps for one in found if one.steps is not None]),
             middle([one.operations for one in found if one.operations is not None]),
+            places([one.scenario for one in found if one.scenario]),
             ", ".join(
                 f"`{shape}` {count}" for shape, count in sorted(seen.items(), key=lambda s: (-s[1], s[0]))
             ),
@@ -224,6 +226,15 @@ def missed(known: Catalogue, searches: list[Searched]) -> list[str]:
                     f"{min(ended):,} plans or more."
                 )
     return lines
+
+
+def places(families: list[str]) -> str:
+    """The family in which most were found, and how many others."""
+    counts = sorted(Counter(families).items(), key=lambda entry: (-entry[1], entry[0]))
+    if not counts:
+        return ""
+    others = f" and {len(counts) - 1} more" if counts[1:] else ""
+    return f"{counts[0][0]} {counts[0][1]}{others}"
 
 
 def middle(numbers: list[int]) -> str:
