@@ -152,7 +152,9 @@ def scenario_files(paths: Sequence[Path]) -> list[Path]:
                 and not any(part.startswith(".") for part in file.relative_to(path).parts)
             )
             if not found:
-                raise UsageError(f"{path}: no scenario in this directory; expected files that end in .yaml")
+                raise UsageError(
+                    f"{path}: no scenario in this directory; expected files that end in .yaml or .yml"
+                )
             files += found
         else:
             files.append(path)

@@ -15,6 +15,7 @@ def validate(scenarios: Scenarios, as_json: Json = False) -> None:
     Also draws a few plans from each, so that what is only wrong for some choices shows. Exit code: 0 or 2.
     """
     with reported_errors(as_json):
+        from chaos.timeline import counted  # noqa: PLC0415
         from harness.run import scenario_files, validate_file  # noqa: PLC0415
 
         console = people(as_json)
@@ -22,7 +23,7 @@ def validate(scenarios: Scenarios, as_json: Json = False) -> None:
         for result in results:
             if result["valid"]:
                 holes = result["holes"]
-                kind = "one plan (no holes)" if holes == 0 else f"a family with {holes} holes"
+                kind = "one plan (no holes)" if holes == 0 else f"a family with {counted(holes, 'hole')}"
                 console.print(f"[green]✓[/green] {escaped(result['file'])}: {kind}")
             else:
                 console.print(f"[red]✗[/red] {escaped(result['error'])}")
