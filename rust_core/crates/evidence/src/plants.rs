@@ -241,12 +241,12 @@ pub enum UnknownPlant {
     )]
     NotInThisBuild(String),
     /// The name is wrong.
-    #[error("there is no planted bug {name:?}; did you mean {nearest:?}? There are: {all}")]
+    #[error("there is no planted bug {name:?}{} There are: {all}", did_you_mean(.nearest.as_deref()))]
     Unknown {
         /// The name given.
         name: String,
-        /// The nearest valid one.
-        nearest: &'static str,
+        /// The nearest valid one, if one is near.
+        nearest: Option<&'static str>,
         /// All valid ones.
         all: String,
     },
@@ -312,12 +312,17 @@ fn named(name: &str) -> Result<Plant, UnknownPlant> {
     }
     // The beginning of a name is meant for that name, however short it is.
     let distance = |valid: &&str| (!valid.starts_with(name), edit_distance(name, valid));
-    let nearest = PLANTS.iter().map(|entry| entry.name).min_by_key(distance);
+    let nearest = PLANTS.iter().map(|entry| entry.name).min_by_key(distance).expect("there are plants");
+    let is_near = nearest.starts_with(name) || edit_distance(name, nearest) <= name.chars().count() / 2;
     Err(UnknownPlant::Unknown {
         name: name.to_owned(),
-        nearest: nearest.expect("there are plants"),
+        nearest: is_near.then_some(nearest),
         all: PLANTS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
     })
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(|| ".".to_owned(), |name| format!("; did you mean {name:?}?"))
 }
 
 /// How many characters must be inserted, removed or replaced to turn one into the other (Levenshtein 1965).

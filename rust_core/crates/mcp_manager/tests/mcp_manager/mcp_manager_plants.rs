@@ -53,9 +53,10 @@ mod mcp_manager_planted {
     #[test]
     fn a_wrong_name_is_told_the_nearest_valid_one() {
         for (wrong, right) in [
-            ("stale-reads", "stale-read"),
-            ("ack_before_commit", "ack-before-commit"),
-            ("vote", "vote-not-durable"),
+            ("stale-reads", Some("stale-read")),
+            ("ack_before_commit", Some("ack-before-commit")),
+            ("vote", Some("vote-not-durable")),
+            ("nope", None),
         ] {
             let error = Plants::parse(&[wrong]).unwrap_err();
             let UnknownPlant::Unknown { nearest, all, .. } = &error else { panic!("{error}") };

@@ -3,7 +3,7 @@
 use mcp_chaos_consensus::{Recovered, Snapshot};
 use mcp_chaos_evidence::{NodeId, TraceEvent};
 use mcp_chaos_wal::{DiskError, DiskOp, OpenError, SimDisk, Wal};
-use mcp_manager::{Input, Node, Now, Options, Output, Plant};
+use mcp_manager::{Input, Node, Now, Options, Output};
 
 use super::{CLUSTER, Event, World};
 use crate::panics;
