@@ -84,7 +84,7 @@ GOALS = {
     "leader_changed": "another node came to lead after the start",
     "log_truncated": "a node removed log entries that conflicted with the leader's",
     "snapshot_installed": "a node caught up from a snapshot",
-    "node_refused": "a node refused to start on what its disk held",
+    "node_refused": "a node refused to start on its disk",
     "read_after_leader_change": "a read was served within a second after a leader change",
     "voter_added": "a node votes that did not before",
     "voter_removed": "a node does not vote any more",

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
+from hypothesis import event, target
 from hypothesis import strategies as st
 from hypothesis.control import current_build_context
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -34,7 +35,6 @@ from chaos.topology import node_name
 from chaos.units import parse_duration
 from harness.cluster import Json
 from harness.hand import ClusterByHand
-from harness.signals import tell_hypothesis
 
 SPANS: Final = ("200ms", "1s", "3s")
 """For how long time passes at once, and faults stand; the mildest first."""
@@ -120,7 +120,14 @@ class ClusterMachine(RuleBasedStateMachine):
             sys.exc_info()[0] is None
         ):  # else a rule or an invariant has failed already, or the example was given up
             self.cluster.check(keep=current_build_context().is_final)
-            tell_hypothesis(self.cluster.trial)
+            trial = self.cluster.trial
+            for goal in trial.goals:
+                event(goal)
+            for kind in sorted({step.kind for step in trial.plan.steps}):
+                event(f"fault: {kind}")
+            # What a guided hunt counts.
+            target(float(len(trial.states)), label="abstract states gone through")
+            target(float(len(trial.transitions)), label="steps between them")
 
     def _has_time(self) -> bool:
         return self.cluster.now_ns < self._longest_ns

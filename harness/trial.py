@@ -43,10 +43,15 @@ class Trial:
         """The abstract states that the run went through, as numbers."""
         return self.result.evidence.states()
 
+    @cached_property
+    def transitions(self) -> list[int]:
+        """The steps between those states, and the conditions in which reads were answered, as numbers."""
+        return self.result.evidence.transitions()
+
     @property
     def features(self) -> list[int]:
-        """What a guided search counts: those states, the steps between them, the conditions of reads."""
-        return [*self.states, *self.result.evidence.transitions()]
+        """What a guided search counts."""
+        return [*self.states, *self.transitions]
 
 
 def try_plan(plan: Plan, options: RunOptions, progress: Callable[[str], None] = lambda _: None) -> Trial:

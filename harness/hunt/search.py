@@ -23,7 +23,6 @@ from chaos.scenario import Scenario
 from chaos.signature import Signature, reason_of
 from chaos.verdict import Verdict
 from harness.hunt.ways import Guided
-from harness.signals import tell_hypothesis
 from harness.trial import Trial
 
 Execute = Callable[[Plan], Trial]
@@ -267,10 +266,7 @@ class Search:
         @seeded(seed)
         @given(plan=plans(self._scenario))
         def hunted(plan: Plan) -> None:
-            self._tried = None
             signature, reason = self._try(plan)
-            if self._tried is not None:
-                tell_hypothesis(self._tried)
             if signature is None or (signature in known if known is not None else signature != wanted):
                 return
             last[:] = [(signature, reason, plan)]

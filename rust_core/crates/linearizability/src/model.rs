@@ -80,6 +80,18 @@ pub trait Model {
         ""
     }
 
+    /// The same object with what all that was observed tells together: no order that explains these actions (all of a
+    /// history's, each of them certain to have been observed or only possible) leads through a step that it forbids, so
+    /// it explains exactly what this one explains, and a search need not try the rest. What it finds inexplicable it may
+    /// lay at the door of another operation. None if nothing is gained.
+    fn informed(&self, actions: &[Self::Action]) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = actions;
+        None
+    }
+
     /// Memory in bytes that the state holds beyond its own size and shares with none of the states it came
     /// from: what one more such state costs an engine.
     fn state_bytes(&self, state: &Self::State) -> usize {

@@ -318,6 +318,29 @@ impl<M: Model> Object for Modelled<M> {
             return Ok(Found::nothing(Exhausted::Stopped(stop)));
         }
         let alone = head_start(problem.moments.len());
+        let prepared = problem.bytes(history);
+        let informed = self.model.informed(&problem.actions).filter(|_| race.wants("depth-first"));
+        let mut alarm = None;
+        if let Some(model) = &informed {
+            let entrant = Entrant::new(alone, |memory| {
+                depth_first::DepthFirst::new(&problem, Interned::new(model, &problem), memory)
+            });
+            let finish = course.run(vec![entrant], race.steps.min(alone), prepared);
+            let found = found(&problem.moments, |step| problem.steps[step as usize].operation, finish, race);
+            match found.answer {
+                Ok(Answer::Inexplicable { moment, .. }) => {
+                    let answer = Ok(Answer::Inexplicable { moment, is_first: false });
+                    alarm = Some(Found { answer, ..found });
+                }
+                Ok(_) => return Ok(found),
+                Err(_) => {}
+            }
+        }
+        if race.wanted != Wanted::Survivors
+            && let Some(alarm) = alarm
+        {
+            return Ok(alarm);
+        }
         let mut entrants: Vec<Entrant> = Vec::new();
         let (problem, model, remember) = (&problem, &self.model, race.remember);
         if race.wants("frontier") {
@@ -330,9 +353,17 @@ impl<M: Model> Object for Modelled<M> {
                 depth_first::DepthFirst::new(problem, Interned::new(model, problem), memory)
             }));
         }
-        let prepared = problem.bytes(history);
         let finish = course.run(race.in_turn(entrants), race.steps, prepared);
-        Ok(found(&problem.moments, |step| problem.steps[step as usize].operation, finish, race))
+        let is_spent = |finish: &Finish| match finish {
+            Finish::Exhausted(Exhausted::Steps, _) => race.steps == u64::MAX,
+            Finish::Exhausted(why, _) => *why == Exhausted::Memory,
+            Finish::Answered(..) => false,
+        };
+        match alarm {
+            // It is certain that something is wrong, and would have taken too long to say where that begins.
+            Some(alarm) if is_spent(&finish) => Ok(alarm),
+            _ => Ok(found(&problem.moments, |step| problem.steps[step as usize].operation, finish, race)),
+        }
     }
 
     fn observes(&self, history: &History, operation: &Operation) -> bool {

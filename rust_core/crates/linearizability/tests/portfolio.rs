@@ -219,3 +219,45 @@ fn an_algorithm_that_does_not_fit_is_blamed_only_if_it_was_asked_for() {
     assert_eq!(report.verdict, Verdict::Unknown);
     assert!(report.reason.starts_with("the algorithm that was asked for"), "{}", report.reason);
 }
+
+/// Many appends of which nobody knows whether and when they took effect, beside reads that tell.
+fn lost_appends(last_read: &str) -> History {
+    let mut text = String::new();
+    for process in 0..40 {
+        text += &format!("{process} invoke append {process}\n");
+    }
+    for process in 0..40 {
+        text += &format!("{process} info append {process}\n");
+    }
+    let mut held: Vec<u64> = Vec::new();
+    for at in 0..20 {
+        // Neither the order in which they began nor its reverse.
+        held.push(at * 7 % 40);
+        text += &format!("100 invoke read\n100 ok read {}\n", serde_json::to_string(&held).unwrap());
+        text += &format!("101 invoke append {}\n101 ok append null\n", 100 + at);
+        held.push(100 + at);
+    }
+    text += &format!("100 invoke read\n100 ok read {last_read}\n");
+    history(&text)
+}
+
+#[test]
+fn appends_of_unknown_outcome_are_where_the_longest_read_shows_them() {
+    let held: Vec<u64> = (0..20).flat_map(|at| [at * 7 % 40, 100 + at]).collect();
+    let limits = Limits { steps: 20_000, ..Limits::default() };
+    let judged = |last_read: &[u64]| {
+        let history = lost_appends(&serde_json::to_string(last_read).unwrap());
+        check(&history, "log", &Options::default(), &limits, &Unwatched).unwrap()
+    };
+    let report = judged(&held);
+    assert_eq!(report.verdict, Verdict::Valid, "{}", report.reason);
+    let uninformed = Options { algorithm: Some("frontier".to_owned()), ..Options::default() };
+    let text = serde_json::to_string(&held).unwrap();
+    let report = check(&lost_appends(&text), "log", &uninformed, &limits, &Unwatched).unwrap();
+    assert_eq!(report.verdict, Verdict::Unknown, "every order is tried");
+    let mut swapped = held.clone();
+    swapped.swap(37, 39);
+    let report = judged(&swapped);
+    assert_eq!(report.verdict, Verdict::Invalid, "{}", report.reason);
+    assert!(!report.failure.unwrap().is_first, "the search for the first took too long");
+}

@@ -194,3 +194,19 @@ fn a_learner_that_counts_as_a_voter_is_found_over_the_random_mix() {
     let checks: Vec<_> = (0..60).map(|seed| found(&seed)).filter(|checks| !checks.is_empty()).collect();
     assert!(checks.iter().flatten().any(|check| *check == "committed_never_changes"), "{checks:?}");
 }
+
+/// A member that joined was founded by nobody's `init`: with the planted bug it comes back empty, and waits.
+#[test]
+fn a_member_that_joined_and_is_wiped_is_founded_by_nobody() {
+    let steps =
+        || vec![step(0, at(2 * S), None, add_node()), step(1, at(4 * S), None, process("wiped", &[4]))];
+    let clean = run(&plan_with_spares(1, 3, 1, steps()), NO_PLANTS);
+    assert_valid(&clean, "it refuses");
+    let planted = run(&plan_with_spares(1, 3, 1, steps()), &["wiped-node-votes"]);
+    let founded = |run: &Run| {
+        let of_4 = run.trace.iter().filter(|record| record.node == 4);
+        of_4.filter(|record| record.event.name() == "initialized").count()
+    };
+    assert_eq!((founded(&clean), founded(&planted)), (0, 0));
+    assert!(!planted.trace.iter().any(|record| record.event.name() == "refused"));
+}

@@ -39,7 +39,7 @@ const SUFFERED: [Kind; 7] = [
 pub(super) const SUFFERINGS: u64 = 1 << SUFFERED.len();
 
 impl Kind {
-    /// None for what takes nodes down, for what is over at once, and for an administrator's doings.
+    /// None for what takes nodes down, for what leaves nothing behind, and for an administrator's doings.
     fn of(kind: &str) -> Option<Kind> {
         Some(match kind {
             "pause" => Kind::Pause,
@@ -56,9 +56,19 @@ impl Kind {
     }
 }
 
-/// Whether a fault takes the processes of its nodes down: until they say that they have started.
-pub(super) fn takes_down(kind: &str) -> bool {
-    matches!(kind, "kill" | "power_off" | "restart" | "wiped" | "replace_node")
+/// The nodes whose processes a fault took down: until they say that they have started.
+pub(super) fn taken_down(record: &NemesisRecord) -> &[NodeId] {
+    match record.kind.as_str() {
+        "kill" | "power_off" | "restart" | "wiped" => &record.nodes,
+        // The other one takes its place.
+        "replace_node" => &record.nodes[..record.nodes.len().min(1)],
+        _ => &[],
+    }
+}
+
+/// Whether what a fault did stays after the step is over: until everything is healed.
+fn stays(kind: &str) -> bool {
+    matches!(kind, "clock_jump" | "corrupt")
 }
 
 /// What the faults in force do to one node.
@@ -86,6 +96,7 @@ impl Faults {
                 let links = record.links.iter().map(|(from, to)| (end(from), end(to))).collect();
                 self.0.push(Fault { step: record.step, kind, nodes: record.nodes.clone(), links });
             }
+            Phase::Heal if stays(&record.kind) => {}
             Phase::Heal => self.0.retain(|fault| fault.step != record.step),
             Phase::AllHealed => self.0.clear(),
         }

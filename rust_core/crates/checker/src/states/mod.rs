@@ -14,8 +14,8 @@
 //!   do not know as committed themselves;
 //! - the configuration: what the newest one that anybody follows makes of it (a voter, one that is on its way out
 //!   of a joint one, a learner, none of these), and whether it follows that one itself;
-//! - whether it lives off a snapshot of the leader's, and whether it waits for one: its log ends before the
-//!   newest snapshot of the one that leads;
+//! - whether it lives off a snapshot of the leader's, and whether it may be waiting for one: its log ends before
+//!   the newest snapshot of the one that leads;
 //! - for the node to which the record belongs: what happened, if it was more than an entry on its way.
 
 use mcp_chaos_evidence::{
@@ -26,7 +26,7 @@ use mcp_chaos_history::Set;
 
 mod faults;
 
-use faults::{Faults, Hit, SUFFERINGS, takes_down};
+use faults::{Faults, Hit, SUFFERINGS, taken_down};
 
 use crate::Evidence;
 
@@ -137,16 +137,15 @@ struct Node {
     commit: u64,
     /// Where its own newest snapshot ends.
     snapshot: u64,
-    /// The index of the configuration that it follows.
-    config: u64,
+    /// Which of [`Cluster::configurations`] it follows.
+    configuration: usize,
     /// When it was last started, or changed its role.
     changed_ns: u64,
 }
 
-/// The newest configuration that any node follows.
-#[derive(Default)]
+/// A configuration that nodes follow.
+#[derive(Default, PartialEq, Eq)]
 struct Configuration {
-    index: u64,
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
     learners: Vec<NodeId>,
@@ -167,7 +166,11 @@ impl Configuration {
 struct Cluster {
     ids: Vec<NodeId>,
     nodes: Vec<Node>,
-    configuration: Configuration,
+    /// All that there were.
+    configurations: Vec<Configuration>,
+    /// The newest of them, and the log index at which it was first seen.
+    newest: usize,
+    newest_index: u64,
     faults: Faults,
     now_ns: u64,
     /// Kept so that a state does not allocate.
@@ -190,7 +193,9 @@ impl Cluster {
         Cluster {
             ids,
             nodes,
-            configuration: Configuration::default(),
+            configurations: vec![Configuration::default()],
+            newest: 0,
+            newest_index: 0,
             faults: Faults::default(),
             now_ns: 0,
             codes: Vec::new(),
@@ -239,20 +244,27 @@ impl Cluster {
                 6
             }
             TraceEvent::ConfigChanged { index, ref voters, ref learners, ref voters_outgoing } => {
-                node.config = index;
-                if index >= self.configuration.index {
-                    self.configuration = Configuration {
-                        index,
-                        voters: voters.clone(),
-                        outgoing: voters_outgoing.clone(),
-                        learners: learners.clone(),
-                    };
+                // A restart, and a leader's snapshot, tell at a later index what was so before.
+                let told = Configuration {
+                    voters: voters.clone(),
+                    outgoing: voters_outgoing.clone(),
+                    learners: learners.clone(),
+                };
+                let known = self.configurations.iter().position(|known| *known == told);
+                let of = known.unwrap_or(self.configurations.len());
+                if known.is_none() {
+                    self.configurations.push(told);
+                }
+                node.configuration = of;
+                if index > self.newest_index && of != self.newest {
+                    (self.newest, self.newest_index) = (of, index);
                 }
                 7
             }
             TraceEvent::Initialized { ref voters, .. } => {
-                if self.configuration.voters.is_empty() {
-                    self.configuration.voters.clone_from(voters);
+                let founding = &mut self.configurations[0].voters;
+                if founding.is_empty() {
+                    founding.clone_from(voters);
                 }
                 7
             }
@@ -279,8 +291,8 @@ impl Cluster {
         if record.status != Status::Done {
             return;
         }
-        if record.phase == Phase::Install && takes_down(&record.kind) {
-            for id in &record.nodes {
+        if record.phase == Phase::Install {
+            for id in taken_down(record) {
                 if let Some(at) = self.ids.iter().position(|other| other == id) {
                     self.nodes[at].is_down = true;
                 }
@@ -321,7 +333,7 @@ impl Cluster {
         let peers = self.nodes.len() as u64 - 1;
         let leader = self.nodes.iter().filter(|node| node.role == Role::Leader && !node.is_down);
         let held = leader.max_by_key(|node| node.term).map_or(0, |node| node.snapshot);
-        let newest = self.configuration.index;
+        let newest = &self.configurations[self.newest];
         self.codes.clear();
         for (at, node) in self.nodes.iter().enumerate() {
             let happened = acted.filter(|(by, _)| *by == at).map_or(0, |(_, happened)| happened);
@@ -343,8 +355,8 @@ impl Cluster {
                 (cut(node.hit.cut[0]), 3),
                 (cut(node.hit.cut[1]), 3),
                 (u64::from(node.hit.cut_from_clients), 2),
-                (self.configuration.standing(self.ids[at]), 4),
-                (u64::from(node.config < newest), 2),
+                (newest.standing(self.ids[at]), 4),
+                (u64::from(node.configuration != self.newest), 2),
                 (role as u64, 4),
                 ((term - node.term).min(2), 3),
                 (bucket(last - node.last), 3),
@@ -443,37 +455,6 @@ mod tests {
         ] {
             assert!(last_differs(more, &[]), "{why}");
         }
-        let config = |node, index, voters: &[NodeId], outgoing: &[NodeId], learners: &[NodeId]| {
-            let event = TraceEvent::ConfigChanged {
-                index,
-                voters: voters.to_vec(),
-                learners: learners.to_vec(),
-                voters_outgoing: outgoing.to_vec(),
-            };
-            (node, event)
-        };
-        let everywhere = |voters: &[NodeId], outgoing: &[NodeId], learners: &[NodeId]| {
-            (1..=3).map(|node| config(node, 2, voters, outgoing, learners)).collect::<Events>()
-        };
-        let voters = everywhere(&[1, 2, 3], &[], &[]);
-        for (more, why) in [
-            (everywhere(&[1, 2], &[], &[3]), "a learner"),
-            (everywhere(&[1, 2], &[1, 2, 3], &[]), "a joint configuration"),
-            (everywhere(&[1, 2], &[], &[]), "a node that was removed"),
-            (voters[..1].to_vec(), "a configuration that only one follows"),
-        ] {
-            let (more, voters) =
-                ([run([1, 2, 3], 1, 1), more].concat(), [run([1, 2, 3], 1, 1), voters.clone()].concat());
-            assert_ne!(of(more, &[]), of(voters, &[]), "{why}");
-        }
-        let made = |node, index| (node, TraceEvent::SnapshotMade { index, term: 2, state: 0 });
-        let behind = [entries(3), vec![made(1, 4), (2, vote(2, 1))]].concat();
-        let level = [entries(3), vec![made(2, 4), (2, vote(2, 1))]].concat();
-        let of_run = |more: Events| of([run([1, 2, 3], 1, 1), more].concat(), &[]);
-        assert_ne!(of_run(behind), of_run(level), "whoever waits for the leader's snapshot");
-        let tail = |tail: u64| (0..tail).map(|n| (2, appended(3 + n, 2, n))).collect::<Events>();
-        assert!(last_differs(tail(1), &[]), "a follower's tail");
-
         let long = of([run([1, 2, 3], 1, 1), entries(40)].concat(), &[]);
         let short = of([run([1, 2, 3], 1, 1), entries(2)].concat(), &[]);
         assert!(long.len() > short.len() && short.iter().all(|state| long.contains(state)));
@@ -499,6 +480,58 @@ mod tests {
         // A follower cut off is another state than the leader cut off.
         let one = of(run([1, 2, 3], 1, 1), &[cut([1, 2, 3])]);
         assert_ne!(one, of(run([1, 2, 3], 1, 1), &[cut([2, 1, 3])]));
+    }
+
+    /// How the cluster stands when all is over, whoever acted last.
+    fn at_the_end(more: Events) -> u64 {
+        let traces = trace([run([1, 2, 3], 1, 1), more].concat());
+        let evidence = Evidence { history: &[], traces: &traces, nemesis: &[], system_has_trace: true };
+        walk(&evidence, |_, _| {}, |_| {}).state(None)
+    }
+
+    #[test]
+    fn who_belongs_to_the_cluster_and_who_knows_it_is_part_of_the_state() {
+        let config = |node, index, voters: &[NodeId], outgoing: &[NodeId], learners: &[NodeId]| {
+            let event = TraceEvent::ConfigChanged {
+                index,
+                voters: voters.to_vec(),
+                learners: learners.to_vec(),
+                voters_outgoing: outgoing.to_vec(),
+            };
+            (node, event)
+        };
+        let everywhere = |index, voters: &[NodeId], outgoing: &[NodeId], learners: &[NodeId]| {
+            at_the_end((1..=3).map(|node| config(node, index, voters, outgoing, learners)).collect())
+        };
+        let all = everywhere(2, &[1, 2, 3], &[], &[]);
+        let told = [
+            all,
+            everywhere(2, &[1, 2], &[], &[3]),
+            everywhere(2, &[1, 2], &[1, 2, 3], &[]),
+            everywhere(2, &[1, 2], &[], &[]),
+            at_the_end(vec![config(1, 2, &[1, 2, 3], &[], &[]), config(1, 3, &[1, 2], &[], &[])]),
+        ];
+        assert_eq!(told.iter().collect::<std::collections::BTreeSet<_>>().len(), told.len());
+        // A restart tells at the index of its snapshot what was so before.
+        let restarted = [1, 2, 3].map(|node| config(node, 2, &[1, 2, 3], &[], &[])).to_vec();
+        let again =
+            [restarted, vec![config(2, 1, &[1, 2, 3], &[], &[]), config(1, 90, &[1, 2, 3], &[], &[])]];
+        assert_eq!(at_the_end(again.concat()), all);
+    }
+
+    #[test]
+    fn whoever_ends_before_the_leaders_snapshot_and_whoever_has_a_tail_are_other_states() {
+        let made = |node| (node, TraceEvent::SnapshotMade { index: 2, term: 2, state: 0 });
+        let behind = |node| vec![(1, appended(3, 2, 0)), (2, appended(3, 2, 0)), made(node)];
+        let shorter = |node| [vec![(3, TraceEvent::Truncated { from: 2 })], behind(node)].concat();
+        assert_ne!(at_the_end(shorter(1)), at_the_end(shorter(2)), "n1 leads, and n3 ends at 1");
+        assert_eq!(at_the_end(behind(1)), at_the_end(behind(2)), "nobody ends before it");
+        // Both followers' logs are as long in either case, and so is the longest.
+        let logs = |committed| {
+            let entries = [1, 2, 3].map(|node| (node, appended(3, 2, 0)));
+            at_the_end([entries.to_vec(), vec![(2, TraceEvent::Committed { index: committed })]].concat())
+        };
+        assert_ne!(logs(2), logs(3), "nobody knows of the tails as committed, or somebody does");
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::model::{Call, Model, Reading};
 pub struct Log {
     /// What it holds at the beginning.
     pub initial: Vec<Value>,
+    /// What it is known to hold at last, or begin with by then: nothing else is appended in these places. Empty where
+    /// nothing is known.
+    pub known: Vec<Value>,
 }
 
 /// The entries.
@@ -148,7 +151,10 @@ impl Model for Log {
 
     fn step(&self, state: &State, action: &Action, next: &mut Vec<State>) {
         match action {
-            Action::Append(entry, offset) if offset.is_none_or(|offset| offset == state.len as i64) => {
+            Action::Append(entry, offset)
+                if offset.is_none_or(|offset| offset == state.len as i64)
+                    && self.known.get(state.len).is_none_or(|known| known == entry) =>
+            {
                 next.push(state.with(entry));
             }
             Action::Read(entries) if state.is(entries) => next.push(state.clone()),
@@ -160,6 +166,17 @@ impl Model for Log {
 
     fn is_observer(&self, action: &Action) -> bool {
         !matches!(action, Action::Append(..))
+    }
+
+    /// An entry stays where it is: whatever is appended at an offset is what the longest read found there. Without this
+    /// every order of appends whose outcomes are unknown is tried.
+    fn informed(&self, actions: &[Action]) -> Option<Log> {
+        let reads = actions.iter().filter_map(|action| match action {
+            Action::Read(entries) => Some(&entries.list),
+            _ => None,
+        });
+        let longest = reads.max_by_key(|list| list.len())?;
+        Some(Log { initial: self.initial.clone(), known: longest.to_vec() })
     }
 
     fn state_bytes(&self, state: &State) -> usize {

@@ -30,15 +30,17 @@ impl World {
     pub(super) fn found(&mut self, node: NodeId) {
         let disk = self.machine(node).take_disk();
         let (wal, _) = Wal::open(disk, self.wal_options(node)).expect("an empty disk opens");
-        self.found_on(node, wal);
+        if let Err(mishap) = self.found_on(node, wal) {
+            self.end_badly(node, mishap);
+        }
     }
 
-    fn found_on(&mut self, node: NodeId, mut wal: Wal<SimDisk>) {
+    fn found_on(&mut self, node: NodeId, mut wal: Wal<SimDisk>) -> Result<(), Mishap> {
         let voters = self.plan.founders();
         let snapshot = Node::found(CLUSTER, node, &voters).expect("the voters are the cluster's nodes");
         if let Err(error) = wal.found(CLUSTER, &snapshot) {
             self.machine(node).state = State::Down { disk: wal.into_disk(), powered: true };
-            return self.end_badly(node, error.into());
+            return Err(error.into());
         }
         let recovered = Recovered {
             boot: wal.boot(),
@@ -50,9 +52,7 @@ impl World {
         let machine = self.machine(node);
         (machine.boot, machine.founded) = (wal.boot(), true);
         self.trace(node, TraceEvent::Initialized { cluster: CLUSTER.to_owned(), voters });
-        if let Err(mishap) = self.run_process(node, wal, recovered) {
-            self.end_badly(node, mishap);
-        }
+        self.run_process(node, wal, recovered)
     }
 
     /// Starts the process of a spare, on an empty disk: it belongs to no cluster.
@@ -407,13 +407,14 @@ impl World {
                 disk.disarm();
                 let after = (disk.writes(), disk.count(DiskOp::Sync));
                 machine.boot = recovered.boot;
-                if machine.founded && recovered.snapshot.is_none() {
-                    // Only with the planted bug: whoever starts it founds it once more, with the same `init`, as if
-                    // nothing had happened.
-                    self.found_on(node, wal);
-                    return self.process_is_up(node);
+                // Only with the planted bug: whoever starts it founds it once more, with the same `init`, as if nothing
+                // had happened.
+                let founds_again = machine.founded && recovered.snapshot.is_none();
+                if founds_again && self.plan.founders().contains(&node) {
+                    (after, self.found_on(node, wal))
+                } else {
+                    (after, self.run_process(node, wal, recovered))
                 }
-                (after, self.run_process(node, wal, recovered))
             }
             Err(failure) => {
                 let mut disk = failure.disk;
