@@ -80,11 +80,11 @@ pub trait Model {
         ""
     }
 
-    /// The same object with what all that was observed tells together: no order that explains these actions (all of a
-    /// history's, each of them certain to have been observed or only possible) leads through a step that it forbids, so
-    /// it explains exactly what this one explains, and a search need not try the rest. What it finds inexplicable it may
-    /// lay at the door of another operation. None if nothing is gained.
-    fn informed(&self, actions: &[Self::Action]) -> Option<Self>
+    /// The same object with what one of the actions tells of all others, and which one that is. No order that explains
+    /// these actions (all of a history's, each of them observed for certain or only possible) leads through a step that
+    /// it forbids: so it explains exactly what this one explains, and a search need not try the rest. What it finds
+    /// inexplicable is so only once the telling action is completed, too. None if nothing is gained.
+    fn informed(&self, actions: &[Self::Action]) -> Option<(Self, usize)>
     where
         Self: Sized,
     {

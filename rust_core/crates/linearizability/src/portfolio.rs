@@ -309,7 +309,7 @@ impl<M: Model> Object for Modelled<M> {
         course: &mut Course,
         race: &Race,
     ) -> Result<Found, (u32, String)> {
-        if !course.has_room(Problem::<M::Action>::bytes_for(history, operations.len())) {
+        if !course.has_room(Problem::<M::Action>::bytes_for(history, operations)) {
             return Ok(Found::nothing(Exhausted::Memory));
         }
         let stopped = Cell::new(None);
@@ -319,23 +319,26 @@ impl<M: Model> Object for Modelled<M> {
         }
         let alone = head_start(problem.moments.len());
         let prepared = problem.bytes(history);
-        let informed = self.model.informed(&problem.actions).filter(|_| race.wants("depth-first"));
-        let mut alarm = None;
-        if let Some(model) = &informed {
+        let operation_of = |step: u32| problem.steps[step as usize].operation;
+        let alarm = if race.wants("depth-first")
+            && let Some((model, told_by)) = self.model.informed(&problem.actions)
+        {
             let entrant = Entrant::new(alone, |memory| {
-                depth_first::DepthFirst::new(&problem, Interned::new(model, &problem), memory)
+                depth_first::DepthFirst::new(&problem, Interned::new(&model, &problem), memory)
             });
             let finish = course.run(vec![entrant], race.steps.min(alone), prepared);
-            let found = found(&problem.moments, |step| problem.steps[step as usize].operation, finish, race);
-            match found.answer {
-                Ok(Answer::Inexplicable { moment, .. }) => {
-                    let answer = Ok(Answer::Inexplicable { moment, is_first: false });
-                    alarm = Some(Found { answer, ..found });
+            match finish {
+                Finish::Answered(_, Answer::Linearizable) => {
+                    return Ok(found(&problem.moments, operation_of, finish, race));
                 }
-                Ok(_) => return Ok(found),
-                Err(_) => {}
+                Finish::Answered(engine, Answer::Inexplicable { moment, .. }) => {
+                    Some(alarm(&problem, engine.name(), moment, told_by))
+                }
+                _ => None,
             }
-        }
+        } else {
+            None
+        };
         if race.wanted != Wanted::Survivors
             && let Some(alarm) = alarm
         {
@@ -354,15 +357,17 @@ impl<M: Model> Object for Modelled<M> {
             }));
         }
         let finish = course.run(race.in_turn(entrants), race.steps, prepared);
-        let is_spent = |finish: &Finish| match finish {
-            Finish::Exhausted(Exhausted::Steps, _) => race.steps == u64::MAX,
-            Finish::Exhausted(why, _) => *why == Exhausted::Memory,
-            Finish::Answered(..) => false,
-        };
-        match alarm {
+        debug_assert!(
+            alarm.is_none() || !matches!(finish, Finish::Answered(_, Answer::Linearizable)),
+            "an informed model explains what the model explains"
+        );
+        match (alarm, &finish) {
+            (None, _)
+            | (_, Finish::Answered(..) | Finish::Exhausted(Exhausted::Stopped(Stop::Cancelled), _)) => {
+                Ok(found(&problem.moments, operation_of, finish, race))
+            }
             // It is certain that something is wrong, and would have taken too long to say where that begins.
-            Some(alarm) if is_spent(&finish) => Ok(alarm),
-            _ => Ok(found(&problem.moments, |step| problem.steps[step as usize].operation, finish, race)),
+            (Some(alarm), Finish::Exhausted(..)) => Ok(alarm),
         }
     }
 
@@ -371,15 +376,29 @@ impl<M: Model> Object for Modelled<M> {
     }
 }
 
+/// What a search by an informed model found inexplicable at a moment: by then, or once the step is completed that told
+/// the model, something is wrong for certain.
+fn alarm<A>(problem: &Problem<A>, algorithm: &'static str, moment: usize, told_by: usize) -> Found {
+    let action = |step: u32| problem.steps[step as usize].action as usize;
+    let told = problem
+        .moments
+        .iter()
+        .position(|moment| matches!(moment, Moment::Return(step) if action(*step) == told_by));
+    let moment = told.map_or(moment, |told| told.max(moment));
+    let operation = |step: u32| problem.steps[step as usize].operation;
+    let (at, completed) = standing(&problem.moments, operation, moment);
+    Found {
+        answer: Ok(Answer::Inexplicable { moment, is_first: false }),
+        algorithm,
+        at,
+        completed,
+        possible: Vec::new(),
+        witness: None,
+    }
+}
+
 /// Translates what an engine found from steps to operations.
 fn found(moments: &[Moment], operation: impl Fn(u32) -> u32, finish: Finish, race: &Race) -> Found {
-    let returns = |part: &[Moment]| part.iter().filter(|moment| matches!(moment, Moment::Return(_))).count();
-    let completed = |until: usize| (returns(&moments[..until]), returns(moments));
-    let step_at = |moment: usize| {
-        moments.get(moment).map(|moment| match moment {
-            Moment::Invoke(step) | Moment::Return(step) => operation(*step),
-        })
-    };
     match finish {
         Finish::Answered(engine, answer) => {
             let moment = match answer {
@@ -394,27 +413,42 @@ fn found(moments: &[Moment], operation: impl Fn(u32) -> u32, finish: Finish, rac
                 done: survivor.done.into_iter().map(&operation).collect(),
                 why: survivor.why,
             });
+            let (at, completed) = standing(moments, &operation, moment);
             Found {
                 answer: Ok(answer),
                 algorithm: engine.name(),
-                at: step_at(moment),
-                completed: completed(moment),
+                at,
+                completed,
                 possible: possible.collect(),
                 witness: order.map(|order| order.into_iter().map(&operation).collect()),
             }
         }
         Finish::Exhausted(why, engine) => {
             let verified = engine.as_ref().map_or(0, |engine| engine.verified().min(moments.len()));
+            let (at, completed) = standing(moments, &operation, verified);
             Found {
                 answer: Err(why),
                 algorithm: engine.map_or("none", |engine| engine.name()),
-                at: step_at(verified),
-                completed: completed(verified),
+                at,
+                completed,
                 possible: Vec::new(),
                 witness: None,
             }
         }
     }
+}
+
+/// Whose moment it is, and how many operations of certain outcome had ended before it, of how many.
+fn standing(
+    moments: &[Moment],
+    operation: impl Fn(u32) -> u32,
+    moment: usize,
+) -> (Option<u32>, (usize, usize)) {
+    let returns = |part: &[Moment]| part.iter().filter(|moment| matches!(moment, Moment::Return(_))).count();
+    let at = moments.get(moment).map(|moment| match moment {
+        Moment::Invoke(step) | Moment::Return(step) => operation(*step),
+    });
+    (at, (returns(&moments[..moment]), returns(moments)))
 }
 
 /// One check under way.

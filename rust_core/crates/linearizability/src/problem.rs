@@ -42,15 +42,26 @@ pub struct Problem<A> {
 }
 
 impl<A> Problem<A> {
-    /// What it takes to prepare so many of the history's operations, at most; actions that hold long texts or lists
-    /// take more.
-    pub(crate) fn bytes_for(history: &History, operations: usize) -> u64 {
+    /// What it takes to prepare these of the history's operations, at most. What actions hold outside themselves is
+    /// taken for what the values of their operations do, each once.
+    pub(crate) fn bytes_for(history: &History, operations: &[u32]) -> u64 {
+        let mut counted = vec![false; history.values.len()];
+        let values = operations.iter().flat_map(|number| {
+            let operation = &history.operations[*number as usize];
+            [operation.argument, operation.result]
+        });
+        let outside: usize = values
+            .filter(|value| !std::mem::replace(&mut counted[*value as usize], true))
+            .map(|value| value_bytes(history.values.get(value)))
+            .sum();
+        let operations = operations.len();
         // Actions say what is done with which argument, and what came of it. While they are numbered they are held
         // twice, and the table of their numbers may be growing.
         let actions = operations.min(4 * history.values.len());
         (actions * (2 * size_of::<A>() + 3 * (size_of::<(A, u32)>() + 1))) as u64
             + (operations * size_of::<Step>()) as u64
             + moments_bytes(history, operations)
+            + outside as u64
     }
 
     /// Memory held, in bytes. What actions hold outside themselves is taken for what the values of their operations do.

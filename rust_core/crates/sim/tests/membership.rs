@@ -202,6 +202,7 @@ fn a_member_that_joined_and_is_wiped_is_founded_by_nobody() {
         || vec![step(0, at(2 * S), None, add_node()), step(1, at(4 * S), None, process("wiped", &[4]))];
     let clean = run(&plan_with_spares(1, 3, 1, steps()), NO_PLANTS);
     assert_valid(&clean, "it refuses");
+    assert!(clean.trace.iter().any(|record| record.node == 4 && record.event.name() == "refused"));
     let planted = run(&plan_with_spares(1, 3, 1, steps()), &["wiped-node-votes"]);
     let founded = |run: &Run| {
         let of_4 = run.trace.iter().filter(|record| record.node == 4);

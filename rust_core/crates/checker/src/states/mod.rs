@@ -137,8 +137,8 @@ struct Node {
     commit: u64,
     /// Where its own newest snapshot ends.
     snapshot: u64,
-    /// Which of [`Cluster::configurations`] it follows.
-    configuration: usize,
+    /// Which of [`Cluster::configurations`] it follows, once it has told.
+    configuration: Option<usize>,
     /// When it was last started, or changed its role.
     changed_ns: u64,
 }
@@ -255,13 +255,14 @@ impl Cluster {
                 if known.is_none() {
                     self.configurations.push(told);
                 }
-                node.configuration = of;
+                node.configuration = Some(of);
                 if index > self.newest_index && of != self.newest {
                     (self.newest, self.newest_index) = (of, index);
                 }
                 7
             }
             TraceEvent::Initialized { ref voters, .. } => {
+                node.configuration = Some(0);
                 let founding = &mut self.configurations[0].voters;
                 if founding.is_empty() {
                     founding.clone_from(voters);
@@ -356,7 +357,7 @@ impl Cluster {
                 (cut(node.hit.cut[1]), 3),
                 (u64::from(node.hit.cut_from_clients), 2),
                 (newest.standing(self.ids[at]), 4),
-                (u64::from(node.configuration != self.newest), 2),
+                (u64::from(node.configuration != Some(self.newest)), 2),
                 (role as u64, 4),
                 ((term - node.term).min(2), 3),
                 (bucket(last - node.last), 3),
@@ -517,6 +518,9 @@ mod tests {
         let again =
             [restarted, vec![config(2, 1, &[1, 2, 3], &[], &[]), config(1, 90, &[1, 2, 3], &[], &[])]];
         assert_eq!(at_the_end(again.concat()), all);
+        // The newest is that of the greatest index, whoever tells of another one later.
+        let (newer, older) = (config(1, 5, &[1, 2], &[], &[]), config(2, 4, &[1, 2], &[], &[3]));
+        assert_eq!(at_the_end(vec![newer.clone(), older.clone()]), at_the_end(vec![older, newer]));
     }
 
     #[test]

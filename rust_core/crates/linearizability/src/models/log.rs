@@ -1,6 +1,9 @@
 //! A log that is only ever appended to.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use mcp_chaos_history::{Outcome, Value};
 
@@ -20,10 +23,10 @@ use crate::model::{Call, Model, Reading};
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// What it holds at the beginning.
-    pub initial: Vec<Value>,
+    pub initial: Arc<[Value]>,
     /// What it is known to hold at last, or begin with by then: nothing else is appended in these places. Empty where
     /// nothing is known.
-    pub known: Vec<Value>,
+    pub known: Arc<[Value]>,
 }
 
 /// The entries.
@@ -81,7 +84,7 @@ impl Hash for State {
 /// All entries, as a read told them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entries {
-    list: Box<[Value]>,
+    list: Arc<[Value]>,
     digest: u64,
 }
 
@@ -125,7 +128,7 @@ impl Model for Log {
             }
             ("append", Outcome::Unknown) => Reading::Possible(Action::Append(call.argument.clone(), None)),
             ("read", Outcome::Ok(answer)) => {
-                let list: Box<[Value]> = elements(call.f, answer)?.into();
+                let list: Arc<[Value]> = elements(call.f, answer)?.into();
                 let digest = list.iter().fold(0, digest_with);
                 Reading::Certain(Action::Read(Entries { list, digest }))
             }
@@ -170,13 +173,13 @@ impl Model for Log {
 
     /// An entry stays where it is: whatever is appended at an offset is what the longest read found there. Without this
     /// every order of appends whose outcomes are unknown is tried.
-    fn informed(&self, actions: &[Action]) -> Option<Log> {
-        let reads = actions.iter().filter_map(|action| match action {
-            Action::Read(entries) => Some(&entries.list),
+    fn informed(&self, actions: &[Action]) -> Option<(Log, usize)> {
+        let reads = actions.iter().enumerate().filter_map(|(number, action)| match action {
+            Action::Read(entries) => Some((number, &entries.list)),
             _ => None,
         });
-        let longest = reads.max_by_key(|list| list.len())?;
-        Some(Log { initial: self.initial.clone(), known: longest.to_vec() })
+        let (number, longest) = reads.max_by_key(|(_, list)| list.len())?;
+        Some((Log { initial: self.initial.clone(), known: longest.clone() }, number))
     }
 
     fn state_bytes(&self, state: &State) -> usize {
@@ -213,7 +216,7 @@ impl Log {
     fn why_not_read(&self, state: &State, entries: &Entries) -> String {
         let mut held: Vec<&Value> = state.entries.backwards().collect();
         held.reverse();
-        let common = held.iter().zip(&entries.list).take_while(|(one, two)| *one == two).count();
+        let common = held.iter().zip(&*entries.list).take_while(|(one, two)| *one == two).count();
         match (held.get(common), entries.list.get(common)) {
             (Some(one), Some(two)) => format!("{} is at offset {common}, not {}", words(one), words(two)),
             (Some(one), None) => {

@@ -254,7 +254,7 @@ pub fn with_model<V: Visitor>(
                 Some(other) => return Err(refused(format!("it begins with a map, not {other}"))),
             },
         }),
-        "log" => visitor.visit(Log { initial: list()?, known: Vec::new() }),
+        "log" => visitor.visit(Log { initial: list()?.into(), ..Log::default() }),
         "counter" => visitor.visit(Counter {
             initial: match &initial {
                 None => 0,
