@@ -11,17 +11,16 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from results import Results, basis
+from workers import carried_out
 
 from chaos.generate import Sampler, draw_plan
 from chaos.scenario import Scenario, load_scenario
-from chaos.verdict import Verdict
+from chaos.verdict import EXIT_INTERRUPTED, Verdict
 from harness.cluster import RunOptions
 from harness.files import write_whole
 from harness.trial import try_plan
@@ -152,14 +151,15 @@ def main() -> None:
     batches = [ran for line in results.lines if (ran := Ran(**line)).identity in names]
     done = {ran.identity for ran in batches}
     left = [task for task in wanted if (family(task[0]).scenario, *task[1:]) not in done]
-    # Not forked: a process that has simulated before has threads of its own.
-    with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
-        for number, task in enumerate(as_completed([pool.submit(run, *task) for task in left]), 1):
-            ran = task.result()
+    try:
+        for number, ran in enumerate(carried_out(run, left, chosen.workers), 1):
             batches.append(ran)
             results.add(asdict(ran))
             told = f": {json.dumps(ran.wrong)}" if ran.wrong else ""
             print(f"{number:,} of {len(left):,} batches, {ran.family} {ran.batch}{told}", flush=True)
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(batches):,} batches", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     text, well = page(batches)
     write_whole(chosen.out, text.encode())
     sys.exit(not well)

@@ -19,18 +19,18 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from results import Results, basis
+from workers import carried_out
 
 from chaos._core import PLANTS
 from chaos.plan import Plan
 from chaos.scenario import Scenario, load_scenario
 from chaos.signature import Signature
+from chaos.verdict import EXIT_INTERRUPTED
 from harness.cluster import RunOptions
 from harness.files import write_whole
 from harness.hunt.shrinking import shrink_found
@@ -309,15 +309,9 @@ def main() -> None:
         _, seed, way = key
         return chosen.shrink if seed < chosen.shrunk_seeds and way == chosen.ways[0] else 0.0
 
-    # Not forked: a process that has simulated before has threads of its own.
-    with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
-        tasks = [
-            pool.submit(search, *key, chosen.plans, chosen.minutes * 60, shrink_s(key))
-            for key in wanted
-            if key not in done
-        ]
-        for task in as_completed(tasks):
-            one = task.result()
+    left = [(*key, chosen.plans, chosen.minutes * 60, shrink_s(key)) for key in wanted if key not in done]
+    try:
+        for one in carried_out(search, left, chosen.workers):
             done[one.plant, one.seed, one.way] = one
             results.add(asdict(one))
             print(
@@ -325,6 +319,9 @@ def main() -> None:
                 f"{one.signature or 'not found'}",
                 flush=True,
             )
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(done):,} of {len(wanted):,} searches", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     searches = [done[key] for key in wanted]
     words = f"{chosen.seeds} seeds, each at most {chosen.plans:,} plans or {chosen.minutes:g} minutes of one core."
     write_whole(chosen.out, page(PLANTS, searches, words, chosen.shrunk_seeds).encode())

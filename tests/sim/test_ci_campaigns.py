@@ -1,8 +1,12 @@
 """Campaigns of hours: what they write, and that they go on from what is there."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,3 +68,29 @@ def test_a_clean_run_counts_plans_and_goals_and_goes_on_from_its_results(tmp_pat
     again = run("clean_run.py", "--plans", 30, "--results", results, "--out", page)
     assert again.stdout == "", "all of it is done"
     assert again.returncode == done.returncode
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_nothing_goes_on_when_a_campaign_has_ended(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    results = tmp_path / "results.jsonl"
+    script = [sys.executable, ROOT / "ci" / "clean_run.py", "--plans", "500000", "--workers", "2"]
+    running = subprocess.Popen(
+        [*script, "--results", results, "--out", tmp_path / "page.md"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while running.poll() is None and not results.exists():
+        time.sleep(0.1)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    assert len(children) >= 2
+    running.send_signal(sent)
+    _, err = running.communicate(timeout=30)
+    assert (running.returncode, "Traceback" in err) == (code, False), err
+    until_s = time.monotonic() + 10
+    while any(Path(f"/proc/{child}/exe").exists() for child in children):
+        assert time.monotonic() < until_s, "its processes went on"
+        time.sleep(0.05)
+    assert not (tmp_path / "page.md").exists()
