@@ -75,7 +75,7 @@ def test_a_forgotten_vote_is_shrunk_to_a_scenario_that_fails_by_itself(tmp_path:
     assert report["signature"].startswith("monotonic/")
     assert report["backend"] == "sim"
     assert report["finished"]
-    assert report["before"]["steps"] > 3
+    assert report["before"]["steps"] == 7
     assert report["before"]["nodes"] == 5
     assert 1 <= report["after"]["steps"] <= 3
     assert report["after"]["nodes"] == 3
