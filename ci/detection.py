@@ -167,7 +167,7 @@ def table(known: Catalogue, searches: list[Searched]) -> list[str]:
     for name, layer, *_ in known:
         mine = [one for one in searches if one.plant == name]
         found = [one for one in mine if one.signature is not None]
-        seen = Counter(one.signature for one in found if one.signature)
+        seen = by_count(one.signature for one in found if one.signature)
         cells = [
             f"`{name}`",
             layer,
@@ -176,10 +176,8 @@ def table(known: Catalogue, searches: list[Searched]) -> list[str]:
             median_and_worst([round(one.seconds, 2) for one in found]),
             middle([one.steps for one in found if one.steps is not None]),
             middle([one.operations for one in found if one.operations is not None]),
-            places([one.scenario for one in found if one.scenario]),
-            ", ".join(
-                f"`{shape}` {count}" for shape, count in sorted(seen.items(), key=lambda s: (-s[1], s[0]))
-            ),
+            places(one.scenario for one in found if one.scenario),
+            ", ".join(f"`{shape}` {count}" for shape, count in seen),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -228,9 +226,14 @@ def missed(known: Catalogue, searches: list[Searched]) -> list[str]:
     return lines
 
 
-def places(families: list[str]) -> str:
+def by_count(names: Iterable[str]) -> list[tuple[str, int]]:
+    """How often each occurs, the most frequent first."""
+    return sorted(Counter(names).items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+def places(families: Iterable[str]) -> str:
     """The family in which most were found, and how many others."""
-    counts = sorted(Counter(families).items(), key=lambda entry: (-entry[1], entry[0]))
+    counts = by_count(families)
     if not counts:
         return ""
     others = f" and {len(counts) - 1} more" if counts[1:] else ""

@@ -1,12 +1,12 @@
 """Work for several processes, none of which outlives this one."""
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
+
+from harness.parent import end_with_parent
 
 Outcome = TypeVar("Outcome")
 
@@ -30,11 +30,4 @@ def carried_out(
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; whoever gave the work decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()

@@ -7,13 +7,11 @@ the end. Which plan it is at stands in a file of its own, so that a death leaves
 import ctypes
 import os
 import signal
-import threading
 import time
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -26,6 +24,7 @@ from harness.cluster import RunOptions
 from harness.hunt.search import Batch, Execute, Found, Search, Stopped
 from harness.hunt.shrinking import shrink_found
 from harness.hunt.tasks import Broke, Done, Known, Noticed, Progressed, Shrink, Smaller, Task
+from harness.parent import end_with_parent
 from harness.run import keep
 from harness.trial import Trial, executor
 
@@ -46,7 +45,8 @@ def work(pipe: Connection, options: RunOptions, at_plan: Path, stop: "ctypes.c_b
         # Ctrl-C goes to the whole group of a terminal; a worker hears of it from the campaign alone, once.
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, args=[simulates], daemon=True).start()
+    # A campaign that was killed cannot stop its workers.
+    end_with_parent(None if simulates else _clean_up)
     set_hypothesis_home_dir(at_plan.parent / "hypothesis")
     with suppress(*_THE_END, KeyboardInterrupt), executor(options) as execute:
 
@@ -164,12 +164,6 @@ def write_plan(path: Path, plan: Plan) -> None:
     beside.replace(path)
 
 
-def _end_with_parent(simulates: bool) -> None:
-    """A campaign that was killed cannot stop its workers."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    if not simulates:
-        os.kill(os.getpid(), signal.SIGINT)  # so that the run removes its containers
-        time.sleep(_TIME_TO_CLEAN_UP_S)
-    os._exit(1)
+def _clean_up() -> None:
+    os.kill(os.getpid(), signal.SIGINT)  # so that the run removes its containers
+    time.sleep(_TIME_TO_CLEAN_UP_S)

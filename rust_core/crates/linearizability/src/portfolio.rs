@@ -319,7 +319,7 @@ impl<M: Model> Object for Modelled<M> {
         }
         let alone = head_start(problem.moments.len());
         let prepared = problem.bytes(history);
-        let operation_of = |step: u32| problem.steps[step as usize].operation;
+        let operation_of = |step| problem.operation_of(step);
         let alarm = if race.wants("depth-first")
             && let Some((model, told_by)) = self.model.informed(&problem.actions)
         {
@@ -385,8 +385,7 @@ fn alarm<A>(problem: &Problem<A>, algorithm: &'static str, moment: usize, told_b
         .iter()
         .position(|moment| matches!(moment, Moment::Return(step) if action(*step) == told_by));
     let moment = told.map_or(moment, |told| told.max(moment));
-    let operation = |step: u32| problem.steps[step as usize].operation;
-    let (at, completed) = standing(&problem.moments, operation, moment);
+    let (at, completed) = standing(&problem.moments, |step| problem.operation_of(step), moment);
     Found {
         answer: Ok(Answer::Inexplicable { moment, is_first: false }),
         algorithm,

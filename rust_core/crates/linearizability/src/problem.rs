@@ -42,6 +42,11 @@ pub struct Problem<A> {
 }
 
 impl<A> Problem<A> {
+    /// Which of the history's operations a step stands for.
+    pub(crate) fn operation_of(&self, step: u32) -> u32 {
+        self.steps[step as usize].operation
+    }
+
     /// What it takes to prepare these of the history's operations, at most. What actions hold outside themselves is
     /// taken for what the values of their operations do, each once.
     pub(crate) fn bytes_for(history: &History, operations: &[u32]) -> u64 {

@@ -35,24 +35,37 @@ impl World {
         }
     }
 
-    fn found_on(&mut self, node: NodeId, mut wal: Wal<SimDisk>) -> Result<(), Mishap> {
+    fn found_on(&mut self, node: NodeId, wal: Wal<SimDisk>) -> Result<(), Mishap> {
         let voters = self.plan.founders();
         let snapshot = Node::found(CLUSTER, node, &voters).expect("the voters are the cluster's nodes");
-        if let Err(error) = wal.found(CLUSTER, &snapshot) {
-            self.machine(node).state = State::Down { disk: wal.into_disk(), powered: true };
+        let (wal, recovered) = self.found_log(node, wal, CLUSTER, snapshot)?;
+        self.trace(node, TraceEvent::Initialized { cluster: CLUSTER.to_owned(), voters });
+        self.run_process(node, wal, recovered)
+    }
+
+    /// Founds a log on a snapshot: with what a process begins on it.
+    fn found_log(
+        &mut self,
+        node: NodeId,
+        mut wal: Wal<SimDisk>,
+        cluster: &str,
+        snapshot: Snapshot,
+    ) -> Result<(Wal<SimDisk>, Recovered), Mishap> {
+        let machine = self.machine(node);
+        if let Err(error) = wal.found(cluster, &snapshot) {
+            machine.state = State::Down { disk: wal.into_disk(), powered: true };
             return Err(error.into());
         }
+        // Should its disk be lost from now on, it must not come up as if it had never belonged to anybody.
+        (machine.boot, machine.founded) = (wal.boot(), true);
         let recovered = Recovered {
             boot: wal.boot(),
-            cluster: CLUSTER.to_owned(),
+            cluster: cluster.to_owned(),
             hard_state: wal.hard_state(),
             snapshot: Some(snapshot),
             entries: Vec::new(),
         };
-        let machine = self.machine(node);
-        (machine.boot, machine.founded) = (wal.boot(), true);
-        self.trace(node, TraceEvent::Initialized { cluster: CLUSTER.to_owned(), voters });
-        self.run_process(node, wal, recovered)
+        Ok((wal, recovered))
     }
 
     /// Starts the process of a spare, on an empty disk: it belongs to no cluster.
@@ -70,22 +83,11 @@ impl World {
         let machine = self.machine(node);
         let before = std::mem::replace(&mut machine.state, State::Ended(SimDisk::new()));
         let State::Up(running) = before else { unreachable!("a process that is up was made a member") };
-        let mut wal = running.wal;
-        if let Err(error) = wal.found(cluster, &snapshot) {
-            machine.state = State::Down { disk: wal.into_disk(), powered: true };
-            return self.end_badly(node, error.into());
-        }
-        // Should its disk be lost from now on, it must not come up as if it had never belonged to anybody.
-        machine.founded = true;
-        let recovered = Recovered {
-            boot: wal.boot(),
-            cluster: cluster.to_owned(),
-            hard_state: wal.hard_state(),
-            snapshot: Some(snapshot),
-            entries: Vec::new(),
-        };
         let (pauses, inbox) = (running.pauses, running.inbox);
-        if let Err(mishap) = self.run_process(node, wal, recovered) {
+        let begun = self
+            .found_log(node, running.wal, cluster, snapshot)
+            .and_then(|(wal, recovered)| self.run_process(node, wal, recovered));
+        if let Err(mishap) = begun {
             return self.end_badly(node, mishap);
         }
         if let Some(running) = self.machine(node).running() {
