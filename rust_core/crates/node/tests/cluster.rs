@@ -274,6 +274,10 @@ fn leadership_goes_where_it_is_sent_and_snapshots_come_when_asked() {
     let cluster = Cluster::founded(3, &[]);
     let first = cluster.leader();
     let to = first % 3 + 1;
+    // A node that has applied nothing since its founding has nothing to make a snapshot of.
+    let client = cluster.session(first);
+    cluster.write(first, client, 1, "k0", "1");
+    cluster.converge();
     assert_eq!(cluster.send(to, "POST", "/v1/snapshot", &json!({})).0, 202);
     assert_eq!(cluster.send(to, "POST", "/v1/leader/transfer", &json!({"to": "n1"})).0, 421);
     assert_eq!(cluster.send(first, "POST", "/v1/leader/transfer", &json!({"to": format!("n{to}")})).0, 202);
