@@ -13,6 +13,8 @@ pub(crate) struct InFlight {
     pub(crate) ready: u64,
     /// The term that the disk will hold.
     pub(crate) term: u64,
+    /// The commit index that the disk will hold.
+    pub(crate) commit: u64,
     /// First and last index of the batch's entries; (0, 0) if it has none.
     pub(crate) entries: (u64, u64),
     /// Votes and changes of role, in order.

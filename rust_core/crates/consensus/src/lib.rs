@@ -21,7 +21,8 @@
 //! `Event::SnapshotMade`; and `initialized`, `stopped`, `panicked`, `refused`.
 //!
 //! Only batches that must be synced are handed out. A commit index that moved alone is a hint, and rides
-//! along with the next batch; so after a restart it may be behind.
+//! along with the next batch; so after a restart it may be behind. It is never behind a change of the membership that
+//! has taken effect: such a change is applied once the disk knows that it is committed.
 //!
 //! No clock, no ambient randomness: time comes as ticks, election timeouts from a counter-based stream.
 

@@ -42,6 +42,10 @@ pub struct Replica {
     next_token: u64,
     /// The term on the disk (or, under the plant `vote-not-durable`, said to be).
     durable_term: u64,
+    /// What the disk tells to be committed: a restart begins with it.
+    durable_commit: u64,
+    /// Committed entries that wait for that: a change of the membership, and all behind it.
+    waiting: Vec<pb::Entry>,
     /// The hard state last handed out to be persisted.
     handed: HardState,
     /// The last index on the disk once everything in flight is there.
@@ -69,7 +73,7 @@ impl Replica {
     /// If `config` makes no sense (id 0; a heartbeat not shorter than the election timeout), or if
     /// `recovered` could not have been written by a replica (a gap in the log, a commit index beyond it).
     pub fn new(config: Config, recovered: Recovered, effects: &mut Vec<Effect>) -> Replica {
-        let Recovered { boot, hard_state, snapshot, entries, .. } = recovered;
+        let Recovered { boot, hard_state: written, snapshot, entries, .. } = recovered;
         let founded = snapshot.is_some();
         let snapshot = snapshot.unwrap_or_default();
         let meta = snapshot.meta.clone();
@@ -80,11 +84,11 @@ impl Replica {
         // Founding writes a snapshot and no hard state: its term is then the snapshot's. The commit index
         // is a hint, written with the next entries: the snapshot may be ahead of it.
         let last_term = entries.last().map_or(meta.term, |entry| entry.term);
-        let stale = hard_state.term < last_term;
+        let stale = written.term < last_term;
         let hard_state = HardState {
-            term: hard_state.term.max(last_term),
-            vote: if stale { 0 } else { hard_state.vote },
-            commit: hard_state.commit.max(meta.index).max(committed_by_changes(&entries)),
+            term: written.term.max(last_term),
+            vote: if stale { 0 } else { written.vote },
+            commit: written.commit.max(meta.index).max(committed_by_changes(&entries)),
         };
         let last_index = meta.index + entries.len() as u64;
 
@@ -115,7 +119,9 @@ impl Replica {
             in_flight: VecDeque::new(),
             next_token: 1,
             durable_term: hard_state.term,
-            handed: hard_state,
+            durable_commit: hard_state.commit,
+            waiting: Vec::new(),
+            handed: written,
             handed_last: last_index,
             voted: (hard_state.term, hard_state.vote),
             reported: (Role::Follower, hard_state.term, 0),
@@ -421,6 +427,7 @@ impl Replica {
         while self.in_flight.front().is_some_and(|batch| batch.token <= token) {
             let batch = self.in_flight.pop_front().expect("just seen");
             self.durable_term = batch.term;
+            self.durable_commit = self.durable_commit.max(batch.commit);
             // Entries that a later batch in flight replaces do not count as durable in raft-rs until that one
             // is: it compares (index, term) alone, and takes them for equal ones that come back after it.
             if !self.in_flight.iter().any(|later| batch.is_overwritten_by(later)) {
@@ -436,6 +443,8 @@ impl Replica {
             effects.extend(batch.log.into_iter().map(Effect::Trace));
             self.report_commit(effects);
             effects.extend(batch.messages.into_iter().map(Effect::Send));
+            let waited = mem::take(&mut self.waiting);
+            self.apply(waited, effects);
         }
     }
 
@@ -501,12 +510,18 @@ impl Replica {
             ..Batch::default()
         };
         self.handed = hard_state;
-        let mut held =
-            InFlight { token: self.next_token, ready, term: hard_state.term, ..InFlight::default() };
+        let mut held = InFlight {
+            token: self.next_token,
+            ready,
+            term: hard_state.term,
+            commit: hard_state.commit,
+            ..InFlight::default()
+        };
         self.next_token += 1;
 
         if let Some(snapshot) = snapshot {
             self.handed_last = snapshot.get_metadata().index;
+            self.waiting.clear();
             self.raw.mut_store().install(snapshot.clone());
             // The caller restores it before anything else is applied. Until then raft-rs may campaign, for
             // which it reads the entries above the applied index: below the snapshot there are none.
@@ -634,8 +649,23 @@ impl Replica {
         }
     }
 
-    /// Hands committed entries out. A configuration takes effect when it is applied.
-    fn apply(&mut self, committed: Vec<pb::Entry>, effects: &mut Vec<Effect>) {
+    /// Hands committed entries out. A configuration takes effect when it is applied, and for good: not before the
+    /// disk knows it to be committed. A node that went back to an older one could wait for ever for the votes of nodes
+    /// that have left, or have been lost, since.
+    fn apply(&mut self, mut committed: Vec<pb::Entry>, effects: &mut Vec<Effect>) {
+        if !self.waiting.is_empty() {
+            return self.waiting.append(&mut committed);
+        }
+        let durable = self.durable_commit;
+        let awaited = |entry: &pb::Entry| entry.index > durable && is_change(entry);
+        if let Some(position) = committed.iter().position(awaited) {
+            self.waiting = committed.split_off(position);
+            if self.handed.commit < self.waiting[0].index {
+                // It completes none of raft-rs's readies by itself; later ones may ride on it.
+                let batch = self.batch(0, None, Vec::new());
+                effects.push(batch);
+            }
+        }
         let Some(last) = committed.last() else { return };
         let last = last.index;
         let mut entries = Vec::with_capacity(committed.len());
@@ -757,6 +787,10 @@ fn raw_node(config: &Config, log: Log, applied: u64) -> RawNode<Log> {
 fn committed_by_changes(entries: &[Entry]) -> u64 {
     let changes = entries.iter().rev().filter(|entry| entry.kind != EntryKind::Normal);
     changes.map(|entry| entry.index).nth(1).unwrap_or(0)
+}
+
+fn is_change(entry: &pb::Entry) -> bool {
+    entry.entry_type != pb::EntryType::EntryNormal
 }
 
 fn role(state: StateRole) -> Role {

@@ -98,10 +98,13 @@ fn whoever_is_left_alone_leads_only_once_all_it_was_sent_is_on_its_disk() {
     let mut network = led_by_n1(2);
     network.node(2).disk_held = true;
     network.change(1, 1, Remove(1));
-    network.propose(1, 2, "later");
     network.settle();
+    network.node(1).disk_held = true;
     assert!(network.write_one(2), "the change alone");
     network.settle();
+    network.propose(1, 2, "later");
+    network.settle();
+    assert!(network.write_one(2), "that it is committed");
     assert_eq!(configuration(&network, 2).voters, [2]);
     let status = network.replica(2).status();
     assert!(status.persisted < status.last_index, "{status:?}");
@@ -243,6 +246,32 @@ fn append() -> Message {
         context: Default::default(),
         priority: 0,
     }
+}
+
+/// Else those that are left would wait for ever for the vote of a node that the cluster can do without by now.
+#[test]
+fn a_restart_of_all_does_not_undo_a_change() {
+    let mut network = led_by_n1(2);
+    network.add_joining(3, 1);
+    change(&mut network, 1, AddLearner(3));
+    change(&mut network, 2, Promote(3));
+    let changed = |network: &Network, id| {
+        let last = network.nodes[&id].trace.iter().rev();
+        let mut changes = last.filter(|event| matches!(event, TraceEvent::ConfigChanged { .. }));
+        changes.next().cloned()
+    };
+    let before = [1, 2, 3].map(|id| changed(&network, id));
+    for id in 1..=3 {
+        network.crash(id);
+    }
+    network.start(1);
+    network.start(3);
+    for id in [1, 3] {
+        assert_eq!(configuration(&network, id).voters, [1, 2, 3], "nothing was written since");
+        assert_eq!(changed(&network, id), before[id as usize - 1]);
+    }
+    network.run(200);
+    assert!(network.leader().is_some(), "two of three are a majority");
 }
 
 /// The hint of what is committed may be torn off the batch that brought a second change.

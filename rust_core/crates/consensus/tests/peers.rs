@@ -96,6 +96,51 @@ fn a_commit_hint_rides_along_with_the_next_batch() {
     assert_eq!(batch.hard_state, Some(HardState { term: 2, vote: 0, commit: 2 }));
 }
 
+/// n3 has a change in its log, and hears that it is committed, and the entry behind it, too.
+fn hears_of_a_change() -> Network {
+    let mut network = n3();
+    // AddLearnerNode 5.
+    let data = Bytes::from_static(&[0x12, 4, 0x08, 2, 0x10, 5]);
+    let change = Entry { index: 3, term: 2, kind: EntryKind::ConfChangeV2, data };
+    network.deliver(append(1, 2, (1, 1), vec![entry(2, 2), change, entry(4, 2)], 1));
+    network.write_one(3);
+    network.deliver(append(1, 2, (4, 2), vec![], 4));
+    network
+}
+
+#[test]
+fn a_change_waits_until_the_disk_knows_it_to_be_committed_and_so_does_what_is_behind_it() {
+    let mut network = hears_of_a_change();
+    let (_, batch) = network.nodes[&3].writing.front().expect("a batch");
+    assert_eq!(batch.hard_state, Some(HardState { term: 2, vote: 0, commit: 4 }));
+    assert!(batch.must_sync && batch.entries.is_empty());
+    network.deliver(append(1, 2, (4, 2), vec![entry(5, 2)], 4));
+    let status = network.replica(3).status();
+    assert_eq!((status.commit, status.applied, status.configuration.learners), (4, 2, vec![]));
+    network.write_one(3);
+    let status = network.replica(3).status();
+    assert_eq!((status.applied, status.configuration.learners), (4, vec![5]));
+    assert_eq!(network.nodes[&3].state, b"2@2;;4@2;");
+    network.crash(3);
+    network.start(3);
+    assert_eq!(network.replica(3).status().configuration.learners, [5]);
+}
+
+#[test]
+fn a_snapshot_overtakes_a_change_that_waits() {
+    let mut network = hears_of_a_change();
+    let snapshot = Snapshot { meta: meta(9, 2, &[1, 2, 3]), data: Bytes::from_static(b"state") };
+    let snapshot = Some(Box::new(snapshot));
+    network.deliver(Message { snapshot, ..message(MessageKind::Snapshot, 1, 3, 2) });
+    assert_eq!(network.nodes[&3].writing.len(), 2, "the commit index, and the snapshot");
+    network.write_one(3);
+    assert_eq!(network.replica(3).status().applied, 2, "it is too late for the change");
+    network.write_one(3);
+    let status = network.replica(3).status();
+    assert_eq!((status.applied, status.configuration.learners), (9, vec![]));
+    assert_eq!(network.nodes[&3].state, b"state");
+}
+
 #[test]
 fn a_node_that_was_never_founded_takes_no_part() {
     let mut network = Network::of(3, 1);

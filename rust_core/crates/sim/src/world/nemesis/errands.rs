@@ -81,19 +81,26 @@ pub(super) struct Membership {
     voters: Vec<NodeId>,
     voters_outgoing: Vec<NodeId>,
     learners: Vec<NodeId>,
+    /// At which index each node's own configuration stands.
+    known: BTreeMap<NodeId, u64>,
 }
 
 impl Membership {
     /// A node has applied something.
-    pub(super) fn see(&mut self, event: &TraceEvent) {
-        if let TraceEvent::ConfigChanged { index, voters, voters_outgoing, learners } = event
-            && *index >= self.index
-        {
+    pub(super) fn see(&mut self, node: NodeId, event: &TraceEvent) {
+        let TraceEvent::ConfigChanged { index, voters, voters_outgoing, learners } = event else { return };
+        self.known.insert(node, *index);
+        if *index >= self.index {
             self.index = *index;
             self.voters.clone_from(voters);
             self.voters_outgoing.clone_from(voters_outgoing);
             self.learners.clone_from(learners);
         }
+    }
+
+    /// Whether the node goes by the newest configuration. A restart does not undo that.
+    fn is_known_to(&self, node: NodeId) -> bool {
+        self.known.get(&node).is_some_and(|index| *index >= self.index)
     }
 
     fn has(&self, node: NodeId) -> bool {
@@ -178,7 +185,9 @@ impl World {
         (first..=self.plan.nodes).find(|id| !taken(id))
     }
 
-    /// Why this machine may not be lost for good.
+    /// Why this machine may not be lost for good. A majority has to live that goes by the newest configuration: a node
+    /// goes by a change once it has applied it, and until then might wait for ever for the votes of an older majority,
+    /// though the newer one lives.
     fn may_not_lose(&self, lost: NodeId) -> Option<String> {
         let name = node_name(lost);
         if self.machines[lost as usize - 1].lost {
@@ -192,10 +201,20 @@ impl World {
             return Some(format!("{name} was no voter"));
         }
         let living = |id: &&NodeId| **id != lost && self.will_live(**id);
-        let enough =
-            |voters: &[NodeId]| voters.is_empty() || 2 * voters.iter().filter(living).count() > voters.len();
-        (!enough(&membership.voters) || !enough(&membership.voters_outgoing))
-            .then(|| format!("without {name} no majority would live"))
+        let knowing = |id: &&NodeId| living(id) && membership.is_known_to(**id);
+        let enough = |among: &dyn Fn(&&NodeId) -> bool| {
+            let majority = |voters: &Vec<NodeId>| {
+                voters.is_empty() || 2 * voters.iter().filter(among).count() > voters.len()
+            };
+            majority(&membership.voters) && majority(&membership.voters_outgoing)
+        };
+        if !enough(&living) {
+            Some(format!("without {name} no majority would live"))
+        } else if !enough(&knowing) {
+            Some(format!("without {name} no majority would live that has heard of the newest change"))
+        } else {
+            None
+        }
     }
 
     /// Whether the node's process is up, or will be again.

@@ -122,7 +122,7 @@ impl Nemesis {
     }
 
     pub fn see_event(&mut self, node: NodeId, event: &TraceEvent) {
-        self.membership.see(event);
+        self.membership.see(node, event);
         if !self.watches.is_empty() {
             let name = event.name();
             self.see(node, None, 1, |trigger| matches!(trigger, Trigger::Trace(wanted) if wanted == name));
