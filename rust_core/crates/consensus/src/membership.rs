@@ -1,10 +1,10 @@
 //! Changes of the membership, and when a leader may propose one.
 //!
 //! One change at a time (Ongaro's dissertation §4.1), proposed only once an entry of the leader's own term is
-//! committed: without the second rule two changes that each keep their majorities overlapping can together leave
-//! two that do not (Ongaro, "bug in single-server membership changes", raft-dev, 2015). A change takes effect when
-//! it is applied, as in raft-rs, and then for good: a restart does not undo it. A new member listens first, and votes only once it has nearly all of the log
-//! (§4.2.1). Where two voters change places, both old and new majority decide until the change is over (§4.3).
+//! committed: without the second rule two changes that each keep their majorities overlapping can together leave two
+//! that do not (Ongaro, "bug in single-server membership changes", raft-dev, 2015). A change takes effect when it is
+//! applied, as in raft-rs, and outlives restarts. A new member listens first, and votes only once it has nearly all of
+//! the log (§4.2.1). Where two voters change places, both old and new majority decide until the change is over (§4.3).
 
 use mcp_chaos_evidence::{NodeId, node_name};
 

@@ -256,9 +256,8 @@ fn a_restart_of_all_does_not_undo_a_change() {
     change(&mut network, 1, AddLearner(3));
     change(&mut network, 2, Promote(3));
     let changed = |network: &Network, id| {
-        let last = network.nodes[&id].trace.iter().rev();
-        let mut changes = last.filter(|event| matches!(event, TraceEvent::ConfigChanged { .. }));
-        changes.next().cloned()
+        let is_change = |event: &&TraceEvent| matches!(event, TraceEvent::ConfigChanged { .. });
+        network.nodes[&id].trace.iter().rfind(is_change).cloned()
     };
     let before = [1, 2, 3].map(|id| changed(&network, id));
     for id in 1..=3 {
